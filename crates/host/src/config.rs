@@ -1,0 +1,286 @@
+//! What the owner may set. The defaults are those of the documents; a configuration file may name no other keys.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Uri};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// The pairing listener's port when none is given.
+pub const PAIRING_PORT: u16 = 7878;
+/// The first app's port when none is given; the next apps follow.
+pub const GATEWAY_PORT: u16 = 7879;
+
+/// How one host runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The folder (0700) of the database, the owner's token and what the host remembers.
+    pub state_dir: PathBuf,
+    /// What devices and people see as this host's name.
+    pub server_name: String,
+    /// Where pairing is served. Empty: loopback and every private address, port [`PAIRING_PORT`].
+    #[serde(default)]
+    pub listen: Vec<SocketAddr>,
+    /// Where the apps are served, in their order. Empty: the pairing addresses, from [`GATEWAY_PORT`] on.
+    #[serde(default)]
+    pub gateway: Vec<SocketAddr>,
+    /// The apps behind the gateway; the first is the default one.
+    #[serde(default)]
+    pub apps: Vec<App>,
+    /// When the owner is asked before a device is paired.
+    #[serde(default)]
+    pub approve: Approve,
+    /// Whether anyone on the LAN may ask for a pairing URL.
+    #[serde(default)]
+    pub lan_pairing: LanPairing,
+    /// Names, besides its own addresses, under which this host may be called.
+    #[serde(default)]
+    pub allowed_hosts: Vec<String>,
+    /// Origins (`scheme://host[:port]`) whose pages may call the pairing API.
+    #[serde(default)]
+    pub allowed_origins: Vec<String>,
+    /// Networks besides the private ones whose peers may pair: a tailnet, say.
+    #[serde(default)]
+    pub trusted_networks: Vec<IpNet>,
+    /// Proxies whose `X-Forwarded-*` counts.
+    #[serde(default)]
+    pub trusted_proxies: Vec<IpNet>,
+    /// How much and how long.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// One app behind the gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct App {
+    /// Letters, digits and hyphens.
+    pub name: String,
+    /// Where it answers: `http://127.0.0.1:3000`.
+    pub upstream: String,
+    /// Headers that every request to it carries, so that it can tell our word from a forgery.
+    #[serde(default)]
+    pub headers: std::collections::BTreeMap<String, String>,
+}
+
+/// When the owner is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Approve {
+    /// Only for doors that anyone on the LAN can open.
+    Never,
+    /// For those, and for devices that come through a relay.
+    #[default]
+    Relay,
+    /// For every device.
+    Always,
+}
+
+/// Who may ask for a pairing URL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LanPairing {
+    /// The owner.
+    #[default]
+    Owner,
+    /// Anyone on the LAN, with the owner's approval.
+    Open,
+}
+
+/// How much and how long. Times are in seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Pairing tokens that may be made in a minute.
+    pub generate_per_minute: u32,
+    /// Exchanges, and open-door requests, of one source in a minute.
+    pub exchange_per_minute: u32,
+    /// Active devices.
+    pub max_devices: u32,
+    /// Offers open at once.
+    pub max_offers: u32,
+    /// Claims that may wait for approval at once.
+    pub max_claims: u32,
+    /// How long a one-time token lives.
+    pub offer_seconds: u64,
+    /// How long a claim waits for the owner.
+    pub claim_seconds: u64,
+    /// How long an unused credential of `GET /pair` lives.
+    pub unused_seconds: u64,
+    /// How long a request's head may take.
+    pub header_seconds: u64,
+    /// How long a body may take on the pairing listener.
+    pub body_seconds: u64,
+    /// Connections on each listener.
+    pub max_connections: usize,
+    /// How long connecting to an app may take.
+    pub upstream_connect_seconds: u64,
+    /// How long an app may take to begin its answer.
+    pub upstream_answer_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            generate_per_minute: 5,
+            exchange_per_minute: 10,
+            max_devices: 64,
+            max_offers: 8,
+            max_claims: 32,
+            offer_seconds: 60,
+            claim_seconds: 120,
+            unused_seconds: 600,
+            header_seconds: 5,
+            body_seconds: 30,
+            max_connections: 1024,
+            upstream_connect_seconds: 5,
+            upstream_answer_seconds: 120,
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn header_timeout(&self) -> Duration {
+        Duration::from_secs(self.header_seconds)
+    }
+
+    pub(crate) fn body_timeout(&self) -> Duration {
+        Duration::from_secs(self.body_seconds)
+    }
+}
+
+/// A setting that cannot be used; the text says which and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// An app's address, checked.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// The app's name.
+    pub name: String,
+    /// `host:port`.
+    pub authority: String,
+    /// Headers that every request to it carries.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Config {
+    /// The defaults, for a host that keeps its state in `state_dir`.
+    #[must_use]
+    pub fn new(state_dir: impl Into<PathBuf>, server_name: impl Into<String>) -> Self {
+        Config {
+            state_dir: state_dir.into(),
+            server_name: server_name.into(),
+            listen: Vec::new(),
+            gateway: Vec::new(),
+            apps: Vec::new(),
+            approve: Approve::default(),
+            lan_pairing: LanPairing::default(),
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            trusted_networks: Vec::new(),
+            trusted_proxies: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// The apps, checked.
+    ///
+    /// # Errors
+    /// Names the app and what is wrong with it.
+    pub fn upstreams(&self) -> Result<Vec<Upstream>, ConfigError> {
+        if !self.gateway.is_empty() && self.gateway.len() != self.apps.len() {
+            return Err(ConfigError(format!(
+                "{} gateway addresses for {} apps: give one for each app, in their order",
+                self.gateway.len(),
+                self.apps.len()
+            )));
+        }
+        let upstreams: Vec<Upstream> = self.apps.iter().map(App::checked).collect::<Result<_, _>>()?;
+        for (i, app) in upstreams.iter().enumerate() {
+            if upstreams[..i].iter().any(|other| other.name == app.name) {
+                return Err(ConfigError(format!(
+                    "two apps are named {:?}: name them apart, as in web=http://…",
+                    app.name
+                )));
+            }
+        }
+        Ok(upstreams)
+    }
+}
+
+impl App {
+    /// Reads `http://127.0.0.1:3000` or `name=http://127.0.0.1:3000`; an app without a name is called `app`.
+    ///
+    /// # Errors
+    /// Says what to write instead.
+    pub fn parse(text: &str) -> Result<App, ConfigError> {
+        let (name, upstream) = match text.split_once('=') {
+            Some((name, upstream)) if !name.contains("://") => (name, upstream),
+            _ => ("app", text),
+        };
+        let app = App { name: name.to_owned(), upstream: upstream.to_owned(), headers: Default::default() };
+        app.checked().map(|_| app)
+    }
+
+    fn checked(&self) -> Result<Upstream, ConfigError> {
+        let bad = |why: &str| ConfigError(format!("app {:?} ({}): {why}", self.name, self.upstream));
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        if self.name.is_empty() || self.name.len() > 32 || !self.name.bytes().all(plain) {
+            return Err(bad("a name is 1 to 32 letters, digits and hyphens"));
+        }
+        let uri: Uri = self.upstream.parse().map_err(|_| bad("write its address as http://127.0.0.1:3000"))?;
+        if uri.scheme_str() != Some("http") {
+            return Err(bad("apps are reached over http:// on this machine; write http://127.0.0.1:3000"));
+        }
+        if !matches!(uri.path_and_query().map(|p| p.as_str()), None | Some("/")) {
+            return Err(bad("leave the path out: devices use the app's own paths"));
+        }
+        let authority = match uri.authority() {
+            Some(a) if !a.as_str().contains('@') && a.port_u16().is_some() => a.to_string(),
+            Some(a) if !a.as_str().contains('@') && !a.as_str().contains(':') => format!("{a}:80"),
+            _ => return Err(bad("write its address as http://127.0.0.1:3000")),
+        };
+        let headers = self.headers.iter().map(|(name, value)| {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("a header's name is not one"))?;
+            let mut value = HeaderValue::from_str(value).map_err(|_| bad("a header's value is not one"))?;
+            value.set_sensitive(true);
+            Ok((name, value))
+        });
+        Ok(Upstream { name: self.name.clone(), authority, headers: headers.collect::<Result<_, _>>()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apps_are_read_with_and_without_a_name() {
+        assert_eq!(App::parse("http://127.0.0.1:3000").unwrap().name, "app");
+        let wiki = App::parse("wiki=http://localhost").unwrap();
+        assert_eq!((wiki.name.as_str(), wiki.checked().unwrap().authority.as_str()), ("wiki", "localhost:80"));
+        assert_eq!(App::parse("http://[::1]:80/").unwrap().checked().unwrap().authority, "[::1]:80");
+    }
+
+    #[test]
+    fn a_wrong_app_says_what_to_write() {
+        for text in [
+            "",
+            "3000",
+            "https://127.0.0.1:3000",
+            "http://h:1/path",
+            "http://u:p@h:1",
+            "a b=http://h:1",
+            "ftp://h",
+            "http://",
+        ] {
+            let error = App::parse(text).unwrap_err().to_string();
+            assert!(error.len() > 20, "{text}: {error}");
+        }
+    }
+}

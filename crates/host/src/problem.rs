@@ -1,0 +1,70 @@
+//! The one error shape: a [`Failure`] becomes an RFC 9457 answer. The cause of a 5xx goes to the log only.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use couplet_protocol::{Code, Problem};
+use http::{HeaderValue, header};
+use uuid::Uuid;
+
+/// Why a request was refused: the code, what to do next, and for our own faults the cause.
+#[derive(Debug)]
+pub struct Failure {
+    code: Code,
+    detail: String,
+    retry_after: Option<u64>,
+    cause: Option<String>,
+}
+
+impl Failure {
+    /// A refusal whose `detail` tells the caller what to do next.
+    #[must_use]
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Failure { code, detail: detail.into(), retry_after: None, cause: None }
+    }
+
+    /// Asks the caller to come back in so many seconds.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds.max(1));
+        self
+    }
+
+    /// Records, for the log only, what went wrong.
+    #[must_use]
+    pub fn because(mut self, cause: impl std::fmt::Display) -> Self {
+        self.cause = Some(cause.to_string());
+        self
+    }
+
+    /// The code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.code
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = self.code.status();
+        let mut problem = Problem::new(self.code, self.detail);
+        if status >= 500 {
+            let id = Uuid::from_u64_pair(crate::random::u64(), crate::random::u64()).simple().to_string();
+            tracing::error!(target: "couplet::http", code = %self.code, request_id = %id,
+                cause = self.cause.as_deref().unwrap_or("-"), "{}", self.code.title());
+            problem.request_id = Some(id);
+        }
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if status == 401 {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"couplet\""));
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

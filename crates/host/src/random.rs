@@ -1,0 +1,23 @@
+//! The operating system's generator, the only source of randomness here (`rng: "os-csprng"`).
+
+/// Random bytes of the operating system's generator.
+///
+/// Aborts when the system has none to give: a host that cannot make secrets must not go on.
+pub(crate) fn bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    if let Err(error) = getrandom::fill(&mut bytes) {
+        tracing::error!(target: "couplet::host", %error, "the operating system's generator failed");
+        std::process::abort();
+    }
+    bytes
+}
+
+/// 64 random bits.
+pub(crate) fn u64() -> u64 {
+    u64::from_be_bytes(bytes())
+}
+
+/// A random UUID (version 4).
+pub(crate) fn uuid() -> uuid::Uuid {
+    uuid::Builder::from_random_bytes(bytes()).into_uuid()
+}

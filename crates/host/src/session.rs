@@ -1,0 +1,86 @@
+//! What the host holds in memory of a device that is using it: who it is, what it may do, and whether it may go on.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use couplet_protocol::{Code, DeviceModel, DeviceName, Scope};
+use http::HeaderValue;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+
+/// Who a device is, as the app behind the authentication sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// The device's id.
+    pub device_id: Uuid,
+    /// What its user calls it.
+    pub device_name: DeviceName,
+    /// Its model as it told it.
+    pub device_model: Option<DeviceModel>,
+}
+
+/// An authenticated device. One per device and process; replaced whole when the device is renamed or restricted.
+#[derive(Debug)]
+pub struct Session {
+    /// Who it is.
+    pub device: Device,
+    /// What it may do in the apps.
+    pub scope: Scope,
+    /// When its access ends.
+    pub expires_at: Option<Timestamp>,
+    /// `X-Couplet-Device-Id`, `-Name`, `-Model`, ready to be sent; the model is empty when unknown.
+    pub headers: [HeaderValue; 3],
+    ended: CancellationToken,
+    last_seen: AtomicI64,
+}
+
+impl Session {
+    /// A session that lasts until `ended` is cancelled.
+    #[must_use]
+    pub fn new(device: Device, scope: Scope, expires_at: Option<Timestamp>) -> Self {
+        let header = |text: String| HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""));
+        let headers = [
+            header(device.device_id.to_string()),
+            header(device.device_name.to_header()),
+            header(device.device_model.as_ref().map(DeviceModel::to_header).unwrap_or_default()),
+        ];
+        Session { device, scope, expires_at, headers, ended: CancellationToken::new(), last_seen: AtomicI64::new(0) }
+    }
+
+    /// Whether this request is within the device's scope and time.
+    ///
+    /// # Errors
+    /// [`Code::DeviceExpired`], [`Code::DeviceUnknown`] once revoked, or the scope's refusal.
+    pub fn permits(&self, now: Timestamp, method: &str, path: &str, upgrade: bool) -> Result<(), Code> {
+        if self.ended.is_cancelled() {
+            return Err(Code::DeviceUnknown);
+        }
+        if self.expires_at.is_some_and(|end| now >= end) {
+            return Err(Code::DeviceExpired);
+        }
+        self.scope.check(method, path, upgrade)
+    }
+
+    /// Fires when the device is revoked, restricted or expires: everything that it has open ends then.
+    #[must_use]
+    pub fn ended(&self) -> &CancellationToken {
+        &self.ended
+    }
+
+    pub(crate) fn end(&self) {
+        self.ended.cancel();
+    }
+
+    pub(crate) fn seen(&self, now: Timestamp) {
+        self.last_seen.store(now.millis(), Ordering::Relaxed);
+    }
+
+    /// When it was last seen and not yet written down.
+    pub(crate) fn take_seen(&self) -> Option<Timestamp> {
+        match self.last_seen.swap(0, Ordering::Relaxed) {
+            0 => None,
+            millis => Some(Timestamp::from_millis(millis)),
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! The bodies of the HTTP API. Times are RFC 3339 in UTC. Unknown members are ignored.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::credential::{ClaimToken, PairToken};
+use crate::name::{DeviceModel, DeviceName};
+use crate::scope::Scope;
+
+/// Body of `POST /api/pair/generate`; an empty body is the same as `{}`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct GenerateRequest {
+    /// How long the token lives, in seconds: 10 to 600; 60 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u64>,
+}
+
+/// Answer of `POST /api/pair/generate`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct GenerateAnswer {
+    /// Names the offer in events and in `DELETE /api/pair/offers/{id}`.
+    pub offer_id: Uuid,
+    /// One-time pairing token: `otp_` and 22 characters.
+    #[schema(value_type = String, pattern = "^otp_[A-Za-z0-9_-]{22}$")]
+    pub pair_token: PairToken,
+    /// What the QR carries: `couplet://ip:port?pair=otp_…`.
+    pub qr_url: String,
+    /// When the token ends.
+    pub expires_at: String,
+}
+
+/// Body of `POST /api/pair/exchange`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ExchangeRequest {
+    /// The one-time token from the QR.
+    pub pair_token: String,
+    /// What the user calls the device: 1 to 64 characters.
+    pub device_name: String,
+    /// The device's model: 1 to 64 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_model: Option<String>,
+    /// The claim of an earlier 202 answer, when the owner's approval is awaited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<String>,
+}
+
+/// A device's credential, shown this once.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct DeviceCredential {
+    /// Persistent bearer credential: `dev_` and 32 characters.
+    pub device_token: String,
+    /// The device's id.
+    pub device_id: Uuid,
+    /// What the owner calls this host.
+    pub server_name: String,
+}
+
+/// Answer 202 of a door that waits for the owner: repeat the request with this claim.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ClaimAnswer {
+    /// What the answer is collected with.
+    #[schema(value_type = String, pattern = "^clm_[A-Za-z0-9_-]{22}$")]
+    pub claim: ClaimToken,
+    /// When the host stops waiting for its owner.
+    pub expires_at: String,
+    /// What happens now, for a person.
+    pub instructions: String,
+}
+
+/// Answer of `GET /pair`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PairUrlAnswer {
+    /// What a person types or opens: `http://ip:port/pair?token=…`.
+    pub url: String,
+    /// The credential: 32 lower-case hex characters.
+    pub token: String,
+    /// What to do with them.
+    pub instructions: String,
+}
+
+/// How a device came to be paired and what it authenticates with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceKind {
+    /// Exchanged a one-time token.
+    Mobile,
+    /// Holds a credential of `GET /pair` or of the owner's pre-fill: editors, agents, second shells.
+    Bearer,
+}
+
+/// The network path that a device last came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkPath {
+    /// The same network.
+    Lan,
+    /// Through a relay.
+    Relay,
+}
+
+/// One paired device, as the owner sees it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct DeviceInfo {
+    /// The device's id.
+    pub device_id: Uuid,
+    /// What the user calls it.
+    #[schema(value_type = String)]
+    pub device_name: DeviceName,
+    /// Its model as it told it.
+    #[schema(value_type = Option<String>)]
+    pub device_model: Option<DeviceModel>,
+    /// How it was paired.
+    pub kind: DeviceKind,
+    /// When it was paired.
+    pub paired_at: String,
+    /// When it last called; null when it never did ("never used").
+    pub last_seen: Option<String>,
+    /// When it was revoked; null while it is active.
+    pub revoked_at: Option<String>,
+    /// Where it last came from.
+    pub path: Option<NetworkPath>,
+    /// What it may do in the apps.
+    pub scope: Scope,
+    /// When its access ends; null: never.
+    pub expires_at: Option<String>,
+}
+
+/// Answer of `GET /api/pair/devices`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct DeviceList {
+    /// Newest first; revoked ones stay 30 days.
+    pub devices: Vec<DeviceInfo>,
+}
+
+/// Body of `POST /api/pair/devices`: the owner's bearer pre-fill.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AddDeviceRequest {
+    /// What the device will be called.
+    pub device_name: String,
+    /// What it authenticates with; `bearer` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<DeviceKind>,
+}
+
+/// Body of `PATCH /api/pair/devices/{id}`. Absent members stay as they are.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct UpdateDeviceRequest {
+    /// A new name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_name: Option<String>,
+    /// A new scope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
+    /// When access ends (RFC 3339); null: never.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Option<String>>,
+}
+
+/// Tells an explicit null from an absent member.
+fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Where a pairing stands. One machine for every door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PairingState {
+    /// An offer is open; no device has come.
+    Waiting,
+    /// A device has presented the offer's credential.
+    Claimed,
+    /// The owner is asked.
+    Approval,
+    /// The owner's answer is yes; the device has not collected its credential.
+    Granted,
+    /// The device has its credential.
+    Paired,
+    /// The owner said no, or withdrew the offer.
+    Rejected,
+    /// Time ran out.
+    Expired,
+}
+
+/// By which door a pairing came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Door {
+    /// `POST /api/pair/generate` and `/exchange`.
+    Otp,
+    /// `GET /pair` by the owner.
+    Url,
+    /// `GET /pair` by anyone, with `lan_pairing = "open"`.
+    Lan,
+    /// The owner's pre-fill.
+    Prefill,
+}
+
+/// A pairing that waits for its owner.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PairingInfo {
+    /// Names it in `approve` and `reject`.
+    pub id: Uuid,
+    /// By which door.
+    pub door: Door,
+    /// Where it stands.
+    pub state: PairingState,
+    /// What the device calls itself.
+    pub device_name: Option<String>,
+    /// Its model as it told it.
+    pub device_model: Option<String>,
+    /// The address it came from.
+    pub network: Option<String>,
+    /// When it was made.
+    pub created_at: String,
+    /// When it ends by itself.
+    pub expires_at: String,
+}
+
+/// Answer of `GET /api/pair/pairings`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PairingList {
+    /// Oldest first.
+    pub pairings: Vec<PairingInfo>,
+}
+
+/// Answer of `GET /api/pair/me`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct MeAnswer {
+    /// The device's id.
+    pub device_id: Uuid,
+    /// What it is called here.
+    #[schema(value_type = String)]
+    pub device_name: DeviceName,
+    /// Its model.
+    #[schema(value_type = Option<String>)]
+    pub device_model: Option<DeviceModel>,
+    /// What it may do.
+    pub scope: Scope,
+    /// When its access ends; null: never.
+    pub expires_at: Option<String>,
+    /// What the owner calls this host.
+    pub server_name: String,
+}
+
+/// What the host tells its owner as it happens, one `event: <kind>` of `GET /api/pair/events` each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    /// Rises by one with each event since the host started.
+    pub id: u64,
+    /// When it happened.
+    pub at: String,
+    /// What happened.
+    pub event: EventKind,
+    /// The offer or pairing that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairing_id: Option<Uuid>,
+    /// The door of that pairing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub door: Option<Door>,
+    /// The device that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<Uuid>,
+    /// What that device is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_name: Option<String>,
+    /// Its model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_model: Option<String>,
+    /// The address that the device came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+}
+
+/// The kinds of [`Event`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub enum EventKind {
+    /// An offer was opened.
+    #[serde(rename = "offer.created")]
+    OfferCreated,
+    /// A device presented the offer's credential.
+    #[serde(rename = "offer.claimed")]
+    OfferClaimed,
+    /// The owner is asked.
+    #[serde(rename = "approval.wanted")]
+    ApprovalWanted,
+    /// A device has its credential.
+    #[serde(rename = "device.paired")]
+    DevicePaired,
+    /// An offer or a claim ran out of time.
+    #[serde(rename = "offer.expired")]
+    OfferExpired,
+    /// The owner said no, or withdrew the offer.
+    #[serde(rename = "pairing.rejected")]
+    PairingRejected,
+    /// A device's name, scope or expiry was changed.
+    #[serde(rename = "device.updated")]
+    DeviceUpdated,
+    /// A device was revoked or unpaired itself.
+    #[serde(rename = "device.revoked")]
+    DeviceRevoked,
+}
+
+impl EventKind {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            EventKind::OfferCreated => "offer.created",
+            EventKind::OfferClaimed => "offer.claimed",
+            EventKind::ApprovalWanted => "approval.wanted",
+            EventKind::DevicePaired => "device.paired",
+            EventKind::OfferExpired => "offer.expired",
+            EventKind::PairingRejected => "pairing.rejected",
+            EventKind::DeviceUpdated => "device.updated",
+            EventKind::DeviceRevoked => "device.revoked",
+        }
+    }
+}
+
+/// One line of the audit log.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AuditEntry {
+    /// Rises with each entry.
+    pub id: i64,
+    /// When.
+    pub at: String,
+    /// What: `device.paired`, `device.revoked`, `pairing.approved`, …
+    pub action: String,
+    /// Who did it: `owner`, `device`, `anyone` or `host`.
+    pub actor: String,
+    /// The pairing that it is about.
+    pub pairing_id: Option<Uuid>,
+    /// The device that it is about.
+    pub device_id: Option<Uuid>,
+    /// The address that the request came from.
+    pub network: Option<String>,
+    /// What else is known: a name, a reason.
+    pub detail: Option<String>,
+}
+
+/// Answer of `GET /api/audit`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AuditList {
+    /// Newest first.
+    pub entries: Vec<AuditEntry>,
+}
+
+/// Answer of `GET /health`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    /// `ok`, or `degraded` when the store cannot be used.
+    pub status: String,
+    /// The host's version.
+    pub version: String,
+    /// What this host can do.
+    pub features: Features,
+}
+
+/// What a host can do.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Features {
+    /// Pairing.
+    pub pairing: PairingFeature,
+}
+
+/// How pairing is done here. A client refuses to pair when `rng` is not `os-csprng`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PairingFeature {
+    /// Whether devices can pair now.
+    pub available: bool,
+    /// `daemon-http`.
+    pub transport: String,
+    /// `/pair`.
+    pub endpoint: String,
+    /// 128.
+    pub token_bits: u16,
+    /// `os-csprng`.
+    pub rng: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_explicit_null_is_not_an_absent_member() {
+        let absent: UpdateDeviceRequest = serde_json::from_str("{}").unwrap();
+        assert_eq!(absent.expires_at, None);
+        let never: UpdateDeviceRequest = serde_json::from_str(r#"{"expires_at":null}"#).unwrap();
+        assert_eq!(never.expires_at, Some(None));
+    }
+
+    #[test]
+    fn event_names_are_those_on_the_wire() {
+        for kind in [
+            EventKind::OfferCreated,
+            EventKind::OfferClaimed,
+            EventKind::ApprovalWanted,
+            EventKind::DevicePaired,
+            EventKind::OfferExpired,
+            EventKind::PairingRejected,
+            EventKind::DeviceUpdated,
+            EventKind::DeviceRevoked,
+        ] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        }
+    }
+}
