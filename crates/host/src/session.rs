@@ -68,6 +68,13 @@ impl Session {
         &self.ended
     }
 
+    /// The same session under another name: what is open goes on, and ends with it.
+    pub(crate) fn renamed(&self, device: Device) -> Self {
+        let renamed = Session::new(device, self.scope.clone(), self.expires_at);
+        renamed.last_seen.store(self.last_seen.load(Ordering::Relaxed), Ordering::Relaxed);
+        Session { ended: self.ended.clone(), ..renamed }
+    }
+
     pub(crate) fn end(&self) {
         self.ended.cancel();
     }
