@@ -3,11 +3,18 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use couplet_protocol::{Code, DeviceModel, DeviceName, Scope};
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
+
+/// The headers that tell an app who calls, in the order of [`Session::headers`].
+pub const DEVICE_HEADERS: [HeaderName; 3] = [
+    HeaderName::from_static("x-couplet-device-id"),
+    HeaderName::from_static("x-couplet-device-name"),
+    HeaderName::from_static("x-couplet-device-model"),
+];
 
 /// Who a device is, as the app behind the authentication sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]

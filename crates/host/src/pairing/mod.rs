@@ -11,14 +11,16 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use couplet_protocol::{AdminToken, Code};
+use http::uri::Authority;
 use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::auth::Authenticator;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::events::{Events, News};
-use crate::net::Addresses;
+use crate::net::{Addresses, OwnAddresses};
 use crate::problem::Failure;
 use crate::rate::Rate;
 use crate::start::{self, StartError};
@@ -48,6 +50,8 @@ pub(crate) struct Core {
     admin: Arc<AdminToken>,
     rates: Arc<Rates>,
     addresses: Arc<RwLock<Addresses>>,
+    own: Arc<OwnAddresses>,
+    stopping: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -79,6 +83,8 @@ impl Pairing {
             events,
             admin: Arc::new(state.admin),
             addresses: Arc::default(),
+            own: Arc::default(),
+            stopping: CancellationToken::new(),
         };
         core.start_up().await.map_err(|failure| StartError::new(failure.code(), failure.to_string()))?;
         let upkeep = AbortOnDropHandle::new(tokio::spawn(core.clone().keep_up()));
@@ -123,16 +129,41 @@ impl Core {
         &self.events
     }
 
-    pub(crate) fn authenticator(&self) -> &Authenticator {
-        &self.auth
-    }
-
-    pub(crate) fn addresses(&self) -> Addresses {
-        self.addresses.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Fires when the host stops: streams that never end by themselves end then.
+    pub(crate) fn stopping(&self) -> &CancellationToken {
+        &self.stopping
     }
 
     pub(crate) fn set_addresses(&self, addresses: Addresses) {
         *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses;
+    }
+
+    /// Whether the address is one of this machine's.
+    pub(crate) fn is_own(&self, ip: IpAddr) -> bool {
+        self.own.contains(ip)
+    }
+
+    /// The `host:port` that a device is offered: the one that the caller itself used, or, when that is a loopback
+    /// name, one that the device can reach.
+    pub(crate) fn offered_authority(&self, asked: &Authority) -> String {
+        let name = asked.host().trim_start_matches('[').trim_end_matches(']');
+        let loopback =
+            name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        let lan = if loopback {
+            self.addresses.read().unwrap_or_else(PoisonError::into_inner).reachable().first().copied()
+        } else {
+            None
+        };
+        match lan {
+            Some(address) => address.to_string(),
+            None if asked.port().is_some() => asked.to_string(),
+            None => format!("{asked}:80"),
+        }
+    }
+
+    /// Whether the store answers.
+    pub(crate) async fn ready(&self) -> Result<(), Failure> {
+        self.store.read(|tx| Ok(tx.query_row("SELECT 1", [], |_| Ok(()))?)).await
     }
 
     fn now(&self) -> Timestamp {
