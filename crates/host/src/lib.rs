@@ -1,7 +1,9 @@
 //! Couplet's host: pairing, the device store, the HTTP API, authentication for axum apps, and the gateway.
 
+pub mod auth;
 pub mod clock;
 pub mod config;
+pub mod gateway;
 pub mod problem;
 mod random;
 pub mod session;
