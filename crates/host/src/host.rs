@@ -22,8 +22,6 @@ use crate::start::{self, StartError};
 
 /// How often a host on its default addresses looks for new networks.
 const WATCH: Duration = Duration::from_secs(5);
-/// The file that tells the command line where the running host is.
-const SERVE_JSON: &str = "serve.json";
 
 /// A host that is bound and ready to serve.
 #[derive(Debug)]
@@ -69,8 +67,7 @@ impl Host {
     /// # Errors
     /// Says what stands in the way and what to do.
     pub async fn bind(config: Config) -> Result<Host, StartError> {
-        let upstreams =
-            config.upstreams().map_err(|error| StartError::new(Code::ConfigInvalid, error.to_string()))?;
+        let upstreams = config.upstreams().map_err(|error| StartError::new(Code::ConfigInvalid, error.to_string()))?;
         let pairing = Pairing::open(config.clone()).await?;
         let listeners = listen::bind_all(&or_default(&config.listen, PAIRING_PORT))?;
         let mut apps = Vec::new();
@@ -83,17 +80,13 @@ impl Host {
                 (true, false) => config.listen.iter().map(|a| SocketAddr::new(a.ip(), app_port(*a, port))).collect(),
             };
             let name = upstream.name.clone();
-            let gateway = Gateway::new(
-                upstream,
-                pairing.authenticator().clone(),
-                &config.limits,
-                config.trusted_proxies.clone(),
-            );
+            let gateway =
+                Gateway::new(upstream, pairing.authenticator().clone(), &config.limits, config.trusted_proxies.clone());
             apps.push(AppListeners { gateway, name, listeners: listen::bind_all(&addresses)?, port });
         }
         pairing.core().set_addresses(Addresses { pairing: bound(&listeners) });
         let host = Host { pairing, listeners, apps };
-        host.announce()?;
+        start::announce(&host.pairing.core().config().state_dir, &bound(&host.listeners))?;
         Ok(host)
     }
 
@@ -169,17 +162,8 @@ impl Host {
         if let Err(failure) = self.pairing.flush().await {
             tracing::warn!(target: "couplet::host", %failure, "the last seconds of last_seen are lost");
         }
-        let _ = std::fs::remove_file(core.config().state_dir.join(SERVE_JSON));
+        start::withdraw(&core.config().state_dir);
         Ok(())
-    }
-
-    /// Tells the command line where this host is.
-    fn announce(&self) -> Result<(), StartError> {
-        let ready = self.ready();
-        let local: Vec<String> = bound(&self.listeners).into_iter().map(dialled).map(url).collect();
-        let text = serde_json::json!({ "pid": std::process::id(), "pairing": local }).to_string();
-        start::write_private(&ready.state_dir.join(SERVE_JSON), &text)
-            .map_err(|error| StartError::new(Code::StateFolderUnusable, format!("{SERVE_JSON}: {error}.")))
     }
 }
 
@@ -210,15 +194,6 @@ fn bind_new(lan: &HashSet<IpAddr>, port: u16, served: &HashSet<SocketAddr>) -> V
             }
         })
         .collect()
-}
-
-/// The address that a program on this machine dials to reach a bound one.
-fn dialled(address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        ip if !ip.is_unspecified() => address,
-        IpAddr::V4(_) => SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), address.port()),
-        IpAddr::V6(_) => SocketAddr::new(std::net::Ipv6Addr::LOCALHOST.into(), address.port()),
-    }
 }
 
 fn url(address: SocketAddr) -> String {

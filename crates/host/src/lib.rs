@@ -5,6 +5,8 @@ pub mod clock;
 pub mod config;
 mod events;
 mod failpoint;
+pub mod gateway;
+mod host;
 pub mod http;
 mod library;
 mod listen;
@@ -20,6 +22,7 @@ pub mod telemetry;
 mod until;
 
 pub use config::Config;
+pub use host::{GatewayUrl, Host, Ready};
 pub use http::caller::DeviceSession;
 pub use library::{RequireDevice, RequireDeviceService};
 pub use pairing::Pairing;

@@ -19,7 +19,7 @@ use crate::http::caller::{DeviceSession, authenticate};
 use crate::listen;
 use crate::net::Addresses;
 use crate::pairing::Pairing;
-use crate::start::StartError;
+use crate::start::{self, StartError};
 
 impl Pairing {
     /// A layer that lets a request through when a paired device sends it, within its scope; others get 401 or 403.
@@ -41,9 +41,11 @@ impl Pairing {
         })?;
         self.core().set_addresses(Addresses { pairing: vec![address] });
         probe(app.clone()).await?;
+        start::announce(&self.core().config().state_dir, &[address])?;
         listen::serve(listener, app, self.core().config().limits.clone(), stop).await;
         self.core().stopping().cancel();
         let _ = self.flush().await;
+        start::withdraw(&self.core().config().state_dir);
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -114,6 +115,31 @@ pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&part, path)?;
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+/// The file that tells the command line where the running host is.
+const SERVE_JSON: &str = "serve.json";
+
+/// Tells the command line where this host is.
+pub(crate) fn announce(state_dir: &Path, bound: &[SocketAddr]) -> Result<(), StartError> {
+    let urls: Vec<String> = bound.iter().map(|address| format!("http://{}", dialled(*address))).collect();
+    let text = serde_json::json!({ "pid": std::process::id(), "pairing": urls }).to_string();
+    write_private(&state_dir.join(SERVE_JSON), &text)
+        .map_err(|error| StartError::new(Code::StateFolderUnusable, format!("{SERVE_JSON}: {error}.")))
+}
+
+/// This host is no longer there.
+pub(crate) fn withdraw(state_dir: &Path) {
+    let _ = fs::remove_file(state_dir.join(SERVE_JSON));
+}
+
+/// The address that a program on this machine dials to reach a bound one.
+fn dialled(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        ip if !ip.is_unspecified() => address,
+        IpAddr::V4(_) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
+        IpAddr::V6(_) => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port()),
+    }
 }
 
 /// Why the database could not be opened, and what to do.

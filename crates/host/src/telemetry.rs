@@ -4,7 +4,7 @@
 //! its value is a whole number, a length. And what the HTTP libraries below us would say at `debug` and `trace`,
 //! where they print what passes through them, is cut off at `info`.
 
-use std::fmt::{self, Debug, Write};
+use std::fmt::{self, Debug};
 
 use tracing::field::{Field, Visit};
 use tracing_subscriber::EnvFilter;

@@ -10,6 +10,7 @@ pub(crate) mod offers;
 mod schema;
 
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ impl Store {
     /// Opens the database, brings its schema up to date and starts its thread.
     pub(crate) fn open(path: &Path) -> Result<Store, OpenError> {
         refuse_newer(schema_in_header(path)?)?;
+        // SQLite gives the files beside it the mode of the database.
+        std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
         let mut connection = Connection::open(path)?;
         // A newer schema may also sit in the write-ahead log; closing must then not fold it into the file.
         connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
