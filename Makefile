@@ -1,0 +1,21 @@
+# What there is to do here. Each target is one script or one command, so that it can be read in a minute.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench fmt
+
+help: ## show this
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/'
+
+demo: ## pair a phone with a small app on this machine; needs nothing but cargo
+	@scripts/demo
+
+test: ## install what the tests need, build, run every test
+	@scripts/test
+
+lint: ## formatting, clippy, licences and banned dependencies
+	@scripts/lint
+
+bench: ## the gateway beside nginx and haproxy, in one short run
+	@bench/run
+
+fmt: ## format the code
+	@cargo fmt --all

@@ -1,0 +1,143 @@
+//! `spec/promises.md` is true: every line names a test that exists and runs, or says that it is planned.
+
+use std::collections::BTreeMap;
+
+/// The lines that there are. Promises are added, not dropped.
+const FLOOR: usize = 278;
+
+/// The lines that a test shows. What is kept stays kept.
+const SHOWN_FLOOR: usize = 162;
+
+struct Row {
+    promise: String,
+    source: String,
+    shown_by: String,
+}
+
+/// The rows of the tables, without their heads.
+fn rows(document: &str) -> Vec<Row> {
+    let is_row = |line: &&str| line.starts_with('|') && !line.starts_with("| promise |") && !line.starts_with("| ---");
+    let read = |line: &str| {
+        let cells: Vec<_> = line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+        let [promise, source, shown_by, _note] = cells.try_into().unwrap_or_else(|_| panic!("four cells: {line}"));
+        Row { promise, source, shown_by }
+    };
+    document.lines().filter(is_row).map(read).collect()
+}
+
+/// What is wrong with a row, if anything.
+fn complaint(row: &Row, source_of: &mut impl FnMut(&str) -> Option<String>) -> Option<String> {
+    if row.promise.is_empty() || row.source.is_empty() {
+        return Some("the promise or its source is missing".to_owned());
+    }
+    if row.shown_by == "planned" {
+        return None;
+    }
+    row.shown_by.split(',').map(str::trim).find_map(|test| {
+        let reference = test.strip_prefix('`').and_then(|test| test.strip_suffix('`'));
+        let Some((file, name)) = reference.and_then(|reference| reference.split_once("::")) else {
+            return Some(format!("neither `planned` nor a test: {test:?}"));
+        };
+        match source_of(file).as_deref().map(|source| state(source, name)) {
+            Some(State::Runs) => None,
+            Some(State::Ignored) => Some(format!("{test} is ignored")),
+            Some(State::Absent) => Some(format!("{test} does not exist")),
+            None => Some(format!("{file} does not exist")),
+        }
+    })
+}
+
+#[derive(Debug, PartialEq)]
+enum State {
+    Runs,
+    Ignored,
+    Absent,
+}
+
+/// Whether the file has a test of this name that runs.
+fn state(source: &str, name: &str) -> State {
+    let lines: Vec<&str> = source.lines().map(str::trim).collect();
+    let defines = |line: &str| {
+        let rest = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ");
+        rest.and_then(|rest| rest.strip_prefix(name)).is_some_and(|rest| rest.starts_with('('))
+    };
+    let Some(at) = lines.iter().position(|line| defines(line)) else { return State::Absent };
+    let above = lines[..at].iter().rev().take_while(|line| !line.is_empty() && !line.ends_with(['}', '{', ';']));
+    let attributes: Vec<&str> = above.copied().filter(|line| line.starts_with("#[")).collect();
+    let has = |start: &str| attributes.iter().any(|attribute| attribute.starts_with(start));
+    match has("#[test]") || has("#[tokio::test") {
+        true if attributes.iter().any(|attribute| attribute.contains("ignore")) => State::Ignored,
+        true => State::Runs,
+        false => State::Absent,
+    }
+}
+
+#[test]
+fn every_promise_is_shown_or_planned() {
+    let document = std::fs::read_to_string(e2e::repository().join("spec/promises.md")).unwrap();
+    let rows = rows(&document);
+    let mut files = BTreeMap::new();
+    let mut source_of = |file: &str| {
+        let read = || std::fs::read_to_string(e2e::repository().join(file)).ok();
+        files.entry(file.to_owned()).or_insert_with(read).clone()
+    };
+    let complaints: Vec<String> = rows
+        .iter()
+        .filter_map(|row| complaint(row, &mut source_of).map(|why| format!("{} ({}): {why}", row.promise, row.source)))
+        .collect();
+    assert!(complaints.is_empty(), "{} of {}:\n{}", complaints.len(), rows.len(), complaints.join("\n"));
+
+    let shown = rows.iter().filter(|row| row.shown_by != "planned").count();
+    assert!(rows.len() >= FLOOR, "only {} promises are left of {FLOOR}", rows.len());
+    assert!(shown >= SHOWN_FLOOR, "only {shown} promises are shown, of {SHOWN_FLOOR} before");
+}
+
+#[test]
+fn no_promise_stands_twice() {
+    let document = std::fs::read_to_string(e2e::repository().join("spec/promises.md")).unwrap();
+    let mut seen = BTreeMap::new();
+    for part in document.split("\n## ") {
+        seen.clear();
+        for row in rows(part) {
+            assert_eq!(seen.insert(row.promise.clone(), row.source), None, "{}", row.promise);
+        }
+    }
+}
+
+#[test]
+fn a_test_counts_only_when_it_runs() {
+    let source = "
+        /// Says why.
+        #[test]
+        fn plain() {}
+
+        #[tokio::test(flavor = \"multi_thread\")]
+        async fn with_runtime() {}
+
+        #[test]
+        #[ignore = \"slow\"]
+        fn ignored() {}
+
+        #[cfg_attr(not(feature = \"x\"), ignore)]
+        #[test]
+        fn ignored_at_times() {}
+
+        #[test]
+        fn other() {}
+        fn helper() {}
+    ";
+    let found = ["plain", "with_runtime", "ignored", "ignored_at_times", "helper", "missing", "plai"];
+    let found = found.map(|name| state(source, name));
+    use State::{Absent, Ignored, Runs};
+    assert_eq!(found, [Runs, Runs, Ignored, Ignored, Absent, Absent, Absent]);
+}
+
+#[test]
+fn rows_that_show_nothing_are_found() {
+    let table = "| promise | source | shown by | note |\n| --- | --- | --- | --- |\n\
+                 | a | A | planned | |\n| b | A | | |\n| c | A | `x.rs::gone` | |\n| | A | planned | |\n| d | A | soon | |\n\
+                 | e | A | `x.rs::there`, `y.rs::there` | |\n| f | A | `x.rs::there` | note |";
+    let mut source_of = |file: &str| (file == "x.rs").then(|| "#[test]\nfn there() {}".to_owned());
+    let wrong: Vec<bool> = rows(table).iter().map(|row| complaint(row, &mut source_of).is_some()).collect();
+    assert_eq!(wrong, [false, true, true, true, true, true, false]);
+}
