@@ -117,7 +117,7 @@ impl Store {
         let path = Arc::clone(&self.path);
         let job: Job = Box::new(move |connection| {
             // A caller that is gone needs no answer.
-            let _ = answer.send(work(connection).map_err(|failure| clarify(failure, &path)));
+            let _ = answer.send(writable(&path).and_then(|()| work(connection)));
         });
         let gone = || unavailable(Code::StoreUnavailable).because("the database thread has ended");
         match self.jobs.send_timeout(job, TURN).await {
@@ -145,20 +145,21 @@ fn schema_in_header(path: &Path) -> std::io::Result<u32> {
     }
 }
 
-/// SQLite reports every failed write but a full disk as an I/O error. Whether the disk has become read-only, as
-/// Linux makes it after a fault, is asked here.
-fn clarify(failure: Failure, path: &Path) -> Failure {
-    if failure.code() != Code::StoreUnavailable {
-        return failure;
-    }
-    let refused = std::fs::OpenOptions::new().append(true).open(path).err().map(|error| error.kind());
-    match refused {
-        Some(ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => {
-            unavailable(Code::StoreReadOnly).because(failure.cause())
-        }
-        Some(ErrorKind::StorageFull) => unavailable(Code::DiskFull).because(failure.cause()),
-        _ => failure,
-    }
+/// Whether the files can be written, asked before each call. SQLite maps the index of its write-ahead log into
+/// memory, for readers too: on a disk that has become read-only, as Linux makes it after a fault, touching that map
+/// would kill the process (SIGBUS) instead of failing.
+fn writable(path: &Path) -> Result<(), Failure> {
+    let mut index = path.as_os_str().to_owned();
+    index.push("-shm");
+    let open = |path: &Path| std::fs::OpenOptions::new().append(true).open(path);
+    let opened = match open(Path::new(&index)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => open(path),
+        other => other,
+    };
+    opened.map(drop).map_err(|error| match error.kind() {
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => unavailable(Code::StoreReadOnly).because(error),
+        _ => unavailable(Code::StoreUnavailable).because(error),
+    })
 }
 
 fn unavailable(code: Code) -> Failure {
