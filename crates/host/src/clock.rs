@@ -78,10 +78,10 @@ struct Anchor {
 pub struct Clock(Mutex<Anchor>);
 
 impl Clock {
-    /// A clock that starts now, and not before `floor`: the latest time that the store remembers.
+    /// A clock that starts at the machine's wall time.
     #[must_use]
-    pub fn starting_at(floor: Timestamp) -> Self {
-        Clock(Mutex::new(Anchor { wall: wall().max(floor), at: Instant::now() }))
+    pub fn start() -> Self {
+        Clock(Mutex::new(Anchor { wall: wall(), at: Instant::now() }))
     }
 
     /// Now.

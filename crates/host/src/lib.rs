@@ -1,10 +1,30 @@
 //! Couplet's host: pairing, the device store, the HTTP API, authentication for axum apps, and the gateway.
 
+pub mod auth;
 pub mod clock;
 pub mod config;
+mod events;
+mod failpoint;
+pub mod gateway;
+mod host;
+pub mod http;
+mod library;
+mod listen;
+mod net;
+mod pairing;
 pub mod problem;
 mod random;
+mod rate;
 pub mod session;
+mod start;
+mod store;
+pub mod telemetry;
+mod until;
 
 pub use config::Config;
+pub use host::{GatewayUrl, Host, Ready};
+pub use http::caller::DeviceSession;
+pub use library::{RequireDevice, RequireDeviceService};
+pub use pairing::Pairing;
 pub use session::{Device, Session};
+pub use start::StartError;

@@ -36,12 +36,32 @@ impl Failure {
         self
     }
 
+    /// A fault of ours: the caller gets a fixed text, the log the cause.
+    #[must_use]
+    pub fn internal(cause: impl std::fmt::Display) -> Self {
+        Failure::new(Code::Internal, "Try again. If it stays so, look at the host's log under the request id.")
+            .because(cause)
+    }
+
+    /// What went wrong, for the log.
+    pub(crate) fn cause(&self) -> &str {
+        self.cause.as_deref().unwrap_or_default()
+    }
+
     /// The code.
     #[must_use]
     pub fn code(&self) -> Code {
         self.code
     }
 }
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({}). {}", self.code.title(), self.code, self.detail)
+    }
+}
+
+impl std::error::Error for Failure {}
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {

@@ -1,5 +1,8 @@
 //! The operating system's generator, the only source of randomness here (`rng: "os-csprng"`).
 
+/// What `/health` says of it, so that a client can refuse a host that makes its secrets otherwise.
+pub(crate) const SOURCE: &str = "os-csprng";
+
 /// Random bytes of the operating system's generator.
 ///
 /// Aborts when the system has none to give: a host that cannot make secrets must not go on.

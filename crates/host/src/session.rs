@@ -3,11 +3,18 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use couplet_protocol::{Code, DeviceModel, DeviceName, Scope};
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
+
+/// The headers that tell an app who calls, in the order of [`Session::headers`].
+pub const DEVICE_HEADERS: [HeaderName; 3] = [
+    HeaderName::from_static("x-couplet-device-id"),
+    HeaderName::from_static("x-couplet-device-name"),
+    HeaderName::from_static("x-couplet-device-model"),
+];
 
 /// Who a device is, as the app behind the authentication sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +73,13 @@ impl Session {
     #[must_use]
     pub fn ended(&self) -> &CancellationToken {
         &self.ended
+    }
+
+    /// The same session under another name: what is open goes on, and ends with it.
+    pub(crate) fn renamed(&self, device: Device) -> Self {
+        let renamed = Session::new(device, self.scope.clone(), self.expires_at);
+        renamed.last_seen.store(self.last_seen.load(Ordering::Relaxed), Ordering::Relaxed);
+        Session { ended: self.ended.clone(), ..renamed }
     }
 
     pub(crate) fn end(&self) {

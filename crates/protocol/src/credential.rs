@@ -24,6 +24,12 @@ impl Digest {
         Digest(bytes)
     }
 
+    /// All 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// All 32 bytes in lower-case hex.
     #[must_use]
     pub fn to_hex(&self) -> String {

@@ -1,0 +1,303 @@
+//! Who a request comes from.
+//!
+//! A device token is kept as bcrypt, which is salted and slow. So the row is found by the token's selector, bcrypt
+//! runs once for each token and process, off the async threads, one at a time, and never for unknown selectors;
+//! afterwards a keyed digest of the token finds the device's session in memory. Everything that changes what a
+//! device may do raises the generation and removes its session, after the commit and before the answer.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use aws_lc_rs::hmac;
+use couplet_protocol::api::EventKind;
+use couplet_protocol::credential::is_device_credential;
+use couplet_protocol::{AdminToken, Code, Digest};
+use http::{HeaderMap, HeaderName, header};
+use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use crate::clock::{Clock, Timestamp};
+use crate::events::{Events, News};
+use crate::problem::Failure;
+use crate::session::Session;
+use crate::store::devices::DeviceRow;
+use crate::store::{Store, devices, offers};
+
+/// The cost of a device token's bcrypt hash.
+const BCRYPT_COST: u32 = 10;
+
+/// The header for devices whose app uses `Authorization` itself.
+pub const COUPLET_TOKEN: HeaderName = HeaderName::from_static("couplet-token");
+
+/// Which header carried the credential; the gateway removes that one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialHeader {
+    /// `Authorization: Bearer …`.
+    Authorization,
+    /// `Couplet-Token: …`.
+    CoupletToken,
+}
+
+/// Authenticates devices. Clones share the same memory.
+#[derive(Clone, Debug)]
+pub struct Authenticator(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    events: Events,
+    clock: Clock,
+    key: hmac::Key,
+    bcrypt: Semaphore,
+    memory: RwLock<Memory>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Authenticator")
+    }
+}
+
+/// Sessions of the devices that have called since the start; one entry a device, so `max_devices` bounds it.
+#[derive(Default)]
+struct Memory {
+    generation: u64,
+    sessions: HashMap<[u8; 32], Arc<Session>>,
+}
+
+impl Authenticator {
+    pub(crate) fn new(store: Store, events: Events, clock: Clock) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &crate::random::bytes::<32>());
+        Authenticator(Arc::new(Inner {
+            store,
+            events,
+            clock,
+            key,
+            bcrypt: Semaphore::new(1),
+            memory: RwLock::default(),
+        }))
+    }
+
+    /// The host's time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// The session of a device that this process has checked before. Never waits.
+    #[must_use]
+    pub fn cached(&self, headers: &HeaderMap) -> Option<(Arc<Session>, CredentialHeader)> {
+        let (token, header) = presented(headers).ok()?;
+        Some((self.lookup(token)?, header))
+    }
+
+    /// The device that the request's credential belongs to. Whether it may do what it asks is
+    /// [`Session::permits`].
+    ///
+    /// # Errors
+    /// 401 without a valid credential, 400 when a credential header stands twice, 503 when the store fails.
+    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<(Arc<Session>, CredentialHeader), Failure> {
+        let (token, header) = presented(headers)?;
+        Ok((self.check(token).await?, header))
+    }
+
+    fn lookup(&self, token: &str) -> Option<Arc<Session>> {
+        let digest = self.digest(token);
+        let session = self.read().sessions.get(&digest).cloned()?;
+        session.seen(self.now());
+        Some(session)
+    }
+
+    async fn check(&self, token: &str) -> Result<Arc<Session>, Failure> {
+        let selector = Digest::of(token).selector();
+        loop {
+            if let Some(session) = self.lookup(token) {
+                return Ok(session);
+            }
+            let generation = self.read().generation;
+            let wanted = selector.clone();
+            let found = self.0.store.read(move |tx| devices::by_selector(tx, &wanted)).await?;
+            let row = found.ok_or_else(unknown)?;
+            if row.expires_at.is_some_and(|end| self.now() >= end) {
+                return Err(Failure::new(Code::DeviceExpired, "Ask the owner for more time: `couplet devices scope`."));
+            }
+            let hasher = self.hasher().await?;
+            if let Some(session) = self.lookup(token) {
+                return Ok(session);
+            }
+            if !hasher.verify(token, row.token_hash.clone()).await? {
+                return Err(unknown());
+            }
+            drop(hasher);
+            if row.unused_until.is_some() {
+                self.first_use(&row).await?;
+            }
+            if let Some(session) = self.remember(token, generation, row) {
+                return Ok(session);
+            }
+            // Something about the devices changed while bcrypt ran: look again.
+        }
+    }
+
+    /// A credential of `GET /pair` is used for the first time: from now on it stays.
+    async fn first_use(&self, row: &DeviceRow) -> Result<(), Failure> {
+        let (now, id, pairing) = (self.now(), row.device.device_id, row.pairing_id);
+        let news = News::of_device(EventKind::DevicePaired, now, &row.device).by_pairing(pairing);
+        let events = self.0.events.clone();
+        let delivered = self.0.store.write(
+            move |tx| {
+                let first = devices::first_use(tx, id, now)?;
+                if first && let Some(pairing) = pairing.map(|p| offers::by_id(tx, p)).transpose()?.flatten() {
+                    crate::pairing::deliver(tx, pairing, now)?;
+                }
+                Ok(first)
+            },
+            move |first| {
+                if *first {
+                    events.tell(news);
+                }
+            },
+        );
+        if delivered.await? {
+            return Ok(());
+        }
+        // Another request of the same device may have been first.
+        match self.0.store.read(move |tx| devices::by_id(tx, id)).await? {
+            Some(row) if row.unused_until.is_none() && row.revoked_at.is_none() => Ok(()),
+            _ => Err(unknown()),
+        }
+    }
+
+    fn remember(&self, token: &str, generation: u64, row: DeviceRow) -> Option<Arc<Session>> {
+        let mut memory = self.0.memory.write().unwrap_or_else(PoisonError::into_inner);
+        if memory.generation != generation {
+            return None;
+        }
+        let session = Arc::new(Session::new(row.device, row.scope, row.expires_at));
+        session.seen(self.now());
+        memory.sessions.insert(self.digest(token), Arc::clone(&session));
+        Some(session)
+    }
+
+    /// The device is revoked, restricted or given another end: its session is gone and all that it has open ends.
+    pub(crate) fn forget(&self, id: Uuid) {
+        let mut memory = self.0.memory.write().unwrap_or_else(PoisonError::into_inner);
+        memory.generation += 1;
+        memory.sessions.retain(|_, session| {
+            let stays = session.device.device_id != id;
+            if !stays {
+                session.end();
+            }
+            stays
+        });
+    }
+
+    /// The device has another name: what it has open goes on.
+    pub(crate) fn rename(&self, row: &DeviceRow) {
+        let mut memory = self.0.memory.write().unwrap_or_else(PoisonError::into_inner);
+        memory.generation += 1;
+        for session in memory.sessions.values_mut() {
+            if session.device.device_id == row.device.device_id {
+                *session = Arc::new(session.renamed(row.device.clone()));
+            }
+        }
+    }
+
+    /// Ends the sessions whose time is over.
+    pub(crate) fn end_expired(&self) {
+        let now = self.now();
+        let over = |session: &&Arc<Session>| session.expires_at.is_some_and(|end| now >= end);
+        let ids: Vec<Uuid> = self.read().sessions.values().filter(over).map(|s| s.device.device_id).collect();
+        ids.into_iter().for_each(|id| self.forget(id));
+    }
+
+    /// When devices were seen since the last call.
+    pub(crate) fn take_seen(&self) -> Vec<(Uuid, Timestamp)> {
+        self.read().sessions.values().filter_map(|s| Some((s.device.device_id, s.take_seen()?))).collect()
+    }
+
+    /// Waits for the one bcrypt permit.
+    pub(crate) async fn hasher(&self) -> Result<Hasher<'_>, Failure> {
+        Ok(Hasher(self.0.bcrypt.acquire().await.map_err(Failure::internal)?))
+    }
+
+    fn digest(&self, token: &str) -> [u8; 32] {
+        let tag = hmac::sign(&self.0.key, token.as_bytes());
+        let mut digest = [0; 32];
+        digest.copy_from_slice(tag.as_ref());
+        digest
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Memory> {
+        self.0.memory.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to run bcrypt; one at a time, so that a flood of first checks costs one core at most.
+pub(crate) struct Hasher<'a>(#[allow(dead_code, reason = "held until dropped")] tokio::sync::SemaphorePermit<'a>);
+
+impl Hasher<'_> {
+    /// The hash that is stored of a device's token.
+    pub(crate) async fn hash(&self, token: &str) -> Result<String, Failure> {
+        let token = zeroize::Zeroizing::new(token.to_owned());
+        let hash = tokio::task::spawn_blocking(move || bcrypt::hash(token.as_str(), BCRYPT_COST));
+        hash.await.map_err(Failure::internal)?.map_err(Failure::internal)
+    }
+
+    async fn verify(&self, token: &str, hash: String) -> Result<bool, Failure> {
+        let token = zeroize::Zeroizing::new(token.to_owned());
+        let right = tokio::task::spawn_blocking(move || bcrypt::verify(token.as_str(), &hash));
+        right.await.map_err(Failure::internal)?.map_err(Failure::internal)
+    }
+}
+
+/// The credential of a request: `Couplet-Token` when it is there, else `Authorization: Bearer`.
+fn presented(headers: &HeaderMap) -> Result<(&str, CredentialHeader), Failure> {
+    if let Some(token) = single(headers, &COUPLET_TOKEN)? {
+        return if is_device_credential(token) { Ok((token, CredentialHeader::CoupletToken)) } else { Err(unknown()) };
+    }
+    match single(headers, &header::AUTHORIZATION)?.and_then(bearer) {
+        Some(token) if is_device_credential(token) => Ok((token, CredentialHeader::Authorization)),
+        Some(token) if token.starts_with("adm_") => Err(Failure::new(
+            Code::OwnerIsNoDevice,
+            "Use a device's credential here: `couplet devices add NAME` makes one.",
+        )),
+        Some(_) => Err(unknown()),
+        None => Err(Failure::new(
+            Code::DeviceRequired,
+            "Send the device's credential as `Authorization: Bearer dev_…`, or as `Couplet-Token: dev_…` for apps \
+             that use Authorization themselves. `couplet pair` on the host pairs a device.",
+        )),
+    }
+}
+
+/// The token of an `Authorization: Bearer` value.
+pub(crate) fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The value of a header that may stand once.
+pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Failure> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Failure::new(Code::DuplicateHeader, format!("Send {name} once.")));
+    }
+    // A value that is no visible ASCII is no credential, host or origin either.
+    Ok(Some(value.to_str().unwrap_or_default()))
+}
+
+/// Whether this is the owner's token.
+pub(crate) fn is_owner(headers: &HeaderMap, admin: &AdminToken) -> Result<bool, Failure> {
+    let presented = single(headers, &header::AUTHORIZATION)?.and_then(bearer).unwrap_or_default();
+    Ok(presented.as_bytes().ct_eq(admin.expose().as_bytes()).into())
+}
+
+fn unknown() -> Failure {
+    Failure::new(
+        Code::DeviceUnknown,
+        "Pair the device again: run `couplet pair` on the host and scan the new code. Its old credential does not \
+         come back.",
+    )
+}

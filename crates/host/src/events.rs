@@ -1,0 +1,136 @@
+//! What the owner is told as it happens: one broadcast, with a short memory for those who come back.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use couplet_protocol::api::{Event, EventKind};
+use tokio::sync::broadcast;
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::session::Device;
+use crate::store::offers::PairingRow;
+
+/// How many events are remembered for `Last-Event-ID`, and how far a listener may fall behind.
+const MEMORY: usize = 256;
+
+/// Where events are told and heard. Clones share the same stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Events {
+    past: Arc<Mutex<Past>>,
+    now: broadcast::Sender<Arc<Event>>,
+}
+
+#[derive(Debug, Default)]
+struct Past {
+    last: u64,
+    events: VecDeque<Arc<Event>>,
+}
+
+/// An event without its number.
+#[derive(Clone, Debug)]
+pub(crate) struct News(Event);
+
+impl News {
+    fn new(kind: EventKind, at: Timestamp) -> Self {
+        News(Event {
+            id: 0,
+            at: at.to_rfc3339(),
+            event: kind,
+            pairing_id: None,
+            door: None,
+            device_id: None,
+            device_name: None,
+            device_model: None,
+            network: None,
+        })
+    }
+
+    /// News of a pairing.
+    pub(crate) fn of_pairing(kind: EventKind, at: Timestamp, row: &PairingRow) -> Self {
+        let mut news = News::new(kind, at);
+        news.0.pairing_id = Some(row.id);
+        news.0.door = Some(row.door);
+        news.0.device_id = row.device_id;
+        news.0.device_name = row.device_name.as_ref().map(ToString::to_string);
+        news.0.device_model = row.device_model.as_ref().map(ToString::to_string);
+        news.0.network = row.network.clone();
+        news
+    }
+
+    /// News of a device.
+    pub(crate) fn of_device(kind: EventKind, at: Timestamp, device: &Device) -> Self {
+        let mut news = News::new(kind, at);
+        news.0.device_id = Some(device.device_id);
+        news.0.device_name = Some(device.device_name.to_string());
+        news.0.device_model = device.device_model.as_ref().map(ToString::to_string);
+        news
+    }
+
+    /// The pairing that brought the device.
+    pub(crate) fn by_pairing(mut self, id: Option<Uuid>) -> Self {
+        self.0.pairing_id = id;
+        self
+    }
+}
+
+impl Events {
+    pub(crate) fn new() -> Self {
+        Events { past: Arc::default(), now: broadcast::channel(MEMORY).0 }
+    }
+
+    /// Numbers the event and tells it.
+    pub(crate) fn tell(&self, news: News) {
+        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        past.last += 1;
+        let event = Arc::new(Event { id: past.last, ..news.0 });
+        if past.events.len() == MEMORY {
+            past.events.pop_front();
+        }
+        past.events.push_back(Arc::clone(&event));
+        tracing::info!(target: "couplet::pairing", device_id = event.device_id.map(tracing::field::display),
+            pairing_id = event.pairing_id.map(tracing::field::display), "{}", event.event.name());
+        // Nobody may be listening.
+        let _ = self.now.send(event);
+    }
+
+    /// What came after event `last` and is still remembered, and all that comes from now on.
+    pub(crate) fn since(&self, last: Option<u64>) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
+        let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        let missed = match last {
+            // A number from before a restart says nothing: everything remembered is new.
+            Some(last) if last <= past.last => past.events.iter().filter(|e| e.id > last).cloned().collect(),
+            Some(_) => past.events.iter().cloned().collect(),
+            None => Vec::new(),
+        };
+        (missed, self.now.subscribe())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn news() -> News {
+        News::new(EventKind::OfferCreated, Timestamp::from_millis(0))
+    }
+
+    #[test]
+    fn who_comes_back_gets_what_was_missed_once() {
+        let events = Events::new();
+        (0..3).for_each(|_| events.tell(news()));
+        let (missed, mut live) = events.since(Some(1));
+        assert_eq!(missed.iter().map(|e| e.id).collect::<Vec<_>>(), [2, 3]);
+        events.tell(news());
+        assert_eq!(live.try_recv().unwrap().id, 4);
+        assert_eq!(events.since(None).0.len(), 0);
+        assert_eq!(events.since(Some(99)).0.len(), 4, "a number from before a restart");
+    }
+
+    #[test]
+    fn the_memory_is_bounded() {
+        let events = Events::new();
+        (0..MEMORY + 10).for_each(|_| events.tell(news()));
+        assert_eq!(events.since(Some(0)).0.len(), MEMORY);
+    }
+}

@@ -1,0 +1,326 @@
+//! One request, from the device to the app and back.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use couplet_protocol::Code;
+use http::{Request, Response, StatusCode, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use tokio::task::coop::unconstrained;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::answer::AnswerBody;
+use super::headers::{self, Peer, Rewrite};
+use super::pool::{App, Link, Pool};
+use super::request::{Flow, RequestBody, Stage};
+use super::upgrade::Tunnel;
+use crate::auth::{Authenticator, CredentialHeader};
+use crate::config::{Limits, Upstream};
+use crate::problem::Failure;
+use crate::session::Session;
+
+/// How long a client that waits for `100 Continue` waits at most: an app that knows no such thing never says it.
+const CONTINUE_AFTER: Duration = Duration::from_secs(1);
+
+/// Forwards the requests of devices to one app.
+pub(super) struct Forwarder {
+    pub(super) auth: Authenticator,
+    pub(super) pool: Arc<Pool>,
+    app: Arc<App>,
+    answer_within: Duration,
+}
+
+/// What came of a request.
+pub struct Answer {
+    /// For the client.
+    pub response: Response<AnswerBody>,
+    /// With a `101`: the app's end, to be joined with the client's once the head is written.
+    pub tunnel: Option<Tunnel>,
+    /// Whether the request's body was left unread, at least in part.
+    pub cut_short: bool,
+}
+
+/// A request on its way: what must outlive its sending.
+struct Course {
+    session: Arc<Session>,
+    flow: Option<Arc<Flow>>,
+    held: bool,
+    upgrade: bool,
+}
+
+impl Forwarder {
+    pub(super) fn new(upstream: Upstream, auth: Authenticator, limits: &Limits) -> Self {
+        let app = Arc::new(App::new(upstream));
+        let connect_within = Duration::from_secs(limits.upstream_connect_seconds);
+        Forwarder {
+            auth,
+            pool: Arc::new(Pool::new(app.clone(), connect_within)),
+            app,
+            answer_within: Duration::from_secs(limits.upstream_answer_seconds),
+        }
+    }
+
+    pub(super) async fn forward(
+        &self,
+        mut request: Request<Incoming>,
+        session: Arc<Session>,
+        credential: Option<CredentialHeader>,
+        peer: &Peer,
+    ) -> Result<Answer, Failure> {
+        let authority = headers::target(&request)?;
+        if headers::has_unknown_coding(request.headers()) {
+            let detail = "Send the body with Content-Length or as plain chunked.";
+            return Err(Failure::new(Code::RequestNotForwardable, detail));
+        }
+        let upgrade = headers::upgrade(request.version(), request.headers());
+        session
+            .permits(self.auth.now(), request.method().as_str(), request.uri().path(), upgrade.is_some())
+            .map_err(refusal)?;
+
+        let body = request.body();
+        let (has_body, is_sized) = (!body.is_end_stream(), body.size_hint().exact().is_some());
+        let held = has_body && request.version() != Version::HTTP_10 && expects_continue(&request);
+        let course = Course {
+            flow: has_body.then(|| Flow::new(self.app.clone(), held)),
+            held,
+            upgrade: upgrade.is_some(),
+            session,
+        };
+        headers::rewrite_request(
+            request.headers_mut(),
+            Rewrite {
+                session: &course.session,
+                credential,
+                peer,
+                authority,
+                app: &self.app,
+                upgrade,
+                chunked: has_body && !is_sized,
+                continues: held,
+            },
+        );
+        let (mut parts, body) = request.into_parts();
+        parts.uri = headers::origin_form(parts.uri);
+        parts.version = Version::HTTP_11;
+        // What hyper's server notes of a request (how to upgrade it, say) means nothing to its client.
+        parts.extensions.clear();
+        let request = Request::from_parts(parts, RequestBody::new(body, course.flow.clone()));
+        let (response, link) = self.send(request, &course).await?;
+        self.answer(response, link, course)
+    }
+
+    /// Sends on an idle connection or, when that one turns out to be closed before anything was written, on a
+    /// fresh one.
+    async fn send(
+        &self,
+        mut request: Request<RequestBody>,
+        course: &Course,
+    ) -> Result<(Response<Incoming>, Option<Box<Link>>), Failure> {
+        let mut reused = self.pool.reuse();
+        loop {
+            let fresh = reused.is_none();
+            let link = match reused.take() {
+                Some(link) => link,
+                None => self.connect(course).await?,
+            };
+            match self.exchange(link, request, course).await? {
+                Sent::Answered(response, link) => return Ok((response, link)),
+                Sent::Stale(unsent) if !fresh => request = unsent,
+                Sent::Stale(_) => {
+                    return Err(self.app.failure(Code::UpstreamBroken, "closes every connection. See its log."));
+                }
+            }
+        }
+    }
+
+    async fn connect(&self, course: &Course) -> Result<Box<Link>, Failure> {
+        tokio::select! {
+            biased;
+            link = self.pool.connect() => link,
+            () = course.session.ended().cancelled() => Err(self.ended(course)),
+        }
+    }
+
+    /// Sends one request and waits for the head of its answer, driving the connection meanwhile.
+    async fn exchange(
+        &self,
+        link: Box<Link>,
+        mut request: Request<RequestBody>,
+        course: &Course,
+    ) -> Result<Sent, Failure> {
+        if let (true, Some(flow)) = (course.held, course.flow.clone()) {
+            hyper::ext::on_informational(&mut request, move |response| {
+                if response.status() == StatusCode::CONTINUE {
+                    flow.release();
+                }
+            });
+        }
+        let mut link = Some(link);
+        let Some(sender) = &mut link else { return Ok(Sent::Stale(request)) };
+        let mut answer = pin!(unconstrained(sender.send.try_send_request(request)));
+        let mut ended = pin!(course.session.ended().cancelled());
+        let mut patience = pin!(Patience::new(self.answer_within, course));
+        let answered = std::future::poll_fn(|cx| {
+            if let Poll::Ready(answered) = poll_exchange(&mut link, answer.as_mut(), cx) {
+                return Poll::Ready(Ok(answered));
+            }
+            if ended.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(self.ended(course)));
+            }
+            patience.as_mut().poll(cx).map(|stage| Err(self.too_slow(stage)))
+        });
+        match answered.await? {
+            Ok(response) => Ok(Sent::Answered(response, link)),
+            Err(mut error) => match error.take_message() {
+                Some(unsent) => Ok(Sent::Stale(unsent)),
+                None => Err(self.broken(course, error.error())),
+            },
+        }
+    }
+
+    fn answer(
+        &self,
+        mut response: Response<Incoming>,
+        link: Option<Box<Link>>,
+        course: Course,
+    ) -> Result<Answer, Failure> {
+        let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let coded = headers::has_unknown_coding(response.headers());
+        if switching && !course.upgrade || coded {
+            let what = "gave an answer that cannot be passed on. See its log.";
+            return Err(self.app.failure(Code::UpstreamBroken, what).because("unasked upgrade or unknown coding"));
+        }
+        let names_protocol = switching || response.status() == StatusCode::UPGRADE_REQUIRED;
+        headers::rewrite_response(response.headers_mut(), names_protocol);
+        *response.version_mut() = Version::HTTP_11;
+        // Among them is hyper's own way to upgrade, which would keep the connection alive.
+        let (mut parts, incoming) = response.into_parts();
+        parts.extensions.clear();
+        if switching {
+            let link =
+                link.ok_or_else(|| self.app.failure(Code::UpstreamBroken, "left while upgrading. See its log."))?;
+            let tunnel = Some(Tunnel::new(link.into_stream(), course.session));
+            let response = Response::from_parts(parts, AnswerBody::ours(axum::body::Body::empty()));
+            return Ok(Answer { response, tunnel, cut_short: false });
+        }
+        let uploading = course.flow.as_ref().is_some_and(|flow| flow.stage() != Stage::Done);
+        let body = AnswerBody::apps(incoming, link, &self.pool, course.session, uploading);
+        Ok(Answer { response: Response::from_parts(parts, body), tunnel: None, cut_short: uploading })
+    }
+
+    fn ended(&self, course: &Course) -> Failure {
+        let now = self.auth.now();
+        let code = course.session.permits(now, "GET", "/", false).err().unwrap_or(Code::DeviceUnknown);
+        // A scope that was narrowed ends the session too, and says nothing about this request.
+        refusal(if code.status() == 401 { code } else { Code::DeviceUnknown })
+    }
+
+    fn too_slow(&self, stage: Stage) -> Failure {
+        if stage == Stage::Client {
+            return Failure::new(Code::BodyTooSlow, "The request's body stopped arriving. Send it again.");
+        }
+        self.app.failure(Code::UpstreamSlow, "took too long to answer. See what it is doing, then try again.")
+    }
+
+    fn broken(&self, course: &Course, error: &hyper::Error) -> Failure {
+        if course.flow.as_ref().is_some_and(|flow| flow.stage() == Stage::Broken) {
+            return Failure::new(Code::RequestNotForwardable, "The request's body broke off or is not framed rightly.");
+        }
+        let what = if error.is_parse() {
+            "gave an answer that is not HTTP. Check that the address is that of an HTTP server."
+        } else {
+            "broke off before it answered. See its log, then try again."
+        };
+        self.app.failure(Code::UpstreamBroken, what).because(error)
+    }
+}
+
+enum Sent {
+    Answered(Response<Incoming>, Option<Box<Link>>),
+    /// The connection was closed already; nothing of the request went out.
+    Stale(Request<RequestBody>),
+}
+
+type Answered = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+
+/// Polls the connection, then the answer that only the connection can bring about: so the answer itself needs to
+/// wake nobody, and must not be held back by the task's budget, as nothing would wake us then.
+fn poll_exchange(
+    link: &mut Option<Box<Link>>,
+    mut answer: Pin<&mut impl Future<Output = Answered>>,
+    cx: &mut Context<'_>,
+) -> Poll<Answered> {
+    let is_over = link.as_mut().is_none_or(|link| link.poll(cx).is_ready());
+    let mut quiet = Context::from_waker(Waker::noop());
+    match answer.as_mut().poll(&mut quiet) {
+        Poll::Ready(Ok(response)) => {
+            // An upgraded connection is over as HTTP, but its stream is still wanted.
+            if is_over && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                *link = None;
+            }
+            Poll::Ready(Ok(response))
+        }
+        Poll::Pending if is_over => {
+            // Dropping the connection makes it give the unsent request back.
+            *link = None;
+            answer.poll(&mut quiet)
+        }
+        other => other,
+    }
+}
+
+/// How long the app may take, counted from the last time the body moved.
+struct Patience<'a> {
+    limit: Duration,
+    course: &'a Course,
+    until: Pin<Box<Sleep>>,
+    held: bool,
+}
+
+impl<'a> Patience<'a> {
+    fn new(limit: Duration, course: &'a Course) -> Self {
+        let first = if course.held { limit.min(CONTINUE_AFTER) } else { limit };
+        Patience { limit, course, until: Box::pin(sleep_until(Instant::now() + first)), held: course.held }
+    }
+}
+
+impl Future for Patience<'_> {
+    type Output = Stage;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Stage> {
+        loop {
+            std::task::ready!(self.until.as_mut().poll(cx));
+            let Some(flow) = &self.course.flow else { return Poll::Ready(Stage::Done) };
+            let end = flow.last_move() + self.limit;
+            if self.held {
+                flow.release();
+                self.held = false;
+            } else if end <= Instant::now() {
+                return Poll::Ready(flow.stage());
+            }
+            self.until.as_mut().reset(end);
+        }
+    }
+}
+
+fn expects_continue(request: &Request<Incoming>) -> bool {
+    let expect = request.headers().get(http::header::EXPECT);
+    expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+fn refusal(code: Code) -> Failure {
+    let detail = match code {
+        Code::DeviceUnknown => "Pair this device again.",
+        Code::DeviceExpired => "Ask the owner to extend this device's access, or pair it again.",
+        Code::MethodOutOfScope => "Use GET, HEAD or OPTIONS, or ask the owner for a wider scope.",
+        Code::PathOutOfScope => "Use a path within this device's scope, or ask the owner for a wider one.",
+        Code::PathAmbiguous => "Send the path without dot segments, empty segments, '%', ';' and '\\'.",
+        _ => "Ask the owner.",
+    };
+    Failure::new(code, detail)
+}

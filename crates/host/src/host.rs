@@ -1,0 +1,201 @@
+//! A whole host: the pairing listener, a gateway for each app, and what they share.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use couplet_protocol::Code;
+use couplet_protocol::api::Event;
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Config, GATEWAY_PORT, PAIRING_PORT};
+use crate::gateway::Gateway;
+use crate::listen;
+use crate::net::{self, Addresses};
+use crate::pairing::Pairing;
+use crate::start::{self, StartError};
+
+/// How often a host on its default addresses looks for new networks.
+const WATCH: Duration = Duration::from_secs(5);
+
+/// A host that is bound and ready to serve.
+#[derive(Debug)]
+pub struct Host {
+    pairing: Pairing,
+    listeners: Vec<TcpListener>,
+    apps: Vec<AppListeners>,
+}
+
+#[derive(Debug)]
+struct AppListeners {
+    gateway: Gateway,
+    name: String,
+    listeners: Vec<TcpListener>,
+    port: u16,
+}
+
+/// Where a host is to be found.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// URLs of the pairing API, those that a phone can reach first.
+    pub pairing: Vec<String>,
+    /// Each app and its URLs' first.
+    pub gateway: Vec<GatewayUrl>,
+    /// The state folder.
+    pub state_dir: PathBuf,
+    /// Whether another machine can reach the pairing API; false when the host listens on loopback only.
+    pub reachable: bool,
+}
+
+/// Where an app is to be found.
+#[derive(Clone, Debug)]
+pub struct GatewayUrl {
+    /// The app's name.
+    pub name: String,
+    /// The URL that devices use.
+    pub url: String,
+}
+
+impl Host {
+    /// Opens the state and binds every listener. Connections wait until [`Host::serve`].
+    ///
+    /// # Errors
+    /// Says what stands in the way and what to do.
+    pub async fn bind(config: Config) -> Result<Host, StartError> {
+        let upstreams = config.upstreams().map_err(|error| StartError::new(Code::ConfigInvalid, error.to_string()))?;
+        let pairing = Pairing::open(config.clone()).await?;
+        let listeners = listen::bind_all(&or_default(&config.listen, PAIRING_PORT))?;
+        let mut apps = Vec::new();
+        for (upstream, port) in upstreams.into_iter().zip(GATEWAY_PORT..) {
+            let given: Vec<SocketAddr> = config.gateway.get(apps.len()).copied().into_iter().collect();
+            // With the pairing addresses given, the apps stay on those.
+            let addresses = match (given.is_empty(), config.listen.is_empty()) {
+                (false, _) => given,
+                (true, true) => listen::default_addresses(port),
+                (true, false) => config.listen.iter().map(|a| SocketAddr::new(a.ip(), app_port(*a, port))).collect(),
+            };
+            let name = upstream.name.clone();
+            let gateway =
+                Gateway::new(upstream, pairing.authenticator().clone(), &config.limits, config.trusted_proxies.clone());
+            apps.push(AppListeners { gateway, name, listeners: listen::bind_all(&addresses)?, port });
+        }
+        pairing.core().set_addresses(Addresses { pairing: bound(&listeners) });
+        let host = Host { pairing, listeners, apps };
+        start::announce(&host.pairing.core().config().state_dir, &bound(&host.listeners))?;
+        Ok(host)
+    }
+
+    /// Where this host is to be found.
+    #[must_use]
+    pub fn ready(&self) -> Ready {
+        let pairing = bound(&self.listeners);
+        let mut urls = net::reachable(&pairing);
+        let reachable = urls.iter().any(|address| !address.ip().is_loopback());
+        urls.extend(pairing.iter().filter(|a| a.ip().is_loopback()).copied().collect::<Vec<_>>());
+        let mut seen = HashSet::new();
+        urls.retain(|address| seen.insert(*address));
+        let gateway = self.apps.iter().flat_map(|app| {
+            let first = net::reachable(&bound(&app.listeners)).first().copied();
+            first.map(|address| GatewayUrl { name: app.name.clone(), url: url(address) })
+        });
+        Ready {
+            pairing: urls.into_iter().map(url).collect(),
+            gateway: gateway.collect(),
+            state_dir: self.pairing.core().config().state_dir.clone(),
+            reachable,
+        }
+    }
+
+    /// Everything that happens to pairings and devices, from now on.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.pairing.events()
+    }
+
+    /// Serves until `stop` fires, then lets what is open end, and writes down what is only in memory.
+    ///
+    /// # Errors
+    /// None today; a listener that fails at run time is logged and tried again.
+    pub async fn serve(self, stop: CancellationToken) -> Result<(), StartError> {
+        let _stopped_when_dropped = stop.clone().drop_guard();
+        let tasks = TaskTracker::new();
+        let core = self.pairing.core().clone();
+        let mut served: HashSet<SocketAddr> = HashSet::new();
+        let mut listeners = self.listeners;
+        let mut apps = self.apps;
+        loop {
+            for listener in listeners.drain(..) {
+                served.extend(listener.local_addr());
+                let limits = core.config().limits.clone();
+                tasks.spawn(listen::serve(listener, self.pairing.app(), limits, stop.clone()));
+            }
+            for app in &mut apps {
+                for listener in app.listeners.drain(..) {
+                    served.extend(listener.local_addr());
+                    tasks.spawn(app.gateway.clone().serve(listener, stop.clone()));
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(WATCH) => {}
+            }
+            if core.config().listen.is_empty() {
+                // A network that came later: a laptop that joined a Wi-Fi, a server whose address changed.
+                let lan: HashSet<IpAddr> = net::lan_addresses().into_iter().collect();
+                served.retain(|address| address.ip().is_loopback() || lan.contains(&address.ip()));
+                listeners = bind_new(&lan, PAIRING_PORT, &served);
+                let now = served.iter().filter(|a| a.port() == PAIRING_PORT).copied().chain(bound(&listeners));
+                core.set_addresses(Addresses { pairing: now.collect() });
+                if core.config().gateway.is_empty() {
+                    apps.iter_mut().for_each(|app| app.listeners = bind_new(&lan, app.port, &served));
+                }
+            }
+        }
+        core.stopping().cancel();
+        tasks.close();
+        tasks.wait().await;
+        if let Err(failure) = self.pairing.flush().await {
+            tracing::warn!(target: "couplet::host", %failure, "the last seconds of last_seen are lost");
+        }
+        start::withdraw(&core.config().state_dir);
+        Ok(())
+    }
+}
+
+fn or_default(given: &[SocketAddr], port: u16) -> Vec<SocketAddr> {
+    if given.is_empty() { listen::default_addresses(port) } else { given.to_vec() }
+}
+
+/// Beside a pairing listener on a free port of the system's choice, an app's port is of its choice too.
+fn app_port(pairing: SocketAddr, port: u16) -> u16 {
+    if pairing.port() == 0 { 0 } else { port }
+}
+
+fn bound(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+}
+
+fn bind_new(lan: &HashSet<IpAddr>, port: u16, served: &HashSet<SocketAddr>) -> Vec<TcpListener> {
+    let addresses = lan.iter().map(|ip| SocketAddr::new(*ip, port)).filter(|address| !served.contains(address));
+    addresses
+        .filter_map(|address| match listen::bind(address) {
+            Ok(listener) => {
+                tracing::info!(target: "couplet::host", %address, "also listening");
+                Some(listener)
+            }
+            Err(error) => {
+                tracing::debug!(target: "couplet::host", %address, %error, "cannot listen yet");
+                None
+            }
+        })
+        .collect()
+}
+
+fn url(address: SocketAddr) -> String {
+    format!("http://{address}")
+}

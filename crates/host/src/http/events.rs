@@ -1,0 +1,44 @@
+//! `GET /api/pair/events`: what happens to pairings and devices, as server-sent events.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event as Frame, KeepAlive, Sse};
+use couplet_protocol::Problem;
+use couplet_protocol::api::Event;
+use futures_util::{Stream, StreamExt, stream};
+use http::{HeaderMap, HeaderName};
+use tokio_stream::wrappers::BroadcastStream;
+
+use super::caller::Owner;
+use crate::pairing::Pairing;
+use crate::problem::Failure;
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// Tells the owner what happens. With `Last-Event-ID`, first what was missed. A listener that falls too far behind
+/// is let go, and catches up when it comes back.
+#[utoipa::path(get, path = "/api/pair/events", tag = "pairing", security(("owner" = [])),
+    params(("last-event-id" = Option<u64>, Header, description = "the id of the last event seen")),
+    responses((status = 200, body = Event, content_type = "text/event-stream"), (status = 401, body = Problem)))]
+pub(super) async fn events(
+    _: Owner,
+    State(pairing): State<Pairing>,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Frame, Infallible>>>, Failure> {
+    let last = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok());
+    let (missed, live) = pairing.core().events().since(last);
+    let live = BroadcastStream::new(live)
+        .take_while(|event| std::future::ready(event.is_ok()))
+        .filter_map(|event| std::future::ready(event.ok()));
+    let stopping = pairing.core().stopping().clone();
+    let all = stream::iter(missed).chain(live).map(|event| Ok(frame(&event))).take_until(stopping.cancelled_owned());
+    Ok(Sse::new(all).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
+}
+
+fn frame(event: &Arc<Event>) -> Frame {
+    let data = serde_json::to_string(event.as_ref()).unwrap_or_default();
+    Frame::default().id(event.id.to_string()).event(event.event.name()).data(data)
+}

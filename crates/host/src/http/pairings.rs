@@ -1,0 +1,68 @@
+//! `/api/pair/pairings`: the claims that wait for the owner.
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Query, State};
+use couplet_protocol::api::{AuditList, PairingList};
+use couplet_protocol::{Code, Problem};
+use http::StatusCode;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use super::caller::Owner;
+use crate::pairing::Pairing;
+use crate::problem::Failure;
+
+type Id = Result<Path<Uuid>, PathRejection>;
+
+fn id(id: Id) -> Result<Uuid, Failure> {
+    id.map(|Path(id)| id)
+        .map_err(|_| Failure::new(Code::NoSuchPairing, "A pairing's id is a UUID; `couplet approve` lists them."))
+}
+
+/// Lists the ceremony's open claims, oldest first.
+#[utoipa::path(get, path = "/api/pair/pairings", tag = "pairing", security(("owner" = [])),
+    responses((status = 200, body = PairingList), (status = 401, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn list(_: Owner, State(pairing): State<Pairing>) -> Result<axum::Json<PairingList>, Failure> {
+    Ok(axum::Json(PairingList { pairings: pairing.core().pairings().await? }))
+}
+
+/// The owner says yes.
+#[utoipa::path(post, path = "/api/pair/pairings/{id}/approve", tag = "pairing", security(("owner" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 204), (status = 401, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 410, body = Problem)))]
+pub(super) async fn approve(_: Owner, State(pairing): State<Pairing>, path: Id) -> Result<StatusCode, Failure> {
+    pairing.core().approve(id(path)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The owner says no.
+#[utoipa::path(post, path = "/api/pair/pairings/{id}/reject", tag = "pairing", security(("owner" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 204), (status = 401, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 410, body = Problem)))]
+pub(super) async fn reject(_: Owner, State(pairing): State<Pairing>, path: Id) -> Result<StatusCode, Failure> {
+    pairing.core().reject(id(path)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Where a page of the audit log begins.
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+pub(super) struct Before {
+    /// Only entries older than this one.
+    before: Option<i64>,
+}
+
+/// The audit log, newest first, 500 entries at a time.
+#[utoipa::path(get, path = "/api/audit", tag = "owner", security(("owner" = [])), params(Before),
+    responses((status = 200, body = AuditList), (status = 401, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn audit(
+    _: Owner,
+    State(pairing): State<Pairing>,
+    before: Result<Query<Before>, axum::extract::rejection::QueryRejection>,
+) -> Result<axum::Json<AuditList>, Failure> {
+    let Query(Before { before }) =
+        before.map_err(|_| Failure::new(Code::MalformedQuery, "Send `before=` with an entry's id, or nothing."))?;
+    Ok(axum::Json(AuditList { entries: pairing.core().audit(before).await? }))
+}

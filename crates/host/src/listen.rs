@@ -1,0 +1,121 @@
+//! Listening: bind with errors that say what to do, accept, and let go of connections in an orderly way.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use couplet_protocol::Code;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use crate::config::Limits;
+use crate::net;
+use crate::start::StartError;
+
+/// How long open connections may take to end once the host stops.
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
+
+/// Loopback and every private address of this machine, at this port.
+pub(crate) fn default_addresses(port: u16) -> Vec<SocketAddr> {
+    let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    loopback.into_iter().chain(net::lan_addresses()).map(|ip| SocketAddr::new(ip, port)).collect()
+}
+
+/// Binds one address.
+pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    open(address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => StartError::new(
+            Code::PortInUse,
+            format!("{address} is taken by another program. Stop it, or give this host another port: --listen or --gateway ADDR:PORT."),
+        ),
+        _ => StartError::new(
+            Code::NoPrivateAddress,
+            format!("{address}: {error}. Name an address of this machine: --listen or --gateway ADDR:PORT."),
+        ),
+    })
+}
+
+fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { tokio::net::TcpSocket::new_v4()? } else { tokio::net::TcpSocket::new_v6()? };
+    // A restart must not wait for the last run's connections to time out.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(1024)
+}
+
+/// Binds several addresses. IPv6 loopback may be absent on a machine without IPv6; of defaults, that one may fail.
+pub(crate) fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
+    let mut bound = Vec::new();
+    for address in addresses {
+        match bind(*address) {
+            Ok(listener) => bound.push(listener),
+            Err(error) if address.ip() == Ipv6Addr::LOCALHOST && error.code() != Code::PortInUse => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bound)
+}
+
+/// Serves an axum app until `stop` fires; then lets open requests end for [`DRAIN`] and cuts the rest. Dropping the
+/// future cuts all.
+pub(crate) async fn serve(listener: TcpListener, app: Router, limits: Limits, stop: CancellationToken) {
+    let slots = Arc::new(Semaphore::new(limits.max_connections));
+    let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
+    let _cut_when_dropped = cut.clone().drop_guard();
+    loop {
+        // At the limit newcomers wait in the kernel's bounded queue.
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let connection = connection(stream, peer, app.clone(), limits.clone(), stop.clone());
+                let cut = cut.clone();
+                tasks.spawn(async move {
+                    cut.run_until_cancelled(connection).await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, say: waiting is all that helps.
+                tracing::warn!(target: "couplet::http", %error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    tasks.close();
+    let _ = tokio::time::timeout(DRAIN, tasks.wait()).await;
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, app: Router, limits: Limits, stop: CancellationToken) {
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        app.clone().oneshot(request)
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout()).max_buf_size(64 * 1024);
+    let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(target: "couplet::http", %peer, %error, "connection ended");
+    }
+}

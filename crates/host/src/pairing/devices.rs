@@ -1,0 +1,96 @@
+//! What is known of the devices, and what the owner or a device itself changes about them.
+
+use couplet_protocol::Code;
+use couplet_protocol::api::{DeviceInfo, EventKind};
+use rusqlite::Transaction;
+use uuid::Uuid;
+
+use super::Core;
+use crate::clock::Timestamp;
+use crate::events::News;
+use crate::failpoint;
+use crate::problem::Failure;
+use crate::store::audit::{Actor, Record};
+use crate::store::devices::{self, Change, DeviceRow};
+
+impl Core {
+    /// All devices, newest first.
+    pub(crate) async fn devices(&self, active_only: bool) -> Result<Vec<DeviceInfo>, Failure> {
+        // The list is worth more than the last seconds of `last_seen`.
+        let _ = self.flush().await;
+        let rows = self.store.read(move |tx| devices::list(tx, active_only)).await?;
+        Ok(rows.iter().map(DeviceRow::info).collect())
+    }
+
+    /// Revokes a device: its token is dead and all that it has open ends, before this returns.
+    pub(crate) async fn revoke(&self, id: Uuid, by: Actor) -> Result<(), Failure> {
+        let now = self.now();
+        let work = move |tx: &Transaction<'_>| {
+            if !devices::revoke(tx, id, now)? {
+                return Err(no_such_device());
+            }
+            failpoint::reach("revoke.marked");
+            let row = devices::by_id(tx, id)?.ok_or_else(no_such_device)?;
+            let record = Record {
+                device_id: Some(id),
+                pairing_id: row.pairing_id,
+                detail: Some(row.device.device_name.as_str()),
+                ..Record::new("device.revoked", by)
+            };
+            record.write(tx, now)?;
+            failpoint::reach("revoke.before_commit");
+            Ok(((), vec![News::of_device(EventKind::DeviceRevoked, now, &row.device)]))
+        };
+        let (auth, tell) = (self.auth.clone(), self.tell());
+        let after = move |result: &((), Vec<News>)| {
+            failpoint::reach("revoke.committed");
+            auth.forget(id);
+            tell(result);
+        };
+        self.store.write(work, after).await.map(|((), _)| ())
+    }
+
+    /// Renames, restricts or limits a device. A new scope or end holds at once: what the device has open under the
+    /// old one ends.
+    pub(crate) async fn update(&self, id: Uuid, change: Change) -> Result<DeviceInfo, Failure> {
+        let now = self.now();
+        let restricts = change.scope.is_some() || change.expires_at.is_some();
+        let work = move |tx: &Transaction<'_>| {
+            let row = devices::update(tx, id, &change)?.ok_or_else(no_such_device)?;
+            let detail = describe(&change);
+            let record =
+                Record { device_id: Some(id), detail: Some(&detail), ..Record::new("device.updated", Actor::Owner) };
+            record.write(tx, now)?;
+            let news = vec![News::of_device(EventKind::DeviceUpdated, now, &row.device)];
+            Ok((row, news))
+        };
+        let (auth, tell) = (self.auth.clone(), self.tell());
+        let after = move |result: &(DeviceRow, Vec<News>)| {
+            if restricts {
+                auth.forget(id);
+            } else {
+                auth.rename(&result.0);
+            }
+            tell(result);
+        };
+        self.store.write(work, after).await.map(|(row, _)| row.info())
+    }
+}
+
+fn describe(change: &Change) -> String {
+    let parts = [
+        change.name.as_ref().map(|name| format!("name {name}")),
+        change.scope.as_ref().map(|scope| match (scope.read_only, scope.paths.len()) {
+            (false, 0) => "no limits".to_owned(),
+            (read_only, n) => format!("{}{n} paths", if read_only { "read only, " } else { "" }),
+        }),
+        change
+            .expires_at
+            .map(|end| end.map_or("no end".to_owned(), |end| format!("until {}", Timestamp::to_rfc3339(end)))),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+fn no_such_device() -> Failure {
+    Failure::new(Code::NoSuchDevice, "`couplet devices` lists the devices and their ids; a revoked one stays revoked.")
+}

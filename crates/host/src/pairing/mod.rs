@@ -1,0 +1,178 @@
+//! Pairing, as the doors, the owner and the library's user see it: the ceremony, the devices, the upkeep.
+
+mod ceremony;
+mod devices;
+mod doors;
+mod owner;
+mod upkeep;
+
+use std::fs::File;
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use couplet_protocol::{AdminToken, Code};
+use http::uri::Authority;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::auth::Authenticator;
+use crate::clock::{Clock, Timestamp};
+use crate::config::Config;
+use crate::events::{Events, News};
+use crate::net::{Addresses, OwnAddresses};
+use crate::problem::Failure;
+use crate::rate::Rate;
+use crate::start::{self, StartError};
+use crate::store::Store;
+
+pub(crate) use doors::{Claimant, Outcome, deliver};
+
+/// A host's pairing: open it once, clone it where it is needed. Its upkeep stops with the last clone.
+#[derive(Clone, Debug)]
+pub struct Pairing(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    core: Core,
+    _upkeep: AbortOnDropHandle<()>,
+    /// Keeps a second host off the same state folder.
+    _lock: File,
+}
+
+/// What the upkeep shares with the handle.
+#[derive(Clone, Debug)]
+pub(crate) struct Core {
+    config: Arc<Config>,
+    store: Store,
+    auth: Authenticator,
+    events: Events,
+    admin: Arc<AdminToken>,
+    rates: Arc<Rates>,
+    addresses: Arc<RwLock<Addresses>>,
+    own: Arc<OwnAddresses>,
+    stopping: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Rates {
+    generate: Rate<()>,
+    anyone: Rate<IpAddr>,
+}
+
+impl Pairing {
+    /// Opens the state folder: database, owner's token, and the tasks that keep them tidy. Needs a Tokio runtime.
+    ///
+    /// # Errors
+    /// The folder cannot be used, another host uses it, or its database is of a newer version.
+    pub async fn open(config: Config) -> Result<Pairing, StartError> {
+        config.upstreams().map_err(|error| StartError::new(Code::ConfigInvalid, error.to_string()))?;
+        let state = start::StateFolder::open(&config.state_dir)?;
+        let store = Store::open(&state.database()).map_err(|error| start::store_error(&state.database(), error))?;
+        let events = Events::new();
+        let auth = Authenticator::new(store.clone(), events.clone(), Clock::start());
+        let limits = &config.limits;
+        let core = Core {
+            rates: Arc::new(Rates {
+                generate: Rate::per_minute(limits.generate_per_minute),
+                anyone: Rate::per_minute(limits.exchange_per_minute),
+            }),
+            config: Arc::new(config),
+            store,
+            auth,
+            events,
+            admin: Arc::new(state.admin),
+            addresses: Arc::default(),
+            own: Arc::default(),
+            stopping: CancellationToken::new(),
+        };
+        core.start_up().await.map_err(|failure| StartError::new(failure.code(), failure.to_string()))?;
+        let upkeep = AbortOnDropHandle::new(tokio::spawn(core.clone().keep_up()));
+        Ok(Pairing(Arc::new(Inner { core, _upkeep: upkeep, _lock: state.lock })))
+    }
+
+    /// Everything that happens to pairings and devices, from now on.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Arc<couplet_protocol::api::Event>> {
+        self.0.core.events.since(None).1
+    }
+
+    /// Authenticates devices.
+    #[must_use]
+    pub fn authenticator(&self) -> &Authenticator {
+        &self.0.core.auth
+    }
+
+    /// Writes down what is only in memory: when devices were last seen. For an orderly stop.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn flush(&self) -> Result<(), Failure> {
+        self.0.core.flush().await
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.0.core
+    }
+}
+
+impl Core {
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn admin(&self) -> &AdminToken {
+        &self.admin
+    }
+
+    pub(crate) fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Fires when the host stops: streams that never end by themselves end then.
+    pub(crate) fn stopping(&self) -> &CancellationToken {
+        &self.stopping
+    }
+
+    pub(crate) fn set_addresses(&self, addresses: Addresses) {
+        *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses;
+    }
+
+    /// Whether the address is one of this machine's.
+    pub(crate) fn is_own(&self, ip: IpAddr) -> bool {
+        self.own.contains(ip)
+    }
+
+    /// The `host:port` that a device is offered: the one that the caller itself used, or, when that is a loopback
+    /// name, one that the device can reach.
+    pub(crate) fn offered_authority(&self, asked: &Authority) -> String {
+        let name = asked.host().trim_start_matches('[').trim_end_matches(']');
+        let loopback =
+            name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        let lan = if loopback {
+            self.addresses.read().unwrap_or_else(PoisonError::into_inner).reachable().first().copied()
+        } else {
+            None
+        };
+        match lan {
+            Some(address) => address.to_string(),
+            None if asked.port().is_some() => asked.to_string(),
+            None => format!("{asked}:80"),
+        }
+    }
+
+    /// Whether the store answers.
+    pub(crate) async fn ready(&self) -> Result<(), Failure> {
+        self.store.read(|tx| Ok(tx.query_row("SELECT 1", [], |_| Ok(()))?)).await
+    }
+
+    fn now(&self) -> Timestamp {
+        self.auth.now()
+    }
+
+    /// What runs after a commit: tells the news.
+    fn tell<T>(&self) -> impl FnOnce(&(T, Vec<News>)) + Send + 'static {
+        let events = self.events.clone();
+        move |(_, news)| news.iter().for_each(|news| events.tell(news.clone()))
+    }
+}

@@ -1,0 +1,195 @@
+//! Starting: the state folder, the owner's token, and errors that say what to do before anything can run.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use couplet_protocol::{AdminToken, Code};
+
+use crate::store::OpenError;
+
+/// Why a host could not start. Its text says what happened and what to do next.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{} ({code}). {detail}", code.title())]
+pub struct StartError {
+    code: Code,
+    detail: String,
+}
+
+impl StartError {
+    /// An error whose `detail` tells the owner what to do next.
+    #[must_use]
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        StartError { code, detail: detail.into() }
+    }
+
+    /// The code, which `couplet explain` knows.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.code
+    }
+}
+
+/// The host's folder, locked against a second host.
+#[derive(Debug)]
+pub(crate) struct StateFolder {
+    path: PathBuf,
+    pub(crate) admin: AdminToken,
+    pub(crate) lock: File,
+}
+
+impl StateFolder {
+    /// Makes or opens the folder (0700), takes its lock, reads or makes the owner's token (0600).
+    pub(crate) fn open(path: &Path) -> Result<StateFolder, StartError> {
+        let unusable = |error: io::Error| {
+            let next = format!("{}: {error}. Name a folder that this user can write: --state-dir DIR.", path.display());
+            StartError::new(Code::StateFolderUnusable, next)
+        };
+        keep_private(path).map_err(unusable)?;
+        let options = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).to_owned();
+        let lock = options.open(path.join("lock")).map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let next = format!(
+                    "Stop the other one, or give this one a folder of its own: --state-dir DIR (now {}).",
+                    path.display()
+                );
+                return Err(StartError::new(Code::AlreadyRunning, next));
+            }
+            Err(TryLockError::Error(error)) => return Err(unusable(error)),
+        }
+        let admin = admin_token(&path.join("admin-token")).map_err(unusable)?;
+        Ok(StateFolder { path: path.to_owned(), admin, lock })
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path.join("couplet.db")
+    }
+}
+
+/// A folder that others can look into is closed when it is empty or already ours, and refused when it holds other
+/// things: closing it could take them from someone.
+fn keep_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let metadata = fs::metadata(path)?;
+    if metadata.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    let ours = path.join("admin-token").exists() || fs::read_dir(path)?.next().is_none();
+    if !ours {
+        let why = "other users can look into it, and it holds other files";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+}
+
+fn admin_token(path: &Path) -> io::Result<AdminToken> {
+    match fs::read_to_string(path) {
+        Ok(text) => {
+            let text = zeroize::Zeroizing::new(text);
+            if fs::metadata(path)?.mode() & 0o077 != 0 {
+                fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+            }
+            let broken = "admin-token is no owner's token: delete it, and the next start makes a new one";
+            AdminToken::parse(text.trim()).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, broken))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let token = AdminToken::from_entropy(crate::random::bytes());
+            write_private(path, token.expose())?;
+            Ok(token)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes a file (0600) whole or not at all.
+pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let part = path.with_extension("part");
+    let _ = fs::remove_file(&part);
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&part)?;
+    file.write_all(text.as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    fs::rename(&part, path)?;
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+/// The file that tells the command line where the running host is.
+const SERVE_JSON: &str = "serve.json";
+
+/// Tells the command line where this host is.
+pub(crate) fn announce(state_dir: &Path, bound: &[SocketAddr]) -> Result<(), StartError> {
+    let urls: Vec<String> = bound.iter().map(|address| format!("http://{}", dialled(*address))).collect();
+    let text = serde_json::json!({ "pid": std::process::id(), "pairing": urls }).to_string();
+    write_private(&state_dir.join(SERVE_JSON), &text)
+        .map_err(|error| StartError::new(Code::StateFolderUnusable, format!("{SERVE_JSON}: {error}.")))
+}
+
+/// This host is no longer there.
+pub(crate) fn withdraw(state_dir: &Path) {
+    let _ = fs::remove_file(state_dir.join(SERVE_JSON));
+}
+
+/// The address that a program on this machine dials to reach a bound one.
+fn dialled(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        ip if !ip.is_unspecified() => address,
+        IpAddr::V4(_) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
+        IpAddr::V6(_) => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port()),
+    }
+}
+
+/// Why the database could not be opened, and what to do.
+pub(crate) fn store_error(path: &Path, error: OpenError) -> StartError {
+    let path = path.display();
+    match error {
+        OpenError::TooNew { found, known } => StartError::new(
+            Code::SchemaTooNew,
+            format!(
+                "{path} has schema {found}, this version knows up to {known}. Nothing was changed. Start the newer version, or restore a backup made with this one."
+            ),
+        ),
+        OpenError::Io(error) => StartError::new(Code::StateFolderUnusable, format!("{path}: {error}.")),
+        OpenError::Sqlite(error) => {
+            let failure = crate::problem::Failure::from(error);
+            StartError::new(
+                failure.code(),
+                format!("{path}: {}. Check the disk's space and the folder's permissions.", failure.cause()),
+            )
+        }
+        OpenError::Migration(error) => {
+            StartError::new(Code::StoreUnavailable, format!("{path} could not be brought up to date: {error}."))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_and_the_token_are_private_and_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/state");
+        let first = StateFolder::open(&path).unwrap();
+        let mode = |p: &Path| fs::metadata(p).unwrap().mode() & 0o777;
+        assert_eq!((mode(&path), mode(&path.join("admin-token"))), (0o700, 0o600));
+        let token = first.admin.clone();
+        assert_eq!(StateFolder::open(&path).unwrap_err().code(), Code::AlreadyRunning);
+        drop(first);
+        assert!(StateFolder::open(&path).unwrap().admin == token);
+    }
+
+    #[test]
+    fn a_shared_folder_with_other_things_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(dir.path().join("diary"), "").unwrap();
+        assert_eq!(StateFolder::open(dir.path()).unwrap_err().code(), Code::StateFolderUnusable);
+        fs::remove_file(dir.path().join("diary")).unwrap();
+        assert!(StateFolder::open(dir.path()).is_ok());
+    }
+}

@@ -1,0 +1,186 @@
+//! `paired_devices`: who may call, with what scope, until when.
+
+use couplet_protocol::api::{DeviceInfo, DeviceKind, NetworkPath};
+use couplet_protocol::{DeviceModel, DeviceName, Scope};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+use uuid::Uuid;
+
+use super::{foreign, named, stored_by_name};
+use crate::clock::Timestamp;
+use crate::problem::Failure;
+use crate::session::Device;
+use crate::store::ByName;
+
+stored_by_name!(DeviceKind: Mobile = "mobile", Bearer = "bearer");
+stored_by_name!(NetworkPath: Lan = "lan", Relay = "relay");
+
+/// A row of `paired_devices`.
+#[derive(Clone, Debug)]
+pub(crate) struct DeviceRow {
+    pub(crate) device: Device,
+    pub(crate) token_hash: String,
+    pub(crate) kind: DeviceKind,
+    pub(crate) paired_at: Timestamp,
+    pub(crate) last_seen: Option<Timestamp>,
+    pub(crate) revoked_at: Option<Timestamp>,
+    pub(crate) scope: Scope,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) unused_until: Option<Timestamp>,
+    pub(crate) path: Option<NetworkPath>,
+    pub(crate) pairing_id: Option<Uuid>,
+}
+
+/// What a new row needs.
+#[derive(Clone, Debug)]
+pub(crate) struct NewDevice {
+    pub(crate) device: Device,
+    pub(crate) kind: DeviceKind,
+    pub(crate) token_hash: String,
+    pub(crate) token_selector: String,
+    pub(crate) unused_until: Option<Timestamp>,
+    pub(crate) pairing_id: Option<Uuid>,
+}
+
+/// What the owner may change.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Change {
+    pub(crate) name: Option<DeviceName>,
+    pub(crate) scope: Option<Scope>,
+    pub(crate) expires_at: Option<Option<Timestamp>>,
+}
+
+impl DeviceRow {
+    fn read(row: &Row<'_>) -> rusqlite::Result<DeviceRow> {
+        let uuid = |text: String, column: &str| text.parse::<Uuid>().map_err(|_| foreign(column));
+        let name: String = row.get("device_name")?;
+        let model: Option<String> = row.get("device_model")?;
+        let scope: String = row.get("scope")?;
+        let path: Option<String> = row.get("path")?;
+        let pairing: Option<String> = row.get("pairing_id")?;
+        Ok(DeviceRow {
+            device: Device {
+                device_id: uuid(row.get("id")?, "id")?,
+                device_name: DeviceName::parse(&name).map_err(|_| foreign("device_name"))?,
+                device_model: model.map(|m| DeviceModel::parse(&m)).transpose().map_err(|_| foreign("device_model"))?,
+            },
+            token_hash: row.get("device_token_hash")?,
+            kind: named(row, "kind")?,
+            paired_at: row.get("paired_at")?,
+            last_seen: row.get("last_seen")?,
+            revoked_at: row.get("revoked_at")?,
+            scope: serde_json::from_str(&scope).map_err(|_| foreign("scope"))?,
+            expires_at: row.get("expires_at")?,
+            unused_until: row.get("unused_until")?,
+            path: path.and_then(|p| NetworkPath::by_name(&p)),
+            pairing_id: pairing.map(|p| uuid(p, "pairing_id")).transpose()?,
+        })
+    }
+
+    /// As the owner sees it.
+    pub(crate) fn info(&self) -> DeviceInfo {
+        DeviceInfo {
+            device_id: self.device.device_id,
+            device_name: self.device.device_name.clone(),
+            device_model: self.device.device_model.clone(),
+            kind: self.kind,
+            paired_at: self.paired_at.to_rfc3339(),
+            last_seen: self.last_seen.map(Timestamp::to_rfc3339),
+            revoked_at: self.revoked_at.map(Timestamp::to_rfc3339),
+            path: self.path,
+            scope: self.scope.clone(),
+            expires_at: self.expires_at.map(Timestamp::to_rfc3339),
+        }
+    }
+}
+
+/// Writes a new device.
+pub(crate) fn insert(tx: &Transaction<'_>, new: &NewDevice, now: Timestamp) -> Result<(), Failure> {
+    tx.execute(
+        "INSERT INTO paired_devices (id, device_token_hash, device_name, device_model, paired_at, token_selector,
+            kind, unused_until, pairing_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        params![
+            new.device.device_id.to_string(),
+            new.token_hash,
+            new.device.device_name.as_str(),
+            new.device.device_model.as_ref().map(DeviceModel::as_str),
+            now,
+            new.token_selector,
+            new.kind.name(),
+            new.unused_until,
+            new.pairing_id.map(|id| id.to_string()),
+        ],
+    )?;
+    Ok(())
+}
+
+/// The active device whose token has this selector.
+pub(crate) fn by_selector(tx: &Transaction<'_>, selector: &str) -> Result<Option<DeviceRow>, Failure> {
+    let sql = "SELECT * FROM paired_devices WHERE token_selector = ? AND revoked_at IS NULL";
+    Ok(tx.prepare_cached(sql)?.query_row([selector], DeviceRow::read).optional()?)
+}
+
+/// The device, revoked or not.
+pub(crate) fn by_id(tx: &Transaction<'_>, id: Uuid) -> Result<Option<DeviceRow>, Failure> {
+    let sql = "SELECT * FROM paired_devices WHERE id = ?";
+    Ok(tx.prepare_cached(sql)?.query_row([id.to_string()], DeviceRow::read).optional()?)
+}
+
+/// All devices, newest first.
+pub(crate) fn list(tx: &Transaction<'_>, active_only: bool) -> Result<Vec<DeviceRow>, Failure> {
+    let sql = "SELECT * FROM paired_devices WHERE ? = 0 OR revoked_at IS NULL ORDER BY paired_at DESC, rowid DESC";
+    Ok(tx.prepare_cached(sql)?.query_map([active_only], DeviceRow::read)?.collect::<Result<_, _>>()?)
+}
+
+/// How many are active.
+pub(crate) fn count_active(tx: &Transaction<'_>) -> Result<u32, Failure> {
+    Ok(tx.query_row("SELECT count(*) FROM paired_devices WHERE revoked_at IS NULL", [], |row| row.get(0))?)
+}
+
+/// Marks a device revoked. False when it is unknown or was revoked before.
+pub(crate) fn revoke(tx: &Transaction<'_>, id: Uuid, now: Timestamp) -> Result<bool, Failure> {
+    let sql = "UPDATE paired_devices SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL";
+    Ok(tx.execute(sql, params![now, id.to_string()])? == 1)
+}
+
+/// Applies what the owner changed. None when the device is unknown or revoked.
+pub(crate) fn update(tx: &Transaction<'_>, id: Uuid, change: &Change) -> Result<Option<DeviceRow>, Failure> {
+    let scope = change.scope.as_ref().map(serde_json::to_string).transpose();
+    let scope = scope.map_err(|error| Failure::internal(error))?;
+    tx.execute(
+        "UPDATE paired_devices SET device_name = coalesce(?2, device_name), scope = coalesce(?3, scope),
+            expires_at = CASE WHEN ?4 THEN ?5 ELSE expires_at END WHERE id = ?1 AND revoked_at IS NULL",
+        params![
+            id.to_string(),
+            change.name.as_ref().map(DeviceName::as_str),
+            scope,
+            change.expires_at.is_some(),
+            change.expires_at.flatten()
+        ],
+    )?;
+    Ok(by_id(tx, id)?.filter(|row| row.revoked_at.is_none()))
+}
+
+/// Marks the first use of a credential of `GET /pair`. False when it came too late or the device is gone.
+pub(crate) fn first_use(tx: &Transaction<'_>, id: Uuid, now: Timestamp) -> Result<bool, Failure> {
+    let sql = "UPDATE paired_devices SET unused_until = NULL, last_seen = ?2
+        WHERE id = ?1 AND unused_until > ?2 AND revoked_at IS NULL";
+    Ok(tx.execute(sql, params![id.to_string(), now])? == 1)
+}
+
+/// Removes the device of a credential that nobody used in time.
+pub(crate) fn remove_unused(tx: &Transaction<'_>, pairing: Uuid) -> Result<(), Failure> {
+    let sql = "DELETE FROM paired_devices WHERE pairing_id = ? AND unused_until IS NOT NULL";
+    tx.execute(sql, [pairing.to_string()])?;
+    Ok(())
+}
+
+/// Writes down when devices were last seen.
+pub(crate) fn seen(tx: &Transaction<'_>, seen: &[(Uuid, Timestamp)]) -> Result<(), Failure> {
+    let mut statement = tx.prepare_cached(
+        "UPDATE paired_devices SET last_seen = ?2, path = 'lan' WHERE id = ?1 AND (last_seen IS NULL OR last_seen < ?2)",
+    )?;
+    for (id, at) in seen {
+        statement.execute(params![id.to_string(), at])?;
+    }
+    Ok(())
+}

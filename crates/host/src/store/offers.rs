@@ -1,0 +1,180 @@
+//! `pairings`, the ceremony's rows, and `pairing_tokens`, the one-time tokens of the LAN door.
+
+use couplet_protocol::api::{Door, PairingInfo, PairingState};
+use couplet_protocol::{DeviceModel, DeviceName, Digest};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+use uuid::Uuid;
+
+use super::{foreign, named, stored_by_name};
+use crate::clock::Timestamp;
+use crate::problem::Failure;
+use crate::store::ByName;
+
+stored_by_name!(Door: Otp = "otp", Url = "url", Lan = "lan", Prefill = "prefill");
+stored_by_name!(PairingState: Waiting = "waiting", Claimed = "claimed", Approval = "approval", Granted = "granted",
+    Paired = "paired", Rejected = "rejected", Expired = "expired");
+
+/// A row of `pairings`.
+#[derive(Clone, Debug)]
+pub(crate) struct PairingRow {
+    pub(crate) id: Uuid,
+    pub(crate) door: Door,
+    pub(crate) state: PairingState,
+    pub(crate) created_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
+    pub(crate) claim_hash: Option<String>,
+    pub(crate) device_name: Option<DeviceName>,
+    pub(crate) device_model: Option<DeviceModel>,
+    pub(crate) network: Option<String>,
+    pub(crate) device_id: Option<Uuid>,
+}
+
+/// What the host knows of a one-time token.
+#[derive(Clone, Debug)]
+pub(crate) struct TokenRow {
+    pub(crate) expires_at: Timestamp,
+    pub(crate) used: bool,
+    pub(crate) pairing_id: Uuid,
+}
+
+impl PairingRow {
+    fn read(row: &Row<'_>) -> rusqlite::Result<PairingRow> {
+        let uuid = |text: String, column: &str| text.parse::<Uuid>().map_err(|_| foreign(column));
+        let name: Option<String> = row.get("device_name")?;
+        let model: Option<String> = row.get("device_model")?;
+        let device: Option<String> = row.get("device_id")?;
+        Ok(PairingRow {
+            id: uuid(row.get("id")?, "id")?,
+            door: named(row, "door")?,
+            state: named(row, "state")?,
+            created_at: row.get("created_at")?,
+            expires_at: row.get("expires_at")?,
+            claim_hash: row.get("claim_hash")?,
+            device_name: name.map(|n| DeviceName::parse(&n)).transpose().map_err(|_| foreign("device_name"))?,
+            device_model: model.map(|m| DeviceModel::parse(&m)).transpose().map_err(|_| foreign("device_model"))?,
+            network: row.get("network")?,
+            device_id: device.map(|d| uuid(d, "device_id")).transpose()?,
+        })
+    }
+
+    /// As the owner sees it.
+    pub(crate) fn info(&self) -> PairingInfo {
+        PairingInfo {
+            id: self.id,
+            door: self.door,
+            state: self.state,
+            device_name: self.device_name.as_ref().map(ToString::to_string),
+            device_model: self.device_model.as_ref().map(ToString::to_string),
+            network: self.network.clone(),
+            created_at: self.created_at.to_rfc3339(),
+            expires_at: self.expires_at.to_rfc3339(),
+        }
+    }
+
+    /// Writes the row, new or changed.
+    pub(crate) fn save(&self, tx: &Transaction<'_>) -> Result<(), Failure> {
+        tx.prepare_cached(
+            "INSERT INTO pairings (id, door, state, created_at, expires_at, claim_hash, device_name, device_model,
+                network, device_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET state = excluded.state, expires_at = excluded.expires_at,
+                claim_hash = excluded.claim_hash, device_name = excluded.device_name,
+                device_model = excluded.device_model, network = excluded.network, device_id = excluded.device_id",
+        )?
+        .execute(params![
+            self.id.to_string(),
+            self.door.name(),
+            self.state.name(),
+            self.created_at,
+            self.expires_at,
+            self.claim_hash,
+            self.device_name.as_ref().map(DeviceName::as_str),
+            self.device_model.as_ref().map(DeviceModel::as_str),
+            self.network,
+            self.device_id.map(|id| id.to_string()),
+        ])?;
+        Ok(())
+    }
+}
+
+/// The pairing with this id.
+pub(crate) fn by_id(tx: &Transaction<'_>, id: Uuid) -> Result<Option<PairingRow>, Failure> {
+    let sql = "SELECT * FROM pairings WHERE id = ?";
+    Ok(tx.prepare_cached(sql)?.query_row([id.to_string()], PairingRow::read).optional()?)
+}
+
+/// The pairing that a waiting device polls for.
+pub(crate) fn by_claim(tx: &Transaction<'_>, claim: &Digest) -> Result<Option<PairingRow>, Failure> {
+    let sql = "SELECT * FROM pairings WHERE claim_hash = ?";
+    Ok(tx.prepare_cached(sql)?.query_row([claim.to_hex()], PairingRow::read).optional()?)
+}
+
+/// Pairings that are not over, oldest first.
+pub(crate) fn open(tx: &Transaction<'_>) -> Result<Vec<PairingRow>, Failure> {
+    let sql = "SELECT * FROM pairings WHERE state IN ('waiting', 'claimed', 'approval', 'granted')
+        ORDER BY created_at, rowid";
+    Ok(tx.prepare_cached(sql)?.query_map([], PairingRow::read)?.collect::<Result<_, _>>()?)
+}
+
+/// Keeps the digest of a pairing's one-time token.
+pub(crate) fn insert_token(
+    tx: &Transaction<'_>,
+    token: &Digest,
+    expires_at: Timestamp,
+    pairing: Uuid,
+) -> Result<(), Failure> {
+    tx.execute(
+        "INSERT INTO pairing_tokens (token_hash, expires_at, pairing_id) VALUES (?, ?, ?)",
+        params![token.to_hex(), expires_at, pairing.to_string()],
+    )?;
+    Ok(())
+}
+
+/// The one-time token with this digest.
+pub(crate) fn token(tx: &Transaction<'_>, token: &Digest) -> Result<Option<TokenRow>, Failure> {
+    let sql = "SELECT expires_at, used_at, pairing_id FROM pairing_tokens WHERE token_hash = ?";
+    let row = tx.prepare_cached(sql)?.query_row([token.to_hex()], |row| {
+        let pairing: String = row.get("pairing_id")?;
+        Ok(TokenRow {
+            expires_at: row.get("expires_at")?,
+            used: row.get::<_, Option<String>>("used_at")?.is_some(),
+            pairing_id: pairing.parse().map_err(|_| foreign("pairing_id"))?,
+        })
+    });
+    Ok(row.optional()?)
+}
+
+/// Marks a one-time token used.
+pub(crate) fn use_token(tx: &Transaction<'_>, token: &Digest, now: Timestamp) -> Result<(), Failure> {
+    tx.execute("UPDATE pairing_tokens SET used_at = ? WHERE token_hash = ?", params![now, token.to_hex()])?;
+    Ok(())
+}
+
+/// Notes which device a pairing's one-time token became.
+pub(crate) fn token_became(tx: &Transaction<'_>, pairing: Uuid, device: Uuid) -> Result<(), Failure> {
+    tx.execute(
+        "UPDATE pairing_tokens SET used_by_device_id = ? WHERE pairing_id = ?",
+        params![device.to_string(), pairing.to_string()],
+    )?;
+    Ok(())
+}
+
+/// Removes the one-time token of an offer that its owner withdrew.
+pub(crate) fn remove_token(tx: &Transaction<'_>, pairing: Uuid) -> Result<(), Failure> {
+    tx.execute("DELETE FROM pairing_tokens WHERE pairing_id = ?", [pairing.to_string()])?;
+    Ok(())
+}
+
+/// Forgets tokens that expired over an hour or were used over a day ago, pairings that ended over a day ago,
+/// and devices that were revoked over 30 days ago.
+pub(crate) fn clean_up(tx: &Transaction<'_>, now: Timestamp) -> Result<usize, Failure> {
+    use std::time::Duration;
+    let hours = |n: u64| now.before(Duration::from_secs(n * 3600));
+    let tokens =
+        tx.execute("DELETE FROM pairing_tokens WHERE expires_at < ?1 OR used_at < ?2", params![hours(1), hours(24)])?;
+    let pairings = tx.execute(
+        "DELETE FROM pairings WHERE state IN ('paired', 'rejected', 'expired') AND expires_at < ?",
+        params![hours(24)],
+    )?;
+    let devices = tx.execute("DELETE FROM paired_devices WHERE revoked_at < ?", params![hours(24 * 30)])?;
+    Ok(tokens + pairings + devices)
+}
