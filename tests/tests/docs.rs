@@ -289,3 +289,15 @@ async fn a_document_that_is_wrong_is_found() {
     assert!(!document("```sh\nperl -v\n```\n").await, "an unnamed program");
     assert!(!document("```console\n$ echo 2\n1\n```\n").await);
 }
+
+#[test]
+fn every_dependency_says_why_it_is_here() {
+    let read = |path: &str| std::fs::read_to_string(e2e::repository().join(path)).unwrap();
+    let (manifest, reasons) = (read("Cargo.toml"), read("docs/dependencies.md"));
+    let (_, rest) = manifest.split_once("[workspace.dependencies]\n").unwrap();
+    let table = rest.split("\n[").next().unwrap();
+    let names = table.lines().filter_map(|line| Some(line.split_once(" = ")?.0)).filter(|name| !name.starts_with('#'));
+    for name in names.filter(|name| !name.starts_with("couplet-")) {
+        assert!(reasons.contains(&format!("| `{name}` | ")), "{name} has no line in docs/dependencies.md");
+    }
+}
