@@ -22,6 +22,7 @@ pub struct Setup {
     args: Vec<String>,
     env: BTreeMap<String, String>,
     clock: bool,
+    state_dir: Option<PathBuf>,
 }
 
 impl Setup {
@@ -47,6 +48,12 @@ impl Setup {
     /// [`TestHost::kill`]. Needs a binary with the feature `failpoints`.
     pub fn failpoint(&mut self, name: &str) -> &mut Self {
         self.env("COUPLET_FAILPOINT", name)
+    }
+
+    /// Keeps the state in this folder instead of one of its own.
+    pub fn state_dir(&mut self, folder: impl Into<PathBuf>) -> &mut Self {
+        self.state_dir = Some(folder.into());
+        self
     }
 
     /// Lets [`TestHost::set_clock`] move the host's wall clock. Its steady clock goes on as it is.
@@ -145,7 +152,7 @@ impl TestHost {
     /// The state folder.
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
-        state_dir(self.folder.path())
+        state_dir(&self.setup, self.folder.path())
     }
 
     /// The owner's token.
@@ -308,14 +315,14 @@ impl Caller {
     }
 }
 
-fn state_dir(folder: &Path) -> PathBuf {
-    folder.join("state")
+fn state_dir(setup: &Setup, folder: &Path) -> PathBuf {
+    setup.state_dir.clone().unwrap_or_else(|| folder.join("state"))
 }
 
 fn command(setup: &Setup, folder: &Path) -> std::process::Command {
     let mut command = couplet();
     command.arg("serve").args(&setup.apps).args(["--json", "--no-input", "--listen", "127.0.0.1:0", "--state-dir"]);
-    command.arg(state_dir(folder));
+    command.arg(state_dir(setup, folder));
     for _ in &setup.apps {
         command.args(["--gateway", "127.0.0.1:0"]);
     }

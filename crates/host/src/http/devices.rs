@@ -59,16 +59,16 @@ pub(super) async fn list(
 /// Makes a device with a credential, shown this once: the bearer pre-fill.
 #[utoipa::path(post, path = "/api/pair/devices", tag = "devices", security(("owner" = [])),
     request_body = AddDeviceRequest,
-    responses((status = 201, body = DeviceCredential), (status = 401, body = Problem), (status = 409, body = Problem),
+    responses((status = 200, body = DeviceCredential), (status = 401, body = Problem), (status = 409, body = Problem),
         (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn add(
     _: Owner,
     State(pairing): State<Pairing>,
     Json(body): Json<AddDeviceRequest>,
-) -> Result<(StatusCode, axum::Json<DeviceCredential>), Failure> {
+) -> Result<axum::Json<DeviceCredential>, Failure> {
     let (name, _) = named(&body.device_name, None)?;
     let credential = pairing.core().add_device(name, body.kind.unwrap_or(DeviceKind::Bearer)).await?;
-    Ok((StatusCode::CREATED, axum::Json(credential)))
+    Ok(axum::Json(credential))
 }
 
 /// Renames a device, restricts what it may do, or sets when its access ends.

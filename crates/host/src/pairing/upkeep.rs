@@ -18,8 +18,8 @@ use crate::store::{devices, offers};
 const TICK: Duration = Duration::from_millis(500);
 /// How many ticks pass between writes of `last_seen`.
 const FLUSH: u64 = 20;
-/// How many ticks pass between clean-ups: an hour.
-const CLEAN: u64 = 7200;
+/// How long old rows stay at most beyond their time.
+const CLEAN: Duration = Duration::from_secs(3600);
 
 impl Core {
     /// Before anything is served: what ended while the host was down has ended. An offer that was made later than
@@ -33,6 +33,7 @@ impl Core {
     pub(super) async fn keep_up(self) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut cleaned = self.now();
         for n in 1_u64.. {
             tick.tick().await;
             self.auth.end_expired();
@@ -41,7 +42,8 @@ impl Core {
                 done = done.and(self.flush().await);
                 self.rates.anyone.forget_idle();
             }
-            if n % CLEAN == 0 {
+            if self.now() >= cleaned.after(CLEAN) {
+                cleaned = self.now();
                 done = done.and(self.clean_up().await);
             }
             if let Err(failure) = done {

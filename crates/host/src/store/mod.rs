@@ -9,9 +9,10 @@ pub(crate) mod devices;
 pub(crate) mod offers;
 mod schema;
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use couplet_protocol::Code;
@@ -33,6 +34,7 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     jobs: mpsc::Sender<Job>,
+    path: Arc<Path>,
 }
 
 /// Why the database could not be opened.
@@ -76,7 +78,7 @@ impl Store {
                 job(&mut connection);
             }
         })?;
-        Ok(Store { jobs })
+        Ok(Store { jobs, path: path.into() })
     }
 
     /// Runs `work` in one transaction, and `after` with its result once it is committed. Nothing is written when
@@ -112,9 +114,10 @@ impl Store {
         W: FnOnce(&mut Connection) -> Result<T, Failure> + Send + 'static,
     {
         let (answer, result) = oneshot::channel();
+        let path = Arc::clone(&self.path);
         let job: Job = Box::new(move |connection| {
             // A caller that is gone needs no answer.
-            let _ = answer.send(work(connection));
+            let _ = answer.send(work(connection).map_err(|failure| clarify(failure, &path)));
         });
         let gone = || unavailable(Code::StoreUnavailable).because("the database thread has ended");
         match self.jobs.send_timeout(job, TURN).await {
@@ -137,8 +140,24 @@ fn schema_in_header(path: &Path) -> std::io::Result<u32> {
     let mut header = [0; 64];
     match std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut header)) {
         Ok(()) => Ok(u32::from_be_bytes([header[60], header[61], header[62], header[63]])),
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::UnexpectedEof) => Ok(0),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) => Ok(0),
         Err(error) => Err(error),
+    }
+}
+
+/// SQLite reports every failed write but a full disk as an I/O error. Whether the disk has become read-only, as
+/// Linux makes it after a fault, is asked here.
+fn clarify(failure: Failure, path: &Path) -> Failure {
+    if failure.code() != Code::StoreUnavailable {
+        return failure;
+    }
+    let refused = std::fs::OpenOptions::new().append(true).open(path).err().map(|error| error.kind());
+    match refused {
+        Some(ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => {
+            unavailable(Code::StoreReadOnly).because(failure.cause())
+        }
+        Some(ErrorKind::StorageFull) => unavailable(Code::DiskFull).because(failure.cause()),
+        _ => failure,
     }
 }
 

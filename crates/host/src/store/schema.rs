@@ -1,67 +1,75 @@
-//! The tables, as a list of migrations that only grows. The columns and indexes of `paired_devices` and
-//! `pairing_tokens` that carry no comment are the documented ones; those behind "beyond" are ours.
+//! The tables, as a list of migrations that only grows. The first is the documented schema to the letter; what
+//! Couplet needs beyond it comes behind.
 
 use rusqlite_migration::{M, Migrations};
 
-const MIGRATIONS: &[M<'static>] = &[M::up(
-    "
-    CREATE TABLE paired_devices (
-        id TEXT PRIMARY KEY,                          -- UUID
-        device_token_hash TEXT NOT NULL,              -- bcrypt, cost 10
-        device_name TEXT,
-        device_model TEXT,
-        paired_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP,
-        last_seen TIMESTAMP,
-        revoked_at TIMESTAMP,                         -- NULL while active
-        -- beyond
-        token_selector TEXT NOT NULL UNIQUE,          -- hex of the first 8 bytes of SHA-256(token)
-        kind TEXT NOT NULL,
-        scope TEXT NOT NULL DEFAULT '{}',
-        expires_at TIMESTAMP,                         -- NULL: never
-        unused_until TIMESTAMP,                       -- set until the first use of a credential of GET /pair
-        path TEXT,                                    -- 'lan', 'relay'
-        pairing_id TEXT
-    );
-    CREATE INDEX idx_paired_devices_token_hash ON paired_devices(device_token_hash);
-    CREATE INDEX idx_paired_devices_last_seen ON paired_devices(last_seen);
+const MIGRATIONS: &[M<'static>] = &[
+    M::up(
+        "
+        CREATE TABLE paired_devices (
+            id TEXT PRIMARY KEY,                          -- UUID
+            device_token_hash TEXT NOT NULL,              -- bcrypt hash of token
+            device_name TEXT,                             -- User-facing name
+            device_model TEXT,                            -- Model identifier
+            paired_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP,
+            last_seen TIMESTAMP,
+            revoked_at TIMESTAMP                          -- NULL if active
+        );
+        CREATE INDEX idx_paired_devices_token_hash ON paired_devices(device_token_hash);
+        CREATE INDEX idx_paired_devices_last_seen ON paired_devices(last_seen);
 
-    CREATE TABLE pairing_tokens (
-        token_hash TEXT PRIMARY KEY,                  -- hex SHA-256 of the one-time token
-        expires_at TIMESTAMP NOT NULL,
-        used_at TIMESTAMP,
-        used_by_device_id TEXT,
-        -- beyond
-        pairing_id TEXT NOT NULL
-    );
-    CREATE INDEX idx_pairing_tokens_expires ON pairing_tokens(expires_at);
+        CREATE TABLE pairing_tokens (
+            token_hash TEXT PRIMARY KEY,                  -- SHA-256 hash of one-time token
+            expires_at TIMESTAMP NOT NULL,                -- 60 seconds from creation
+            used_at TIMESTAMP,                            -- NULL if unused
+            used_by_device_id TEXT                        -- References paired_devices.id
+        );
+        CREATE INDEX idx_pairing_tokens_expires ON pairing_tokens(expires_at);
+        ",
+    ),
+    M::up(
+        "
+        ALTER TABLE paired_devices ADD COLUMN token_selector TEXT;     -- hex of the first 8 bytes of SHA-256(token)
+        ALTER TABLE paired_devices ADD COLUMN kind TEXT NOT NULL DEFAULT 'mobile';
+        ALTER TABLE paired_devices ADD COLUMN scope TEXT NOT NULL DEFAULT '{}';
+        ALTER TABLE paired_devices ADD COLUMN expires_at TIMESTAMP;    -- NULL: never
+        ALTER TABLE paired_devices ADD COLUMN unused_until TIMESTAMP;  -- set until a credential of GET /pair is used
+        ALTER TABLE paired_devices ADD COLUMN path TEXT;               -- 'lan', 'relay'
+        ALTER TABLE paired_devices ADD COLUMN pairing_id TEXT;
+        CREATE UNIQUE INDEX idx_paired_devices_selector ON paired_devices(token_selector);
 
-    CREATE TABLE pairings (                           -- the ceremony, one row for each offer or claim
-        id TEXT PRIMARY KEY,
-        door TEXT NOT NULL,
-        state TEXT NOT NULL,
-        created_at TIMESTAMP NOT NULL,
-        expires_at TIMESTAMP NOT NULL,                -- when the present state ends by itself
-        claim_hash TEXT UNIQUE,                       -- hex SHA-256 of what a waiting device polls with
-        device_name TEXT,
-        device_model TEXT,
-        network TEXT,
-        device_id TEXT
-    );
-    CREATE INDEX idx_pairings_open ON pairings(expires_at) WHERE state IN ('waiting', 'claimed', 'approval', 'granted');
+        DELETE FROM pairing_tokens;                                    -- they live a minute
+        ALTER TABLE pairing_tokens ADD COLUMN pairing_id TEXT;
 
-    CREATE TABLE audit (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        at TIMESTAMP NOT NULL,
-        action TEXT NOT NULL,
-        actor TEXT NOT NULL,
-        pairing_id TEXT,
-        device_id TEXT,
-        network TEXT,
-        detail TEXT
-    );
-    CREATE INDEX idx_audit_at ON audit(at);
-    ",
-)];
+        CREATE TABLE pairings (                           -- the ceremony, one row for each offer or claim
+            id TEXT PRIMARY KEY,
+            door TEXT NOT NULL,
+            state TEXT NOT NULL,
+            created_at TIMESTAMP NOT NULL,
+            expires_at TIMESTAMP NOT NULL,                -- when the present state ends by itself
+            claim_hash TEXT UNIQUE,                       -- hex SHA-256 of what a waiting device polls with
+            device_name TEXT,
+            device_model TEXT,
+            network TEXT,
+            device_id TEXT
+        );
+        CREATE INDEX idx_pairings_open ON pairings(expires_at)
+            WHERE state IN ('waiting', 'claimed', 'approval', 'granted');
+
+        CREATE TABLE audit (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            at TIMESTAMP NOT NULL,
+            action TEXT NOT NULL,
+            actor TEXT NOT NULL,
+            pairing_id TEXT,
+            device_id TEXT,
+            network TEXT,
+            detail TEXT
+        );
+        CREATE INDEX idx_audit_at ON audit(at);
+        ",
+    ),
+];
 
 /// All migrations, oldest first.
 pub(super) const ALL: Migrations<'static> = Migrations::from_slice(MIGRATIONS);

@@ -1,0 +1,357 @@
+//! The command line. Doc comments here are the help texts.
+
+use std::path::PathBuf;
+
+use clap::builder::{FalseyValueParser, PossibleValuesParser};
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failure
+  2  the command line cannot be understood, or needs a terminal or --yes
+  3  time ran out: the code or the claim expired
+  4  refused: the owner said no to a device, or you to a question
+  5  no host is running on the state folder
+
+Environment:
+  COUPLET_*    each setting of `serve` has its variable; see `couplet config show --origin`
+  COUPLET_LOG  what is logged, else RUST_LOG, else couplet=info
+  NO_COLOR     no colours in messages (QR codes keep theirs: readers need them)";
+
+const EXAMPLES: &str = "\
+Examples:
+  couplet serve http://127.0.0.1:3000    put an app behind paired devices
+  couplet pair                           show a QR code and wait for the phone
+  couplet devices                        who is paired
+  couplet devices revoke 'Old phone'     end a device's access";
+
+/// Pair phones, watches, editors and other clients with a server that you own.
+#[derive(Debug, Parser)]
+#[command(name = "couplet", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Global {
+    /// The folder of the host's database and owner's token [env: COUPLET_STATE_DIR] [default: $XDG_STATE_HOME/couplet or ~/.local/state/couplet]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// The configuration file [env: COUPLET_CONFIG] [default: $XDG_CONFIG_HOME/couplet/config.toml, where it exists]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub(crate) config: Option<PathBuf>,
+    /// Never ask a question, never wait for a key
+    #[arg(long, global = true, env = "COUPLET_NO_INPUT", value_parser = FalseyValueParser::new(), hide_env_values = true)]
+    #[arg(help_heading = "Global options")]
+    pub(crate) no_input: bool,
+}
+
+/// `--json`.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct Json {
+    /// Print JSON on stdout
+    #[arg(long, env = "COUPLET_JSON", value_parser = FalseyValueParser::new(), hide_env_values = true)]
+    pub(crate) json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the host: pairing, and your apps behind device authentication
+    #[command(after_help = "\
+Examples:
+  couplet serve                                   pairing only
+  couplet serve http://127.0.0.1:3000             one app
+  couplet serve web=http://127.0.0.1:3000 wiki=http://127.0.0.1:8080
+  couplet serve --listen 127.0.0.1:0 --json       for scripts: the first line says where it listens
+
+Settings come from the flag, else COUPLET_*, else the configuration file, else the default.
+SIGTERM and Ctrl-C let requests finish and end with exit code 0; a second one ends at once.")]
+    Serve(Serve),
+    /// Pair a device: show a QR code and wait
+    #[command(after_help = "\
+Keys: [R] makes a new code, [Q] or Ctrl-C cancels. An expired code is replaced by itself, five times.
+Without a terminal, or with --no-input, the link alone is printed on stdout, and when it expires the exit code is 3.
+With --json each code is a line, then each event; the last line is device.paired. With --no-input too, the first
+code is the only one.")]
+    Pair(Pair),
+    /// List, add, rename, limit and revoke devices
+    Devices(Devices),
+    /// Let a waiting device in
+    Approve(Decide),
+    /// Turn a waiting device away
+    Reject(Decide),
+    /// Show what an error code means and what to do, offline; without a code, list them
+    Explain(Explain),
+    /// Show the settings in effect
+    Config(Config),
+    /// Print completions for a shell
+    #[command(after_help = "Example:\n  couplet completions bash > ~/.local/share/bash-completion/completions/couplet")]
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man {
+        /// Write a page for every command into this folder instead
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// `couplet serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// What the command line may set of a host's configuration. Absent here is decided elsewhere, so nothing has a
+/// default and clap does not read the environment: `config.rs` does both and remembers where a value came from.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Settings {
+    /// Apps behind the gateway: http://127.0.0.1:3000 or name=http://127.0.0.1:3000 [env: COUPLET_APPS]
+    #[arg(value_name = "APP")]
+    pub(crate) apps: Vec<String>,
+    /// Where to serve pairing; may repeat; port 0 takes a free one [env: COUPLET_LISTEN] [default: loopback and every private address, port 7878]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Vec<String>,
+    /// Where to serve the apps, in their order; may repeat [env: COUPLET_GATEWAY] [default: the pairing addresses, from port 7879]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) gateway: Vec<String>,
+    /// When to ask the owner before a device is paired [env: COUPLET_APPROVE] [default: relay]
+    #[arg(long, value_name = "WHEN", value_parser = PossibleValuesParser::new(["never", "relay", "always"]))]
+    pub(crate) approve: Option<String>,
+    /// Who may ask for a pairing URL [env: COUPLET_LAN_PAIRING] [default: owner]
+    #[arg(long, value_name = "WHO", value_parser = PossibleValuesParser::new(["owner", "open"]))]
+    pub(crate) lan_pairing: Option<String>,
+    /// What devices see as this host's name [env: COUPLET_NAME] [default: this machine's name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+/// `couplet pair`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Pair {
+    /// How long a code lives, 10 to 600 [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(10..=600))]
+    pub(crate) timeout: Option<u64>,
+    /// Show the link alone, no QR code
+    #[arg(long)]
+    pub(crate) link_only: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// `couplet devices`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+#[command(after_help = "\
+A DEVICE is a name, an id, or the beginning of an id, as long as only one device matches.
+
+Examples:
+  couplet devices
+  couplet devices add 'My editor' --json
+  couplet devices scope ipad --read-only --path /api --for 7d
+  couplet devices revoke 3f2a --yes")]
+pub(crate) struct Devices {
+    #[command(subcommand)]
+    pub(crate) command: Option<DevicesCommand>,
+    #[command(flatten)]
+    pub(crate) list: List,
+}
+
+/// `couplet devices list`.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct List {
+    /// Leave out revoked devices
+    #[arg(long)]
+    pub(crate) active: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// The commands of `couplet devices`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DevicesCommand {
+    /// List the paired devices
+    List(List),
+    /// Make a credential for a client that cannot scan; it is shown this once
+    Add {
+        /// What the device will be called
+        name: String,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Give a device another name
+    Rename {
+        /// Which device
+        device: String,
+        /// Its new name
+        name: String,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Limit what a device may do in the apps, and for how long; what is not named stays as it is
+    Scope(ScopeArgs),
+    /// End a device's access at once
+    #[command(after_help = "\
+On a terminal it asks first, unless --yes. Without a terminal, or with --no-input, --yes is required.")]
+    Revoke {
+        /// Which device
+        device: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+        #[command(flatten)]
+        json: Json,
+    },
+}
+
+/// `couplet devices scope`.
+#[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("change").multiple(true).required(true)
+    .args(["read_only", "read_write", "path", "all_paths", "until", "span", "forever"]))]
+pub(crate) struct ScopeArgs {
+    /// Which device
+    pub(crate) device: String,
+    /// Only GET, HEAD and OPTIONS
+    #[arg(long, conflicts_with = "read_write")]
+    pub(crate) read_only: bool,
+    /// Every method
+    #[arg(long)]
+    pub(crate) read_write: bool,
+    /// Only this path and what is below it; may repeat
+    #[arg(long, value_name = "/PATH", conflicts_with = "all_paths")]
+    pub(crate) path: Vec<String>,
+    /// Every path
+    #[arg(long)]
+    pub(crate) all_paths: bool,
+    /// Until this time, as in 2027-01-31T12:00:00Z
+    #[arg(long, value_name = "RFC3339", conflicts_with_all = ["span", "forever"])]
+    pub(crate) until: Option<jiff::Timestamp>,
+    /// For so long from now: 30m, 12h, 7d, 2w
+    #[arg(long = "for", value_name = "SPAN", conflicts_with = "forever", value_parser = crate::time::parse_span)]
+    pub(crate) span: Option<i64>,
+    /// Without an end
+    #[arg(long)]
+    pub(crate) forever: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// `couplet approve` and `couplet reject`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Decide {
+    /// Which waiting device: its name, its pairing's id, or the beginning of that. Not needed when one waits
+    #[arg(value_name = "DEVICE")]
+    pub(crate) pairing: Option<String>,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// `couplet explain`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Explain {
+    /// The code: CPL-1203, or 1203
+    pub(crate) code: Option<String>,
+}
+
+/// `couplet config`.
+#[derive(Debug, Args)]
+pub(crate) struct Config {
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
+}
+
+/// The commands of `couplet config`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Show every setting in effect; takes the flags of `serve`, to try them
+    Show {
+        #[command(flatten)]
+        settings: Settings,
+        /// Say where each value comes from
+        #[arg(long)]
+        origin: bool,
+        #[command(flatten)]
+        json: Json,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_takes_apps_and_repeated_addresses() {
+        let cli = parse(
+            "couplet serve web=http://h:1 --listen 127.0.0.1:0 --listen [::1]:0 --approve always --state-dir /s --json",
+        );
+        let Command::Serve(serve) = cli.unwrap().command else { panic!("not serve") };
+        assert_eq!(serve.settings.apps, ["web=http://h:1"]);
+        assert_eq!(serve.settings.listen, ["127.0.0.1:0", "[::1]:0"]);
+        assert_eq!(serve.settings.approve.as_deref(), Some("always"));
+        assert!(serve.json.json && serve.settings.name.is_none());
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after_the_command() {
+        for line in ["couplet --state-dir /s pair", "couplet pair --state-dir /s"] {
+            assert_eq!(parse(line).unwrap().global.state_dir, Some("/s".into()), "{line}");
+        }
+    }
+
+    #[test]
+    fn devices_without_a_command_lists() {
+        let Command::Devices(devices) = parse("couplet devices --json").unwrap().command else { panic!() };
+        assert!(devices.command.is_none() && devices.list.json.json);
+    }
+
+    #[test]
+    fn contradictions_and_nonsense_are_usage_errors() {
+        for line in [
+            "couplet pair --timeout 5",
+            "couplet pair --timeout 601",
+            "couplet serve --approve sometimes",
+            "couplet devices scope x",
+            "couplet devices scope x --read-only --read-write",
+            "couplet devices scope x --path /a --all-paths",
+            "couplet devices scope x --until 2027-01-01T00:00:00Z --for 7d",
+            "couplet devices scope x --for 7y",
+            "couplet devices scope x --until tomorrow",
+            "couplet completions ksh",
+            "couplet nonsense",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn help_names_the_exit_codes() {
+        let help = Cli::command().render_long_help().to_string();
+        for word in ["3  time ran out", "5  no host", "couplet pair", "NO_COLOR"] {
+            assert!(help.contains(word), "{word}");
+        }
+    }
+}

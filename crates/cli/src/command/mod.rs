@@ -1,0 +1,42 @@
+//! One file for each command.
+
+mod approve;
+mod completions;
+mod config;
+mod devices;
+mod explain;
+mod man;
+mod pair;
+mod serve;
+
+use crate::args::{Cli, Command};
+use crate::client::Client;
+
+/// What a command needs besides its own arguments.
+type Global = crate::args::Global;
+
+/// Runs the command.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
+    let global = cli.global;
+    match cli.command {
+        Command::Serve(args) => serve::run(&global, &args),
+        Command::Pair(args) => short(pair::run(&global, &args)),
+        Command::Devices(args) => short(devices::run(&global, args)),
+        Command::Approve(args) => short(approve::run(&global, &args, approve::Decision::Approve)),
+        Command::Reject(args) => short(approve::run(&global, &args, approve::Decision::Reject)),
+        Command::Explain(args) => explain::run(&args),
+        Command::Config(args) => config::run(&global, args.command),
+        Command::Completions { shell } => completions::run(shell),
+        Command::Man { dir } => man::run(dir.as_deref()),
+    }
+}
+
+/// Runs what waits for the network more than it computes: one thread is enough, and starts sooner.
+fn short(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// The running host that the options name.
+async fn client(global: &Global) -> anyhow::Result<Client> {
+    Ok(Client::open(&crate::config::state_dir(global)?).await?)
+}

@@ -1,0 +1,189 @@
+//! `couplet pair`: makes an offer, shows it, and waits until a device is paired.
+
+mod ceremony;
+mod frame;
+mod screen;
+mod stream;
+
+use std::time::{Duration, Instant};
+
+use couplet_protocol::Code;
+use couplet_protocol::api::{GenerateAnswer, GenerateRequest};
+use jiff::Timestamp;
+use reqwest::Method;
+use serde_json::Value;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use uuid::Uuid;
+
+use self::ceremony::{Ceremony, Outcome, Step};
+use super::Global;
+use super::approve::{Decision, decide};
+use crate::args::Pair;
+use crate::client::{Client, Events};
+use crate::failure::{Exit, Failure};
+use crate::{output, time};
+
+/// How long to wait when the host says "too many" and not until when.
+const RETRY: u64 = 10;
+
+/// Runs the ceremony, on a screen when a person is there, else as lines.
+pub(super) async fn run(global: &Global, args: &Pair) -> anyhow::Result<()> {
+    let client = super::client(global).await?;
+    // Before the offer is made, so that not even the fastest device can be missed.
+    let events = client.events().await?;
+    let attended = !args.json.json && !global.no_input && output::is_interactive();
+    let renewals = if attended || (args.json.json && !global.no_input) { ceremony::RENEWALS } else { 0 };
+    let mut offers = Offers { client: client.clone(), ttl: args.timeout };
+    let offer = offers.make(None).await?;
+    let ceremony = Ceremony::new(offer.id, offer.until, renewals, attended);
+    let session = Session { client, events, offers, offer, ceremony, signals: Signals::new()? };
+    let outcome = match attended {
+        true => screen::run(session, args.link_only).await?,
+        false => stream::run(session, args.json.json).await?,
+    };
+    report(outcome)
+}
+
+/// One offer, as the host made it.
+#[derive(Clone, Debug)]
+struct Offer {
+    id: Uuid,
+    link: String,
+    until: Instant,
+    answer: Value,
+}
+
+/// Makes offers.
+#[derive(Clone, Debug)]
+struct Offers {
+    client: Client,
+    ttl: Option<u64>,
+}
+
+impl Offers {
+    /// Makes one, then withdraws the one before: when none can be made, the old one still works.
+    async fn make(&mut self, before: Option<Uuid>) -> Result<Offer, Failure> {
+        let request = GenerateRequest { ttl: self.ttl };
+        let answer: Value = self.client.json(Method::POST, "/api/pair/generate", Some(&request)).await?;
+        let made: GenerateAnswer = serde_json::from_value(answer.clone()).map_err(|_| {
+            Failure::new(Exit::Failure, "The host's offer cannot be read", "Are both of the same version?")
+        })?;
+        if let Some(before) = before {
+            self.cancel(before).await;
+        }
+        let left = time::seconds_until(&made.expires_at, Timestamp::now());
+        let until = Instant::now() + Duration::from_secs(left);
+        Ok(Offer { id: made.offer_id, link: made.qr_url, until, answer })
+    }
+
+    /// Withdraws an offer. It may have ended already, and that is as good.
+    async fn cancel(&self, offer: Uuid) {
+        let _ = self.client.done(Method::DELETE, &format!("/api/pair/offers/{offer}")).await;
+    }
+}
+
+/// All that one run works with.
+struct Session {
+    client: Client,
+    events: Events,
+    offers: Offers,
+    offer: Offer,
+    ceremony: Ceremony,
+    signals: Signals,
+}
+
+impl Session {
+    /// Does what the ceremony asks for; returns the outcome when it is over, and whether there is a new offer.
+    async fn act(&mut self, step: Step) -> Result<Acted, Failure> {
+        match step {
+            Step::Wait => Ok(Acted::Nothing),
+            Step::Generate => self.renew().await,
+            Step::Approve(id) => {
+                match decide(&self.client, id, Decision::Approve).await {
+                    Ok(()) => self.ceremony.approved(),
+                    Err(failure) => settled(failure)?,
+                }
+                Ok(Acted::Nothing)
+            }
+            Step::Reject(id) => match decide(&self.client, id, Decision::Reject).await {
+                Ok(()) => Ok(match self.ceremony.rejected() {
+                    Step::End(outcome) => Acted::Ended(outcome),
+                    _ => Acted::Nothing,
+                }),
+                Err(failure) => settled(failure).map(|()| Acted::Nothing),
+            },
+            Step::End(outcome) => {
+                if matches!(outcome, Outcome::Cancelled) {
+                    self.offers.cancel(self.ceremony.current()).await;
+                }
+                Ok(Acted::Ended(outcome))
+            }
+        }
+    }
+
+    async fn renew(&mut self) -> Result<Acted, Failure> {
+        match self.offers.make(Some(self.ceremony.current())).await {
+            Ok(offer) => {
+                self.ceremony.generated(offer.id, offer.until);
+                self.offer = offer;
+                Ok(Acted::Renewed)
+            }
+            Err(failure) if failure.is(Code::RateLimited) => {
+                let now = Instant::now();
+                let wait = Duration::from_secs(failure.retry_after.unwrap_or(RETRY).clamp(1, 120));
+                self.ceremony.limited(now + wait, now);
+                Ok(Acted::Nothing)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// What came of a step.
+enum Acted {
+    Nothing,
+    Renewed,
+    Ended(Outcome),
+}
+
+/// Someone else decided first, or the claim is over: the events tell which.
+fn settled(failure: Failure) -> Result<(), Failure> {
+    let known = [Code::AlreadyDecided, Code::NoSuchPairing, Code::ClaimExpired];
+    if known.iter().any(|code| failure.is(*code)) { Ok(()) } else { Err(failure) }
+}
+
+/// The signals that end a run: the offer is withdrawn first.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Signals([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?]))
+    }
+
+    async fn next(&mut self) {
+        let [int, term, hup] = &mut self.0;
+        tokio::select! {
+            _ = int.recv() => {}
+            _ = term.recv() => {}
+            _ = hup.recv() => {}
+        }
+    }
+}
+
+fn report(outcome: Outcome) -> anyhow::Result<()> {
+    let failure = match outcome {
+        Outcome::Paired(device) => {
+            output::message(&format!("Paired with {}.", frame::who(&device)));
+            return Ok(());
+        }
+        Outcome::Rejected(device) => {
+            Failure::new(Exit::Refused, format!("{} was turned away", frame::who(&device)), "")
+        }
+        Outcome::Withdrawn => Failure::new(Exit::Refused, "The offer was withdrawn", "Make a new one: couplet pair."),
+        Outcome::Expired => {
+            Failure::new(Exit::Expired, "The code expired before a device used it", "Make a new one: couplet pair.")
+        }
+        Outcome::Cancelled => Failure::new(Exit::Failure, "Cancelled; the code no longer works", ""),
+    };
+    Err(failure.into())
+}

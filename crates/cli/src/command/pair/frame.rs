@@ -1,0 +1,145 @@
+//! What `couplet pair` shows, as lines for a terminal of a given size.
+
+use std::time::Instant;
+
+use unicode_width::UnicodeWidthStr;
+
+use super::ceremony::{Asking, Phase};
+use crate::output::plain;
+use crate::qr::Qr;
+
+const TITLE: &str = "Scan this code with the app on your phone:";
+const KEYS: &str = "[R] regenerate  [Q] quit";
+
+/// The lines for a terminal of so many columns and rows.
+pub(super) fn frame(phase: &Phase, qr: Option<&Qr>, link: &str, size: (usize, usize), now: Instant) -> Vec<String> {
+    match phase {
+        Phase::Open(until) => {
+            let left = until.saturating_duration_since(now).as_millis().div_ceil(1000);
+            open(qr, link, left, size)
+        }
+        Phase::Limited(until) => {
+            let left = until.saturating_duration_since(now).as_millis().div_ceil(1000);
+            lines(&["The code expired.", &format!("The host makes the next one in {left}s."), "", "[Q] quit"])
+        }
+        Phase::Expired => lines(&["The code expired, and nobody used the last ones.", "", KEYS]),
+        Phase::Claimed(device) => lines(&[&format!("{} has scanned the code …", who(device)), "", "[Q] quit"]),
+        Phase::Asked(device) => lines(&[
+            &format!("{} asks to be paired.", plain(&device.name)),
+            "",
+            &format!("  Model    {}", device.model.as_deref().map_or_else(|| "not told".to_owned(), plain)),
+            &format!("  Network  {}", device.network.as_deref().map_or_else(|| "not known".to_owned(), plain)),
+            "",
+            "Is it yours? [y] let it in  [n] turn it away",
+        ]),
+        Phase::Granted(device) => {
+            lines(&[&format!("{} may come in; waiting until it does …", who(device)), "", "[Q] quit"])
+        }
+    }
+}
+
+fn lines(lines: &[&str]) -> Vec<String> {
+    lines.iter().map(|line| (*line).to_owned()).collect()
+}
+
+fn open(qr: Option<&Qr>, link: &str, left: u128, (columns, rows): (usize, usize)) -> Vec<String> {
+    let countdown = format!("Token expires in: {left}s");
+    let Some(qr) = qr else {
+        return vec![
+            "Type or paste this link into the app:".to_owned(),
+            link.to_owned(),
+            String::new(),
+            countdown,
+            KEYS.to_owned(),
+        ];
+    };
+    let typed = format!("Or type: {link}");
+    let next = "Waiting for the phone; next: couplet devices".to_owned();
+    let full = vec![typed.clone(), next, countdown.clone(), KEYS.to_owned()];
+    let short = vec![typed, format!("{countdown}   {KEYS}")];
+    let around = |below: &[String]| below.iter().map(|line| line.width().div_ceil(columns.max(1))).sum::<usize>();
+    let fits = |around: usize| qr.columns() <= columns && qr.rows() + around <= rows;
+    let title = fits(around(&full) + TITLE.width().div_ceil(columns.max(1))).then(|| TITLE.to_owned());
+    let below = if fits(around(&full)) { full } else { short };
+    if fits(around(&below)) {
+        return title.into_iter().chain(qr.lines()).chain(below).collect();
+    }
+    let (least_columns, least_rows) = (qr.columns(), qr.rows() + around(&below));
+    vec![
+        format!("This terminal is too small for the QR code: it needs {least_columns} columns and {least_rows} rows."),
+        "Enlarge it, or type this link into the app:".to_owned(),
+        link.to_owned(),
+        format!("{countdown}   {KEYS}"),
+    ]
+}
+
+/// `iPad Pro (iPad Pro 12.9-inch)`.
+pub(super) fn who(device: &Asking) -> String {
+    match &device.model {
+        Some(model) if *model != device.name => format!("{} ({})", plain(&device.name), plain(model)),
+        _ => plain(&device.name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const URL: &str = "couplet://192.168.100.100:7878?pair=otp_Zm9vYmFyYmF6cXV4cXV1eA";
+
+    fn shown(phase: &Phase, qr: bool, size: (usize, usize), now: Instant) -> Vec<String> {
+        let qr = qr.then(|| Qr::new(URL).unwrap());
+        frame(phase, qr.as_ref(), URL, size, now)
+    }
+
+    #[test]
+    fn code_link_next_step_and_countdown_fit_80_by_24() {
+        let now = Instant::now();
+        let lines = shown(&Phase::Open(now + Duration::from_millis(44_300)), true, (80, 24), now);
+        assert_eq!(lines.len(), 24);
+        assert_eq!(lines[0], TITLE);
+        assert_eq!(lines[20], format!("Or type: {URL}"));
+        assert_eq!(&lines[22..], ["Token expires in: 45s", KEYS]);
+        assert!(lines[20..].iter().all(|line| line.width() <= 80), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_smaller_terminal_gets_less_around_the_code_and_then_the_link_alone() {
+        let now = Instant::now();
+        let phase = Phase::Open(now + Duration::from_secs(9));
+        for (size, length) in [((80, 23), 23), ((80, 22), 21), ((80, 21), 21), ((44, 24), 23), ((44, 23), 21)] {
+            let lines = shown(&phase, true, size, now);
+            let height: usize =
+                lines.iter().map(|line| if line.contains('\x1b') { 1 } else { line.width().div_ceil(size.0) }).sum();
+            assert!(height <= size.1, "{size:?}");
+            assert_eq!(lines.len(), length, "{size:?}");
+            assert!(lines.iter().any(|line| line.contains('▀')), "{size:?}");
+        }
+        for size in [(36, 40), (80, 20)] {
+            let lines = shown(&phase, true, size, now);
+            assert!(lines[0].contains("too small for the QR code: it needs 37 columns and"), "{lines:?}");
+            assert_eq!(lines[2], URL);
+            assert!(lines[3].starts_with("Token expires in: 9s"), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn the_owner_sees_name_model_and_network() {
+        let now = Instant::now();
+        let device = Asking { name: "iPad\x1b[2J".into(), model: None, network: Some("192.168.1.7".into()) };
+        let lines = shown(&Phase::Asked(device), true, (80, 24), now);
+        assert_eq!(lines[0], "iPad[2J asks to be paired.");
+        assert_eq!(&lines[2..4], ["  Model    not told", "  Network  192.168.1.7"]);
+        assert!(lines[5].contains("[y]") && lines[5].contains("[n]"));
+    }
+
+    #[test]
+    fn link_only_shows_no_code() {
+        let now = Instant::now();
+        let lines = shown(&Phase::Open(now), false, (80, 24), now);
+        assert_eq!(lines[1], URL);
+        assert!(!lines.concat().contains('▀'));
+    }
+}

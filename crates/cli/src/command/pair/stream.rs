@@ -1,0 +1,59 @@
+//! The ceremony for pipes and programs: the link or JSON on stdout, nothing to press.
+
+use std::time::{Duration, Instant};
+
+use couplet_protocol::api::EventKind;
+
+use super::ceremony::{Outcome, Step};
+use super::{Acted, Session, frame};
+use crate::{output, select};
+
+/// Runs until it is over.
+pub(super) async fn run(mut session: Session, json: bool) -> anyhow::Result<Outcome> {
+    let result = drive(&mut session, json).await;
+    if result.is_err() {
+        // Nobody reads the link any more: it must not stay open.
+        session.offers.cancel(session.ceremony.current()).await;
+    }
+    result
+}
+
+async fn drive(session: &mut Session, json: bool) -> anyhow::Result<Outcome> {
+    show(session, json)?;
+    let mut tick = tokio::time::interval(Duration::from_millis(250));
+    loop {
+        let step = tokio::select! {
+            event = session.events.next() => {
+                let event = event?;
+                let step = session.ceremony.on_event(&event);
+                if json && session.ceremony.is_ours(&event) {
+                    output::json(&event)?;
+                } else if event.event == EventKind::ApprovalWanted && session.ceremony.is_ours(&event) {
+                    ask(session);
+                }
+                step
+            }
+            () = session.signals.next() => Step::End(Outcome::Cancelled),
+            _ = tick.tick() => session.ceremony.on_time(Instant::now()),
+        };
+        match session.act(step).await? {
+            Acted::Nothing => {}
+            Acted::Renewed => show(session, json)?,
+            Acted::Ended(outcome) => return Ok(outcome),
+        }
+    }
+}
+
+fn show(session: &Session, json: bool) -> std::io::Result<()> {
+    if json { output::json(&session.offer.answer) } else { output::line(&session.offer.link) }
+}
+
+fn ask(session: &Session) {
+    if let super::ceremony::Phase::Asked(device) = session.ceremony.phase() {
+        let id = select::short(session.ceremony.current());
+        let network =
+            device.network.as_deref().map_or_else(String::new, |from| format!(" from {}", output::plain(from)));
+        let who = frame::who(device);
+        output::message(&format!("{who}{network} asks to be paired: couplet approve {id}, or couplet reject {id}"));
+    }
+}

@@ -1,0 +1,216 @@
+//! `couplet serve`.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use couplet_host::{Host, Ready, StartError};
+use couplet_protocol::api::Event;
+use serde::Serialize;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+
+use super::Global;
+use crate::args::Serve;
+use crate::config::{self, Environment};
+use crate::failure::Failure;
+use crate::output;
+
+/// Runs the host until a signal ends it.
+pub(super) fn run(global: &Global, args: &Serve) -> anyhow::Result<()> {
+    let loaded = config::load(global, &args.settings, &Environment::of_process()?)?;
+    couplet_host::telemetry::init(&filter(), output::colour());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(loaded.config, args.json.json))
+}
+
+/// What is logged: `COUPLET_LOG` is the more exact of the two variables, so it wins.
+fn filter() -> String {
+    let named = |name| std::env::var(name).ok().filter(|filter| !filter.is_empty());
+    named("COUPLET_LOG").or_else(|| named("RUST_LOG")).unwrap_or_else(|| "couplet=info".to_owned())
+}
+
+async fn serve(config: couplet_host::Config, json: bool) -> anyhow::Result<()> {
+    // Before anything is opened: from here on a signal means "drain".
+    let signals = Signals::new().context("cannot listen for signals")?;
+    let shutdown = CancellationToken::new();
+    let has_apps = !config.apps.is_empty();
+    let host = Host::bind(config).await.map_err(|error| failure(&error))?;
+    let ready = host.ready();
+    let mut events = host.events();
+
+    let drain = shutdown.clone();
+    let on_signal = tokio::spawn(async move { signals.drain_then_exit(&drain).await });
+    let served = host.serve(shutdown.clone());
+    tokio::pin!(served);
+    if json {
+        output::json(&Line::of(&ready))?;
+    } else {
+        output::message(&banner(&ready, has_apps));
+    }
+    let result = tokio::select! {
+        result = &mut served => result,
+        told = tell(&mut events, json) => {
+            // Nobody reads the events any more: the reader is gone, and so is the reason to run.
+            shutdown.cancel();
+            served.await.map_err(|error| failure(&error))?;
+            on_signal.abort();
+            return told.map_err(Into::into);
+        }
+    };
+    on_signal.abort();
+    result.map_err(|error| failure(&error).into())
+}
+
+fn failure(error: &StartError) -> Failure {
+    Failure::of(error.code(), error.to_string())
+}
+
+/// Writes each event as a line; without `--json`, nothing, for ever.
+async fn tell(events: &mut Receiver<Arc<Event>>, json: bool) -> std::io::Result<()> {
+    if !json {
+        return std::future::pending().await;
+    }
+    loop {
+        match events.recv().await {
+            Ok(event) => output::json(&*event)?,
+            Err(RecvError::Lagged(missed)) => {
+                tracing::warn!(target: "couplet::events", missed, "stdout is read too slowly; events were left out");
+            }
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Signals { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    /// The number of the next one.
+    async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.term.recv() => SignalKind::terminate().as_raw_value(),
+            _ = self.int.recv() => SignalKind::interrupt().as_raw_value(),
+        }
+    }
+
+    async fn drain_then_exit(mut self, drain: &CancellationToken) {
+        self.next().await;
+        drain.cancel();
+        output::message("Finishing open requests. Once more to end at once.");
+        let number = self.next().await;
+        std::process::exit(128 + number);
+    }
+}
+
+/// The first line of `--json`.
+#[derive(Serialize)]
+struct Line<'a> {
+    event: &'static str,
+    pairing: &'a [String],
+    gateway: Vec<Gateway<'a>>,
+    state_dir: std::borrow::Cow<'a, str>,
+}
+
+#[derive(Serialize)]
+struct Gateway<'a> {
+    name: &'a str,
+    url: &'a str,
+}
+
+impl<'a> Line<'a> {
+    fn of(ready: &'a Ready) -> Self {
+        Line {
+            event: "ready",
+            pairing: &ready.pairing,
+            gateway: ready.gateway.iter().map(|app| Gateway { name: &app.name, url: &app.url }).collect(),
+            state_dir: ready.state_dir.to_string_lossy(),
+        }
+    }
+}
+
+/// What people see when the host has started.
+fn banner(ready: &Ready, has_apps: bool) -> String {
+    let mut text = format!("Couplet {}\n", env!("CARGO_PKG_VERSION"));
+    let shown: Vec<&String> = match ready.reachable {
+        true => ready.pairing.iter().filter(|url| !is_loopback(url)).collect(),
+        false => ready.pairing.iter().collect(),
+    };
+    let width = ready.gateway.iter().map(|app| app.name.len()).max().unwrap_or(0).max("pairing".len());
+    for (at, url) in shown.iter().enumerate() {
+        let label = if at == 0 { "pairing" } else { "" };
+        text += &format!("\n  {label:width$}  {url}");
+    }
+    for app in &ready.gateway {
+        text += &format!("\n  {:width$}  {}", app.name, app.url);
+    }
+    text += &format!("\n  {:width$}  {}\n", "state", ready.state_dir.display());
+    if !ready.reachable {
+        text += "\nOnly this machine can reach these addresses: no phone can. Connect it to a network, or name an \
+                 address with --listen.";
+    }
+    if !has_apps {
+        text += "\nNo app is behind the gateway yet: couplet serve http://127.0.0.1:3000";
+    }
+    text + &format!(
+        "\nNext: couplet pair{}",
+        if ready.reachable { "    (in another terminal; shows a QR code for your phone)" } else { "" }
+    )
+}
+
+fn is_loopback(url: &str) -> bool {
+    ["http://127.", "http://[::1]", "http://localhost"].iter().any(|prefix| url.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use couplet_host::GatewayUrl;
+
+    use super::*;
+
+    fn ready(pairing: &[&str], reachable: bool) -> Ready {
+        Ready {
+            pairing: pairing.iter().map(|url| (*url).to_owned()).collect(),
+            gateway: vec![GatewayUrl { name: "web".into(), url: "http://192.168.1.42:7879".into() }],
+            state_dir: "/s".into(),
+            reachable,
+        }
+    }
+
+    #[test]
+    fn the_banner_names_what_a_phone_can_reach_and_the_next_step() {
+        let text = banner(&ready(&["http://127.0.0.1:7878", "http://192.168.1.42:7878"], true), true);
+        assert_eq!(
+            text,
+            format!(
+                "Couplet {}\n\n  pairing  http://192.168.1.42:7878\n  web      http://192.168.1.42:7879\n  state    /s\n\n\
+                 Next: couplet pair    (in another terminal; shows a QR code for your phone)",
+                env!("CARGO_PKG_VERSION")
+            )
+        );
+    }
+
+    #[test]
+    fn loopback_alone_is_shown_and_said_to_be_of_no_use_to_a_phone() {
+        let text = banner(&ready(&["http://127.0.0.1:7878"], false), false);
+        assert!(text.contains("http://127.0.0.1:7878") && text.contains("no phone can"), "{text}");
+        assert!(text.contains("No app is behind the gateway"), "{text}");
+    }
+
+    #[test]
+    fn the_ready_line_is_the_documented_one() {
+        let line = serde_json::to_string(&Line::of(&ready(&["http://127.0.0.1:1"], false))).unwrap();
+        assert_eq!(
+            line,
+            r#"{"event":"ready","pairing":["http://127.0.0.1:1"],"gateway":[{"name":"web","url":"http://192.168.1.42:7879"}],"state_dir":"/s"}"#
+        );
+    }
+}
