@@ -46,7 +46,7 @@ enum Driver {
     /// Reading the body does.
     Reader(Box<Link>, Arc<Pool>),
     /// A task, as the request's body goes on and must do so even when nobody reads the answer.
-    Task(Stop),
+    Task { _stop: Stop },
     /// It has ended; what came of the body is still to be read.
     Gone,
 }
@@ -80,7 +80,7 @@ impl AnswerBody {
             }
             Some(link) if uploading => {
                 // The answer's body owns this task: dropping it stops both.
-                Driver::Task(Stop(tokio::spawn(link.into_connection()).abort_handle()))
+                Driver::Task { _stop: Stop(tokio::spawn(link.into_connection()).abort_handle()) }
             }
             Some(link) => Driver::Reader(link, pool.clone()),
             None => Driver::Gone,

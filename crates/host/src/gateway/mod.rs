@@ -15,6 +15,8 @@ mod headers;
 mod listener;
 mod pool;
 mod request;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 
 use std::future::Future;
