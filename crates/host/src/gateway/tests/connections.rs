@@ -22,7 +22,7 @@ async fn with_idle(setup: Setup) -> (World, Wire) {
     app.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n").await;
     client.head().await;
     client.until("0\r\n\r\n").await;
-    assert_eq!(world.gateway.0.forwarder.pool.len(), 1);
+    assert_eq!(world.idle_connections(), 1);
     (world, app)
 }
 
@@ -51,11 +51,9 @@ async fn an_idle_connection_that_the_app_closed_costs_no_request() {
 async fn idle_connections_that_the_app_closed_are_swept() {
     let (world, app) = with_idle(Setup::default()).await;
     drop(app);
-    // The runtime learns of the close when it next looks at its sockets.
     soon(async {
-        while world.gateway.0.forwarder.pool.len() > 0 {
+        while world.idle_connections() > 0 {
             tokio::task::yield_now().await;
-            world.gateway.0.forwarder.pool.sweep();
         }
     })
     .await;

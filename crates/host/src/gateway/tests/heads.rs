@@ -7,7 +7,7 @@ async fn the_app_is_told_the_device_and_not_its_credential() {
     let world = World::new().await;
     let head = world
         .head_at_app(
-            "GET /a%2Fb//c/../d?q=%20&r=|\"{} HTTP/1.1\r\nHost: my.host:8080\r\n{auth}\
+            "GET /a%2Fb//c/../d?q=%20&r=|{} HTTP/1.1\r\nHost: my.host:8080\r\n{auth}\
              X-Couplet-Device-Id: forged\r\nx_couplet_device_id: forged\r\nX-Couplet-Anything: forged\r\n\
              X_Couplet-Device_Name: forged\r\nCouplet_Token: forged\r\nX_Forwarded_For: forged\r\n\
              X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: forged\r\n\
@@ -15,7 +15,7 @@ async fn the_app_is_told_the_device_and_not_its_credential() {
              Cookie: a=1; couplet_session=secret; b=2\r\nX-Own: kept\r\n\r\n",
         )
         .await;
-    assert!(head.starts_with("GET /a%2Fb//c/../d?q=%20&r=|\"{} HTTP/1.1\r\n"), "{head}");
+    assert!(head.starts_with("GET /a%2Fb//c/../d?q=%20&r=|{} HTTP/1.1\r\n"), "{head}");
     for (name, value) in [
         ("host", "my.host:8080"),
         ("x-couplet-device-id", "00000000-0000-0000-0000-000000000007"),

@@ -70,7 +70,8 @@ impl World {
             headers: setup.headers.iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect(),
         };
         let trusted = setup.trusted.iter().map(|net| net.parse().unwrap()).collect();
-        let gateway = Gateway::new(upstream, auth, &setup.limits, trusted);
+        // One thread, so that every client finds the same idle connections.
+        let gateway = Gateway::with_workers(1, upstream, auth, &setup.limits, trusted);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -110,6 +111,11 @@ impl World {
         app.head().await;
         app.send(answer).await;
         client.head().await
+    }
+
+    fn idle_connections(&self) -> usize {
+        let workers = self.gateway.0.workers.lock().unwrap().upgrade().expect("it serves");
+        workers.first().pool.len()
     }
 
     fn app_is_untouched(&self) -> bool {
