@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -39,6 +40,8 @@ struct Stream {
     session: Arc<Session>,
     /// Made when the body does not come at once.
     ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// Told when the body does not come at once.
+    streams: Option<Arc<AtomicBool>>,
 }
 
 /// Who drives the connection to the app while the body comes.
@@ -85,15 +88,21 @@ impl AnswerBody {
             Some(link) => Driver::Reader(link, pool.clone()),
             None => Driver::Gone,
         };
-        AnswerBody(Kind::Apps(Box::new(Stream { incoming, driver, session, ended: None })))
+        AnswerBody(Kind::Apps(Box::new(Stream { incoming, driver, session, ended: None, streams: None })))
+    }
+}
+
+impl AnswerBody {
+    /// Sets `streams` once the body turns out not to come at once.
+    pub(super) fn tell_when_streaming(&mut self, streams: &Arc<AtomicBool>) {
+        if let Kind::Apps(stream) = &mut self.0 {
+            stream.streams = Some(streams.clone());
+        }
     }
 }
 
 impl Stream {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.session.ended().is_cancelled() {
-            return Poll::Ready(Some(Err(BodyError::Ended)));
-        }
         let polled = self.poll_incoming(cx);
         let is_last = match &polled {
             Poll::Ready(None) => true,
@@ -105,10 +114,15 @@ impl Stream {
             if let Driver::Reader(link, pool) = std::mem::replace(&mut self.driver, Driver::Gone) {
                 pool.keep(link);
             }
-        } else if self.poll_ended(cx).is_ready() {
+        } else {
             // Also after a frame: a client that does not read keeps us from being polled, so its connection
             // must have something to be woken by.
-            return Poll::Ready(Some(Err(BodyError::Ended)));
+            if self.poll_ended(cx).is_ready() {
+                return Poll::Ready(Some(Err(BodyError::Ended)));
+            }
+            if let Some(streams) = &self.streams {
+                streams.store(true, Ordering::Relaxed);
+            }
         }
         polled.map(|frame| frame.map(|frame| frame.map_err(|error| BodyError::Broken(axum::Error::new(error)))))
     }

@@ -11,6 +11,7 @@ use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
+use pin_project_lite::pin_project;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -274,36 +275,40 @@ fn poll_exchange(
     }
 }
 
-/// How long the app may take, counted from the last time the body moved.
-struct Patience<'a> {
-    limit: Duration,
-    course: &'a Course,
-    until: Pin<Box<Sleep>>,
-    held: bool,
+pin_project! {
+    /// How long the app may take, counted from the last time the body moved.
+    struct Patience<'a> {
+        limit: Duration,
+        course: &'a Course,
+        #[pin]
+        until: Sleep,
+        held: bool,
+    }
 }
 
 impl<'a> Patience<'a> {
     fn new(limit: Duration, course: &'a Course) -> Self {
         let first = if course.held { limit.min(CONTINUE_AFTER) } else { limit };
-        Patience { limit, course, until: Box::pin(sleep_until(Instant::now() + first)), held: course.held }
+        Patience { limit, course, until: sleep_until(Instant::now() + first), held: course.held }
     }
 }
 
 impl Future for Patience<'_> {
     type Output = Stage;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Stage> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Stage> {
+        let mut this = self.project();
         loop {
-            std::task::ready!(self.until.as_mut().poll(cx));
-            let Some(flow) = &self.course.flow else { return Poll::Ready(Stage::Done) };
-            let end = flow.last_move() + self.limit;
-            if self.held {
+            std::task::ready!(this.until.as_mut().poll(cx));
+            let Some(flow) = &this.course.flow else { return Poll::Ready(Stage::Done) };
+            let end = flow.last_move() + *this.limit;
+            if *this.held {
                 flow.release();
-                self.held = false;
+                *this.held = false;
             } else if end <= Instant::now() {
                 return Poll::Ready(flow.stage());
             }
-            self.until.as_mut().reset(end);
+            this.until.as_mut().reset(end);
         }
     }
 }

@@ -15,6 +15,7 @@ mod headers;
 mod listener;
 mod pool;
 mod request;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod upgrade;

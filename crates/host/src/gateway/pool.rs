@@ -16,11 +16,11 @@ use std::time::Duration;
 use couplet_protocol::Code;
 use http::{HeaderName, HeaderValue};
 use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::request::RequestBody;
+use super::stream::Stream;
 use crate::config::Upstream;
 use crate::problem::Failure;
 
@@ -68,7 +68,7 @@ impl App {
     }
 }
 
-type Connection = http1::Connection<TokioIo<TcpStream>, RequestBody>;
+type Connection = http1::Connection<Stream, RequestBody>;
 
 /// One connection to the app.
 pub(super) struct Link {
@@ -92,7 +92,7 @@ impl Link {
     /// The bare stream and what was read ahead of it, once the protocol has changed.
     pub(super) fn into_stream(self) -> (TcpStream, bytes::Bytes) {
         let parts = self.connection.into_parts();
-        (parts.io.into_inner(), parts.read_buf)
+        (parts.io.into_tcp(), parts.read_buf)
     }
 
     /// Whether it can be used again. Polled without a waker: no task shall be woken by an idle connection.
@@ -137,7 +137,7 @@ impl Pool {
                 return Err(app.failure(Code::UpstreamDown, what).because("connecting took too long"));
             }
         };
-        let handshake = http1::Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(stream)).await;
+        let handshake = http1::Builder::new().max_buf_size(BUFFER).handshake(Stream::new(stream)).await;
         let (send, connection) = handshake
             .map_err(|error| app.failure(Code::UpstreamDown, "cannot be used. Check its log.").because(error))?;
         Ok(Box::new(Link { send, connection, is_reused: false, idle_since: None }))
