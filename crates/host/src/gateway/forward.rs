@@ -16,7 +16,7 @@ use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::answer::AnswerBody;
-use super::headers::{self, Peer, Rewrite};
+use super::headers::{self, Peer, Rewrite, Seen};
 use super::pool::{App, Link, Pool};
 use super::request::{Flow, RequestBody, Stage};
 use super::upgrade::Tunnel;
@@ -74,18 +74,19 @@ impl Forwarder {
         peer: &Peer,
     ) -> Result<Answer, Failure> {
         let authority = headers::target(&request)?;
-        if headers::has_unknown_coding(request.headers()) {
+        let seen = Seen::of(request.headers());
+        if seen.has_unknown_coding(request.headers()) {
             let detail = "Send the body with Content-Length or as plain chunked.";
             return Err(Failure::new(Code::RequestNotForwardable, detail));
         }
-        let upgrade = headers::upgrade(request.version(), request.headers());
+        let upgrade = headers::upgrade(seen, request.version(), request.headers());
         session
             .permits(self.auth.now(), request.method().as_str(), request.uri().path(), upgrade.is_some())
             .map_err(refusal)?;
 
         let body = request.body();
         let (has_body, is_sized) = (!body.is_end_stream(), body.size_hint().exact().is_some());
-        let held = has_body && request.version() != Version::HTTP_10 && expects_continue(&request);
+        let held = has_body && request.version() != Version::HTTP_10 && seen.expects_continue(request.headers());
         let course = Course {
             flow: has_body.then(|| Flow::new(self.app.clone(), held)),
             held,
@@ -95,6 +96,7 @@ impl Forwarder {
         headers::rewrite_request(
             request.headers_mut(),
             Rewrite {
+                seen,
                 session: &course.session,
                 credential,
                 peer,
@@ -191,13 +193,14 @@ impl Forwarder {
         course: Course,
     ) -> Result<Answer, Failure> {
         let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        let coded = headers::has_unknown_coding(response.headers());
+        let seen = Seen::of(response.headers());
+        let coded = seen.has_unknown_coding(response.headers());
         if switching && !course.upgrade || coded {
             let what = "gave an answer that cannot be passed on. See its log.";
             return Err(self.app.failure(Code::UpstreamBroken, what).because("unasked upgrade or unknown coding"));
         }
         let names_protocol = switching || response.status() == StatusCode::UPGRADE_REQUIRED;
-        headers::rewrite_response(response.headers_mut(), names_protocol);
+        headers::rewrite_response(seen, response.headers_mut(), names_protocol);
         *response.version_mut() = Version::HTTP_11;
         // Among them is hyper's own way to upgrade, which would keep the connection alive.
         let (mut parts, incoming) = response.into_parts();
@@ -311,11 +314,6 @@ impl Future for Patience<'_> {
             this.until.as_mut().reset(end);
         }
     }
-}
-
-fn expects_continue(request: &Request<Incoming>) -> bool {
-    let expect = request.headers().get(http::header::EXPECT);
-    expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 fn refusal(code: Code) -> Failure {
