@@ -131,15 +131,14 @@ impl Stream {
         let Driver::Reader(link, _) = &mut self.driver else {
             return Pin::new(&mut self.incoming).poll_frame(cx);
         };
-        // Only the connection fills the body, and it is polled here: the body itself needs to wake nobody.
-        let mut quiet = Context::from_waker(Waker::noop());
-        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(&mut quiet) {
+        if let Poll::Ready(frame) = link.take_frame(&mut self.incoming) {
             return Poll::Ready(frame);
         }
         if link.poll(cx).is_ready() {
             self.driver = Driver::Gone;
         }
-        Pin::new(&mut self.incoming).poll_frame(&mut quiet)
+        // Only the connection fills the body, and it was polled just now: the body itself needs to wake nobody.
+        Pin::new(&mut self.incoming).poll_frame(&mut Context::from_waker(Waker::noop()))
     }
 
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {

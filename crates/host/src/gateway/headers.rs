@@ -276,7 +276,10 @@ fn remove_hop_by_hop(seen: Seen, headers: &mut HeaderMap) {
         return;
     }
     if seen.any(Seen::CONNECTION) {
+        // These two say nothing about another header, and are all that most messages name.
+        let plain = |token: &str| token.eq_ignore_ascii_case("keep-alive") || token.eq_ignore_ascii_case("close");
         let named: Vec<HeaderName> = tokens(headers, &header::CONNECTION)
+            .filter(|token| !plain(token))
             .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
             // A sender may not name these; obeying it would change what is asked, or of whom.
             .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
@@ -284,10 +287,18 @@ fn remove_hop_by_hop(seen: Seen, headers: &mut HeaderMap) {
         for name in named {
             headers.remove(name);
         }
-        headers.remove(header::CONNECTION);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, header::TE, header::TRANSFER_ENCODING, header::UPGRADE] {
-        headers.remove(name);
+    for (bit, name) in [
+        (Seen::CONNECTION, header::CONNECTION),
+        (Seen::KEEP_ALIVE, KEEP_ALIVE),
+        (Seen::PROXY_CONNECTION, PROXY_CONNECTION),
+        (Seen::TE, header::TE),
+        (Seen::TRANSFER_ENCODING, header::TRANSFER_ENCODING),
+        (Seen::UPGRADE, header::UPGRADE),
+    ] {
+        if seen.any(bit) {
+            headers.remove(name);
+        }
     }
 }
 
