@@ -327,3 +327,54 @@ fn refusal(code: Code) -> Failure {
     };
     Failure::new(code, detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use couplet_protocol::DeviceName;
+
+    use super::*;
+    use crate::session::Device;
+
+    fn course(held: bool) -> Course {
+        let upstream = Upstream { name: "web".into(), authority: "127.0.0.1:1".into(), headers: vec![] };
+        let device =
+            Device { device_id: uuid::Uuid::nil(), device_name: DeviceName::parse("d").unwrap(), device_model: None };
+        let flow = Some(Flow::new(Arc::new(App::new(upstream)), held));
+        Course { session: Arc::new(Session::new(device, Default::default(), None)), flow, held, upgrade: false }
+    }
+
+    async fn seconds_until_given_up(course: &Course, moves: &[(u64, Stage)]) -> (u64, Stage) {
+        let start = Instant::now();
+        let flow = course.flow.clone().unwrap();
+        let upload = async {
+            for (at, stage) in moves {
+                sleep_until(start + Duration::from_secs(*at)).await;
+                flow.at(*stage);
+            }
+        };
+        let (stage, ()) = tokio::join!(Patience::new(Duration::from_secs(10), course), upload);
+        (start.elapsed().as_secs(), stage)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_counts_from_the_last_move_of_the_body() {
+        assert_eq!(seconds_until_given_up(&course(false), &[]).await, (10, Stage::App));
+        let long = [(8, Stage::App), (16, Stage::App), (24, Stage::Done)];
+        assert_eq!(seconds_until_given_up(&course(false), &long).await, (34, Stage::Done));
+        // Waiting for the client is no move.
+        let stalled = [(8, Stage::App), (9, Stage::Client)];
+        assert_eq!(seconds_until_given_up(&course(false), &stalled).await, (18, Stage::Client));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_waits_to_continue_is_let_go_on_after_a_second() {
+        let course = course(true);
+        let released = course.flow.clone().unwrap();
+        let patience = Patience::new(Duration::from_secs(10), &course);
+        let mut patience = pin!(patience);
+        assert!(tokio::time::timeout(Duration::from_millis(900), patience.as_mut()).await.is_err());
+        assert!(released.is_held());
+        assert!(tokio::time::timeout(Duration::from_millis(200), patience.as_mut()).await.is_err());
+        assert!(!released.is_held());
+    }
+}

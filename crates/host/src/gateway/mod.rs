@@ -28,8 +28,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use axum::response::IntoResponse;
-use couplet_protocol::Code;
+use couplet_protocol::{Code, Problem};
 use http::Request;
 use hyper::body::Incoming;
 use ipnet::IpNet;
@@ -189,10 +188,12 @@ impl Inner {
 
 /// Tells a client that there are too many, as far as its socket takes it at once.
 fn refuse(stream: &TcpStream) {
-    let response = Failure::new(Code::TooManyConnections, "Close some, or try again later.").into_response();
-    let head = format!(
-        "HTTP/1.1 {} Service Unavailable\r\ncontent-length: 0\r\nretry-after: 5\r\nconnection: close\r\n\r\n",
-        response.status().as_u16()
+    let problem = Problem::new(Code::TooManyConnections, "Close some, or try again in a few seconds.");
+    let body = serde_json::to_string(&problem).unwrap_or_default();
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
+         retry-after: 5\r\nconnection: close\r\n\r\n{body}",
+        body.len()
     );
-    let _ = stream.try_write(head.as_bytes());
+    let _ = stream.try_write(answer.as_bytes());
 }

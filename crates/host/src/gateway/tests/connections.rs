@@ -139,6 +139,16 @@ async fn half_an_answer_is_not_taken_for_the_whole() {
 }
 
 #[tokio::test]
+async fn the_app_sees_a_client_leave_that_was_waiting() {
+    let world = World::new().await;
+    let client = world.sends(GET).await;
+    let mut app = world.accept().await;
+    app.head().await;
+    drop(client);
+    assert!(app.is_gone().await);
+}
+
+#[tokio::test]
 async fn connections_are_bounded() {
     let limits = Limits { max_connections: 1, ..Limits::default() };
     let (world, mut app) = with_idle(Setup { limits, ..Setup::default() }).await;
