@@ -25,7 +25,7 @@ async fn drain(wire: &mut Wire, mut count: usize) {
     let mut block = vec![0; 64 << 10];
     while count > 0 {
         let most = count.min(block.len());
-        count -= soon(tokio::io::AsyncReadExt::read_exact(&mut wire.0, &mut block[..most])).await.unwrap();
+        count -= soon(AsyncReadExt::read_exact(&mut wire.0, &mut block[..most])).await.unwrap();
     }
 }
 
