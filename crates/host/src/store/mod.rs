@@ -60,10 +60,20 @@ impl Store {
         refuse_newer(schema_in_header(path)?)?;
         // SQLite gives the files beside it the mode of the database.
         std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-        let mut connection = Connection::open(path)?;
+        let connection = Connection::open(path)?;
         // A newer schema may also sit in the write-ahead log; closing must then not fold it into the file.
         connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         refuse_newer(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)?;
+        Self::start(connection, path)
+    }
+
+    /// A store without a file.
+    #[cfg(test)]
+    pub(crate) fn in_memory() -> Store {
+        Self::start(Connection::open_in_memory().unwrap(), Path::new("/dev/null")).unwrap()
+    }
+
+    fn start(mut connection: Connection, path: &Path) -> Result<Store, OpenError> {
         connection.busy_timeout(Duration::from_secs(2))?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
