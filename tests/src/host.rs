@@ -330,7 +330,9 @@ fn command(setup: &Setup, folder: &Path) -> std::process::Command {
     // Nothing of the developer's own configuration counts.
     command.env("HOME", folder).env("XDG_CONFIG_HOME", folder).env("XDG_STATE_HOME", folder).current_dir(folder);
     if setup.clock {
-        set_clock(folder, "+0");
+        if !clock_file(folder).exists() {
+            set_clock(folder, "+0");
+        }
         command.env("LD_PRELOAD", faketime_library()).env("FAKETIME_TIMESTAMP_FILE", clock_file(folder));
         command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
     }

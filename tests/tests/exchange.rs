@@ -310,8 +310,8 @@ async fn what_the_owner_approved_is_what_is_paired() {
     assert_eq!(host.owner().post(&approve).send().await.unwrap().status(), 204);
     poll["device_name"] = json!("Someone else");
     let (_, credential) = exchange(&host, &poll).await;
-    let me = host.device(credential["device_token"].as_str().unwrap()).expect(Method::GET, "/api/pair/me", 200, None);
-    let me: MeAnswer = me.await;
+    let device = host.device(credential["device_token"].as_str().unwrap());
+    let me: MeAnswer = device.expect(Method::GET, "/api/pair/me", 200, None).await;
     assert_eq!(me.device_name.as_str(), "iPad");
 }
 

@@ -1,4 +1,5 @@
 //! `spec/promises.md` is true: every line names a test that exists and runs, or says that it is planned.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 
@@ -18,8 +19,9 @@ struct Row {
 fn rows(document: &str) -> Vec<Row> {
     let is_row = |line: &&str| line.starts_with('|') && !line.starts_with("| promise |") && !line.starts_with("| ---");
     let read = |line: &str| {
-        let cells: Vec<_> = line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
-        let [promise, source, shown_by, _note] = cells.try_into().unwrap_or_else(|_| panic!("four cells: {line}"));
+        let cells: Vec<String> = line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+        assert_eq!(cells.len(), 4, "four cells: {line}");
+        let [promise, source, shown_by] = [0, 1, 2].map(|cell| cells[cell].clone());
         Row { promise, source, shown_by }
     };
     document.lines().filter(is_row).map(read).collect()

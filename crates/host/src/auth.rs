@@ -78,6 +78,16 @@ impl Authenticator {
         }))
     }
 
+    /// Knows these tokens, over an empty store.
+    #[cfg(test)]
+    pub(crate) fn fixed(sessions: impl IntoIterator<Item = (String, Arc<Session>)>) -> Self {
+        let store = Store::in_memory();
+        let auth = Authenticator::new(store, Events::new(), Clock::start());
+        let known = sessions.into_iter().map(|(token, session)| (auth.digest(&token), session));
+        auth.0.memory.write().unwrap().sessions = known.collect();
+        auth
+    }
+
     /// The host's time.
     #[must_use]
     pub fn now(&self) -> Timestamp {

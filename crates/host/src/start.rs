@@ -32,6 +32,8 @@ impl StartError {
     }
 }
 
+const DATABASE: &str = "couplet.db";
+
 /// The host's folder, locked against a second host.
 #[derive(Debug)]
 pub(crate) struct StateFolder {
@@ -66,7 +68,7 @@ impl StateFolder {
     }
 
     pub(crate) fn database(&self) -> PathBuf {
-        self.path.join("couplet.db")
+        self.path.join(DATABASE)
     }
 }
 
@@ -78,7 +80,8 @@ fn keep_private(path: &Path) -> io::Result<()> {
     if metadata.mode() & 0o077 == 0 {
         return Ok(());
     }
-    let ours = path.join("admin-token").exists() || fs::read_dir(path)?.next().is_none();
+    let known = ["admin-token", DATABASE].iter().any(|file| path.join(file).exists());
+    let ours = known || fs::read_dir(path)?.next().is_none();
     if !ours {
         let why = "other users can look into it, and it holds other files";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));

@@ -36,12 +36,16 @@ pub(super) async fn run(global: &Global, args: &Pair) -> anyhow::Result<()> {
     let mut offers = Offers { client: client.clone(), ttl: args.timeout };
     let offer = offers.make(None).await?;
     let ceremony = Ceremony::new(offer.id, offer.until, renewals, attended);
-    let session = Session { client, events, offers, offer, ceremony, signals: Signals::new()? };
+    let mut session = Session { client, events, offers, offer, ceremony, signals: Signals::new()? };
     let outcome = match attended {
-        true => screen::run(session, args.link_only).await?,
-        false => stream::run(session, args.json.json).await?,
+        true => screen::run(&mut session, args.link_only).await,
+        false => stream::run(&mut session, args.json.json).await,
     };
-    report(outcome)
+    if outcome.is_err() {
+        // Nobody sees the link any more: it must not stay open.
+        session.offers.cancel(session.ceremony.current()).await;
+    }
+    report(outcome?)
 }
 
 /// One offer, as the host made it.

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -39,6 +40,8 @@ struct Stream {
     session: Arc<Session>,
     /// Made when the body does not come at once.
     ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// Told when the body does not come at once.
+    streams: Option<Arc<AtomicBool>>,
 }
 
 /// Who drives the connection to the app while the body comes.
@@ -46,7 +49,7 @@ enum Driver {
     /// Reading the body does.
     Reader(Box<Link>, Arc<Pool>),
     /// A task, as the request's body goes on and must do so even when nobody reads the answer.
-    Task(Stop),
+    Task { _stop: Stop },
     /// It has ended; what came of the body is still to be read.
     Gone,
 }
@@ -80,20 +83,26 @@ impl AnswerBody {
             }
             Some(link) if uploading => {
                 // The answer's body owns this task: dropping it stops both.
-                Driver::Task(Stop(tokio::spawn(link.into_connection()).abort_handle()))
+                Driver::Task { _stop: Stop(tokio::spawn(link.into_connection()).abort_handle()) }
             }
             Some(link) => Driver::Reader(link, pool.clone()),
             None => Driver::Gone,
         };
-        AnswerBody(Kind::Apps(Box::new(Stream { incoming, driver, session, ended: None })))
+        AnswerBody(Kind::Apps(Box::new(Stream { incoming, driver, session, ended: None, streams: None })))
+    }
+}
+
+impl AnswerBody {
+    /// Sets `streams` once the body turns out not to come at once.
+    pub(super) fn tell_when_streaming(&mut self, streams: &Arc<AtomicBool>) {
+        if let Kind::Apps(stream) = &mut self.0 {
+            stream.streams = Some(streams.clone());
+        }
     }
 }
 
 impl Stream {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.session.ended().is_cancelled() {
-            return Poll::Ready(Some(Err(BodyError::Ended)));
-        }
         let polled = self.poll_incoming(cx);
         let is_last = match &polled {
             Poll::Ready(None) => true,
@@ -105,10 +114,15 @@ impl Stream {
             if let Driver::Reader(link, pool) = std::mem::replace(&mut self.driver, Driver::Gone) {
                 pool.keep(link);
             }
-        } else if self.poll_ended(cx).is_ready() {
+        } else {
             // Also after a frame: a client that does not read keeps us from being polled, so its connection
             // must have something to be woken by.
-            return Poll::Ready(Some(Err(BodyError::Ended)));
+            if self.poll_ended(cx).is_ready() {
+                return Poll::Ready(Some(Err(BodyError::Ended)));
+            }
+            if let Some(streams) = &self.streams {
+                streams.store(true, Ordering::Relaxed);
+            }
         }
         polled.map(|frame| frame.map(|frame| frame.map_err(|error| BodyError::Broken(axum::Error::new(error)))))
     }
@@ -117,15 +131,14 @@ impl Stream {
         let Driver::Reader(link, _) = &mut self.driver else {
             return Pin::new(&mut self.incoming).poll_frame(cx);
         };
-        // Only the connection fills the body, and it is polled here: the body itself needs to wake nobody.
-        let mut quiet = Context::from_waker(Waker::noop());
-        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(&mut quiet) {
+        if let Poll::Ready(frame) = link.take_frame(&mut self.incoming) {
             return Poll::Ready(frame);
         }
         if link.poll(cx).is_ready() {
             self.driver = Driver::Gone;
         }
-        Pin::new(&mut self.incoming).poll_frame(&mut quiet)
+        // Only the connection fills the body, and it was polled just now: the body itself needs to wake nobody.
+        Pin::new(&mut self.incoming).poll_frame(&mut Context::from_waker(Waker::noop()))
     }
 
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {

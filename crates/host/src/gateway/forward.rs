@@ -11,11 +11,12 @@ use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
+use pin_project_lite::pin_project;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::answer::AnswerBody;
-use super::headers::{self, Peer, Rewrite};
+use super::headers::{self, Peer, Rewrite, Seen};
 use super::pool::{App, Link, Pool};
 use super::request::{Flow, RequestBody, Stage};
 use super::upgrade::Tunnel;
@@ -73,18 +74,19 @@ impl Forwarder {
         peer: &Peer,
     ) -> Result<Answer, Failure> {
         let authority = headers::target(&request)?;
-        if headers::has_unknown_coding(request.headers()) {
+        let seen = Seen::of(request.headers());
+        if seen.has_unknown_coding(request.headers()) {
             let detail = "Send the body with Content-Length or as plain chunked.";
             return Err(Failure::new(Code::RequestNotForwardable, detail));
         }
-        let upgrade = headers::upgrade(request.version(), request.headers());
+        let upgrade = headers::upgrade(seen, request.version(), request.headers());
         session
             .permits(self.auth.now(), request.method().as_str(), request.uri().path(), upgrade.is_some())
             .map_err(refusal)?;
 
         let body = request.body();
         let (has_body, is_sized) = (!body.is_end_stream(), body.size_hint().exact().is_some());
-        let held = has_body && request.version() != Version::HTTP_10 && expects_continue(&request);
+        let held = has_body && request.version() != Version::HTTP_10 && seen.expects_continue(request.headers());
         let course = Course {
             flow: has_body.then(|| Flow::new(self.app.clone(), held)),
             held,
@@ -94,6 +96,7 @@ impl Forwarder {
         headers::rewrite_request(
             request.headers_mut(),
             Rewrite {
+                seen,
                 session: &course.session,
                 credential,
                 peer,
@@ -190,13 +193,14 @@ impl Forwarder {
         course: Course,
     ) -> Result<Answer, Failure> {
         let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        let coded = headers::has_unknown_coding(response.headers());
+        let seen = Seen::of(response.headers());
+        let coded = seen.has_unknown_coding(response.headers());
         if switching && !course.upgrade || coded {
             let what = "gave an answer that cannot be passed on. See its log.";
             return Err(self.app.failure(Code::UpstreamBroken, what).because("unasked upgrade or unknown coding"));
         }
         let names_protocol = switching || response.status() == StatusCode::UPGRADE_REQUIRED;
-        headers::rewrite_response(response.headers_mut(), names_protocol);
+        headers::rewrite_response(seen, response.headers_mut(), names_protocol);
         *response.version_mut() = Version::HTTP_11;
         // Among them is hyper's own way to upgrade, which would keep the connection alive.
         let (mut parts, incoming) = response.into_parts();
@@ -274,43 +278,42 @@ fn poll_exchange(
     }
 }
 
-/// How long the app may take, counted from the last time the body moved.
-struct Patience<'a> {
-    limit: Duration,
-    course: &'a Course,
-    until: Pin<Box<Sleep>>,
-    held: bool,
+pin_project! {
+    /// How long the app may take, counted from the last time the body moved.
+    struct Patience<'a> {
+        limit: Duration,
+        course: &'a Course,
+        #[pin]
+        until: Sleep,
+        held: bool,
+    }
 }
 
 impl<'a> Patience<'a> {
     fn new(limit: Duration, course: &'a Course) -> Self {
         let first = if course.held { limit.min(CONTINUE_AFTER) } else { limit };
-        Patience { limit, course, until: Box::pin(sleep_until(Instant::now() + first)), held: course.held }
+        Patience { limit, course, until: sleep_until(Instant::now() + first), held: course.held }
     }
 }
 
 impl Future for Patience<'_> {
     type Output = Stage;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Stage> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Stage> {
+        let mut this = self.project();
         loop {
-            std::task::ready!(self.until.as_mut().poll(cx));
-            let Some(flow) = &self.course.flow else { return Poll::Ready(Stage::Done) };
-            let end = flow.last_move() + self.limit;
-            if self.held {
+            std::task::ready!(this.until.as_mut().poll(cx));
+            let Some(flow) = &this.course.flow else { return Poll::Ready(Stage::Done) };
+            let end = flow.last_move() + *this.limit;
+            if *this.held {
                 flow.release();
-                self.held = false;
+                *this.held = false;
             } else if end <= Instant::now() {
                 return Poll::Ready(flow.stage());
             }
-            self.until.as_mut().reset(end);
+            this.until.as_mut().reset(end);
         }
     }
-}
-
-fn expects_continue(request: &Request<Incoming>) -> bool {
-    let expect = request.headers().get(http::header::EXPECT);
-    expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 fn refusal(code: Code) -> Failure {
@@ -323,4 +326,55 @@ fn refusal(code: Code) -> Failure {
         _ => "Ask the owner.",
     };
     Failure::new(code, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use couplet_protocol::DeviceName;
+
+    use super::*;
+    use crate::session::Device;
+
+    fn course(held: bool) -> Course {
+        let upstream = Upstream { name: "web".into(), authority: "127.0.0.1:1".into(), headers: vec![] };
+        let device =
+            Device { device_id: uuid::Uuid::nil(), device_name: DeviceName::parse("d").unwrap(), device_model: None };
+        let flow = Some(Flow::new(Arc::new(App::new(upstream)), held));
+        Course { session: Arc::new(Session::new(device, Default::default(), None)), flow, held, upgrade: false }
+    }
+
+    async fn seconds_until_given_up(course: &Course, moves: &[(u64, Stage)]) -> (u64, Stage) {
+        let start = Instant::now();
+        let flow = course.flow.clone().unwrap();
+        let upload = async {
+            for (at, stage) in moves {
+                sleep_until(start + Duration::from_secs(*at)).await;
+                flow.at(*stage);
+            }
+        };
+        let (stage, ()) = tokio::join!(Patience::new(Duration::from_secs(10), course), upload);
+        (start.elapsed().as_secs(), stage)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_counts_from_the_last_move_of_the_body() {
+        assert_eq!(seconds_until_given_up(&course(false), &[]).await, (10, Stage::App));
+        let long = [(8, Stage::App), (16, Stage::App), (24, Stage::Done)];
+        assert_eq!(seconds_until_given_up(&course(false), &long).await, (34, Stage::Done));
+        // Waiting for the client is no move.
+        let stalled = [(8, Stage::App), (9, Stage::Client)];
+        assert_eq!(seconds_until_given_up(&course(false), &stalled).await, (18, Stage::Client));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_waits_to_continue_is_let_go_on_after_a_second() {
+        let course = course(true);
+        let released = course.flow.clone().unwrap();
+        let patience = Patience::new(Duration::from_secs(10), &course);
+        let mut patience = pin!(patience);
+        assert!(tokio::time::timeout(Duration::from_millis(900), patience.as_mut()).await.is_err());
+        assert!(released.is_held());
+        assert!(tokio::time::timeout(Duration::from_millis(200), patience.as_mut()).await.is_err());
+        assert!(!released.is_held());
+    }
 }

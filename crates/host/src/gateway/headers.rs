@@ -45,10 +45,66 @@ impl Peer {
     }
 }
 
+/// Which of the headers that concern us a message has: most have few, and a lookup costs more than this pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen(u16);
+
+impl Seen {
+    const CONNECTION: u16 = 1;
+    const KEEP_ALIVE: u16 = 1 << 1;
+    const PROXY_CONNECTION: u16 = 1 << 2;
+    const TE: u16 = 1 << 3;
+    const TRANSFER_ENCODING: u16 = 1 << 4;
+    const UPGRADE: u16 = 1 << 5;
+    const HOP_BY_HOP: u16 = (1 << 6) - 1;
+    const COOKIE: u16 = 1 << 6;
+    const SET_COOKIE: u16 = 1 << 7;
+    const EXPECT: u16 = 1 << 8;
+
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        Seen(headers.keys().fold(0, |seen, name| {
+            seen | match name.as_str() {
+                "connection" => Self::CONNECTION,
+                "keep-alive" => Self::KEEP_ALIVE,
+                "proxy-connection" => Self::PROXY_CONNECTION,
+                "te" => Self::TE,
+                "transfer-encoding" => Self::TRANSFER_ENCODING,
+                "upgrade" => Self::UPGRADE,
+                "cookie" => Self::COOKIE,
+                "set-cookie" => Self::SET_COOKIE,
+                "expect" => Self::EXPECT,
+                _ => 0,
+            }
+        }))
+    }
+
+    fn any(self, of: u16) -> bool {
+        self.0 & of != 0
+    }
+
+    /// Whether the body is framed as something other than plain `chunked`, which would be lost on the way.
+    pub(super) fn has_unknown_coding(self, headers: &HeaderMap) -> bool {
+        self.any(Self::TRANSFER_ENCODING) && {
+            let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+            codings.next().is_some_and(|only| !only.as_bytes().eq_ignore_ascii_case(b"chunked"))
+                || codings.next().is_some()
+        }
+    }
+
+    /// Whether the client waits to be told to send the body.
+    pub(super) fn expects_continue(self, headers: &HeaderMap) -> bool {
+        let continues = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+        self.any(Self::EXPECT) && headers.get(header::EXPECT).is_some_and(continues)
+    }
+}
+
 /// The protocol that the client wants to switch to, when it may: `Connection: upgrade` with a protocol named.
 ///
 /// A switch to another spelling of HTTP would carry requests past the authentication, so those are left out.
-pub(super) fn upgrade(version: Version, headers: &HeaderMap) -> Option<HeaderValue> {
+pub(super) fn upgrade(seen: Seen, version: Version, headers: &HeaderMap) -> Option<HeaderValue> {
+    if !seen.any(Seen::UPGRADE) {
+        return None;
+    }
     let protocol = headers.get(header::UPGRADE)?;
     let http = |p: &str| {
         let name = p.split('/').next().unwrap_or(p).trim();
@@ -105,18 +161,13 @@ pub(super) fn origin_form(uri: Uri) -> Uri {
     Uri::from_parts(parts).unwrap_or_default()
 }
 
-/// Whether the body is framed as something other than plain `chunked`, which would be lost on the way.
-pub(super) fn has_unknown_coding(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    codings.next().is_some_and(|only| !only.as_bytes().eq_ignore_ascii_case(b"chunked")) || codings.next().is_some()
-}
-
 fn unforwardable(detail: &str) -> Failure {
     Failure::new(Code::RequestNotForwardable, detail)
 }
 
 /// What a request's headers are rewritten for.
 pub(super) struct Rewrite<'a> {
+    pub(super) seen: Seen,
     pub(super) session: &'a Session,
     pub(super) credential: Option<CredentialHeader>,
     pub(super) peer: &'a Peer,
@@ -130,14 +181,18 @@ pub(super) struct Rewrite<'a> {
 
 /// Makes a client's headers those that the app gets.
 pub(super) fn rewrite_request(headers: &mut HeaderMap, rewrite: Rewrite<'_>) {
-    let trailers = tokens(headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
-    remove_hop_by_hop(headers);
+    let seen = rewrite.seen;
+    let trailers =
+        seen.any(Seen::TE) && tokens(headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
+    remove_hop_by_hop(seen, headers);
     remove_reserved(headers, rewrite.peer.trusted, &rewrite.app.headers);
     if rewrite.credential == Some(CredentialHeader::Authorization) {
         headers.remove(header::AUTHORIZATION);
     }
-    remove_our_cookie(headers);
-    if !rewrite.continues {
+    if seen.any(Seen::COOKIE) {
+        remove_our_cookie(headers);
+    }
+    if seen.any(Seen::EXPECT) && !rewrite.continues {
         headers.remove(header::EXPECT);
     }
     if trailers {
@@ -191,15 +246,15 @@ fn set_forwarded(headers: &mut HeaderMap, peer: &Peer, host: HeaderValue) {
 /// Makes an app's headers those that the client gets.
 ///
 /// `names_protocol`: its status is one that says, in `Upgrade`, which protocol to use.
-pub(super) fn rewrite_response(headers: &mut HeaderMap, names_protocol: bool) {
+pub(super) fn rewrite_response(seen: Seen, headers: &mut HeaderMap, names_protocol: bool) {
     let upgrade = if names_protocol { headers.get(header::UPGRADE).cloned() } else { None };
-    remove_hop_by_hop(headers);
+    remove_hop_by_hop(seen, headers);
     if let Some(protocol) = upgrade {
         headers.insert(header::UPGRADE, protocol);
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
     let ours = |value: &HeaderValue| is_our_cookie(value.as_bytes());
-    if headers.get_all(header::SET_COOKIE).iter().any(ours) {
+    if seen.any(Seen::SET_COOKIE) && headers.get_all(header::SET_COOKIE).iter().any(ours) {
         let kept: Vec<_> = headers.get_all(header::SET_COOKIE).iter().filter(|v| !ours(v)).cloned().collect();
         headers.remove(header::SET_COOKIE);
         for value in kept {
@@ -216,9 +271,15 @@ pub(super) fn clean_trailers(trailers: &mut HeaderMap, configured: &[(HeaderName
 }
 
 /// RFC 9110, 7.6.1: what `Connection` names, and what never goes beyond one hop.
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
+fn remove_hop_by_hop(seen: Seen, headers: &mut HeaderMap) {
+    if !seen.any(Seen::HOP_BY_HOP) {
+        return;
+    }
+    if seen.any(Seen::CONNECTION) {
+        // These two say nothing about another header, and are all that most messages name.
+        let plain = |token: &str| token.eq_ignore_ascii_case("keep-alive") || token.eq_ignore_ascii_case("close");
         let named: Vec<HeaderName> = tokens(headers, &header::CONNECTION)
+            .filter(|token| !plain(token))
             .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
             // A sender may not name these; obeying it would change what is asked, or of whom.
             .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
@@ -226,10 +287,18 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         for name in named {
             headers.remove(name);
         }
-        headers.remove(header::CONNECTION);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, header::TE, header::TRANSFER_ENCODING, header::UPGRADE] {
-        headers.remove(name);
+    for (bit, name) in [
+        (Seen::CONNECTION, header::CONNECTION),
+        (Seen::KEEP_ALIVE, KEEP_ALIVE),
+        (Seen::PROXY_CONNECTION, PROXY_CONNECTION),
+        (Seen::TE, header::TE),
+        (Seen::TRANSFER_ENCODING, header::TRANSFER_ENCODING),
+        (Seen::UPGRADE, header::UPGRADE),
+    ] {
+        if seen.any(bit) {
+            headers.remove(name);
+        }
     }
 }
 
@@ -351,18 +420,19 @@ mod tests {
     fn connection_cannot_name_host_or_length_away() {
         let mut headers =
             map(&[("connection", "Host, content-length, x-a, close"), ("host", "h"), ("x-a", "1"), ("x-b", "1")]);
-        remove_hop_by_hop(&mut headers);
+        remove_hop_by_hop(Seen::of(&headers), &mut headers);
         assert_eq!(headers, map(&[("host", "h"), ("x-b", "1")]));
     }
 
     #[test]
     fn an_upgrade_that_is_http_again_is_none() {
         let with = |protocol| map(&[("connection", "keep-alive, Upgrade"), ("upgrade", protocol)]);
-        assert!(upgrade(Version::HTTP_11, &with("websocket")).is_some());
-        assert!(upgrade(Version::HTTP_10, &with("websocket")).is_none());
-        assert!(upgrade(Version::HTTP_11, &map(&[("upgrade", "websocket")])).is_none());
+        let from = |version, headers: HeaderMap| upgrade(Seen::of(&headers), version, &headers);
+        assert!(from(Version::HTTP_11, with("websocket")).is_some());
+        assert!(from(Version::HTTP_10, with("websocket")).is_none());
+        assert!(from(Version::HTTP_11, map(&[("upgrade", "websocket")])).is_none());
         for protocol in ["h2c", "websocket, H2C", "HTTP/2.0", "TLS/1.2"] {
-            assert!(upgrade(Version::HTTP_11, &with(protocol)).is_none(), "{protocol}");
+            assert!(from(Version::HTTP_11, with(protocol)).is_none(), "{protocol}");
         }
     }
 }

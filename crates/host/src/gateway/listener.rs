@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
@@ -24,6 +24,7 @@ use super::answer::AnswerBody;
 use super::forward::Forwarder;
 use super::headers::Peer;
 use super::pool::BUFFER;
+use super::stream::Stream;
 use super::upgrade::Tunnel;
 use crate::problem::Failure;
 use crate::session::Session;
@@ -37,20 +38,27 @@ const LINGER_FOR: Duration = Duration::from_secs(2);
 #[derive(Default)]
 struct Shared {
     tunnel: Mutex<Option<Tunnel>>,
-    /// Whose answer is being written, while it is.
-    answering: Mutex<Option<Arc<Session>>>,
+    /// The device that was answered last.
+    answered: Mutex<Option<Arc<Session>>>,
+    /// Whether its answer is still coming.
+    streams: Arc<AtomicBool>,
     lingers: AtomicBool,
 }
 
 impl Shared {
-    fn answering(&self, session: Option<Arc<Session>>) {
-        *self.answering.lock().unwrap_or_else(PoisonError::into_inner) = session;
+    fn answered(&self, session: Arc<Session>) {
+        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        if !answered.as_ref().is_some_and(|last| Arc::ptr_eq(last, &session)) {
+            *answered = Some(session);
+        }
     }
 
     /// Whether the device whose answer is being written may no longer have it.
     fn must_break(&self) -> bool {
-        let answering = self.answering.lock().unwrap_or_else(PoisonError::into_inner);
-        answering.as_ref().is_some_and(|session| session.ended().is_cancelled())
+        self.streams.load(Ordering::Relaxed) && {
+            let answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+            answered.as_ref().is_some_and(|session| session.ended().is_cancelled())
+        }
     }
 }
 
@@ -98,7 +106,7 @@ pub(super) async fn serve(
     }
     let tunnel = shared.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(tunnel) = tunnel
-        && let Err(error) = tunnel.join(stream.inner.inner_mut(), parts.read_buf).await
+        && let Err(error) = tunnel.join(stream.inner.tcp(), parts.read_buf).await
     {
         tracing::debug!(target: "couplet::gateway", %error, "an upgraded connection broke");
         stream.reset();
@@ -111,7 +119,7 @@ async fn respond(
     peer: &Peer,
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
-    shared.answering(None);
+    shared.streams.store(false, Ordering::Relaxed);
     let had_body = !request.body().is_end_stream();
     let answered = async {
         let known = forwarder.auth.cached(request.headers());
@@ -123,14 +131,15 @@ async fn respond(
         Ok::<_, Failure>((answer, session))
     };
     match answered.await {
-        Ok((answer, session)) => {
+        Ok((mut answer, session)) => {
             if answer.cut_short {
                 shared.lingers.store(true, Ordering::Relaxed);
             }
             if answer.tunnel.is_some() {
                 *shared.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = answer.tunnel;
-            } else if !answer.response.body().is_end_stream() {
-                shared.answering(Some(session));
+            } else {
+                answer.response.body_mut().tell_when_streaming(&shared.streams);
+                shared.answered(session);
             }
             answer.response
         }
@@ -147,7 +156,7 @@ async fn respond(
 
 /// The client's socket, which can end in three ways: cleanly, with a wait for what is still arriving, or broken.
 struct ClientStream {
-    inner: TokioIo<TcpStream>,
+    inner: Stream,
     shared: Arc<Shared>,
     linger: Option<Linger>,
 }
@@ -159,12 +168,12 @@ struct Linger {
 
 impl ClientStream {
     fn new(stream: TcpStream, shared: Arc<Shared>) -> Self {
-        ClientStream { inner: TokioIo::new(stream), shared, linger: None }
+        ClientStream { inner: Stream::new(stream), shared, linger: None }
     }
 
     /// Makes the coming close a reset: what was sent must not be taken for the whole.
-    fn reset(&self) {
-        let _ = self.inner.inner().set_zero_linger();
+    fn reset(&mut self) {
+        let _ = self.inner.tcp().set_zero_linger();
     }
 }
 
@@ -196,7 +205,7 @@ impl Write for ClientStream {
         let mut scrap = [0; 4096];
         while linger.left > 0 && linger.until.as_mut().poll(cx).is_pending() {
             let mut scrap = ReadBuf::new(&mut scrap);
-            match ready!(Pin::new(this.inner.inner_mut()).poll_read(cx, &mut scrap)) {
+            match ready!(Pin::new(this.inner.tcp()).poll_read(cx, &mut scrap)) {
                 Ok(()) if !scrap.filled().is_empty() => linger.left = linger.left.saturating_sub(scrap.filled().len()),
                 _ => break,
             }

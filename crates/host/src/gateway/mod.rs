@@ -3,8 +3,8 @@
 //! A request passes through these hands: [`listener`] reads it off a client's connection and finds the device
 //! that sent it; [`forward`] judges it, and sends it over a connection of [`pool`] after [`headers`] made its head
 //! the app's; [`request`] and [`answer`] are the two bodies, streamed frame by frame, never gathered; [`upgrade`]
-//! is what remains after a `101`. All of one client's work happens in the one task of its connection, which also
-//! drives the connection to the app meanwhile.
+//! is what remains after a `101`. All of one client's work happens in the one task of its connection, on one
+//! thread of [`workers`], which also drives the connection to the app meanwhile.
 //!
 //! Whatever a device has open ends when its [`Session`] does: a request that waits is answered 401, a body that
 //! streams and a tunnel break.
@@ -15,23 +15,27 @@ mod headers;
 mod listener;
 mod pool;
 mod request;
+mod stream;
+#[cfg(test)]
+mod tests;
 mod upgrade;
+mod workers;
 
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use axum::response::IntoResponse;
-use couplet_protocol::Code;
+use couplet_protocol::{Code, Problem};
 use http::Request;
 use hyper::body::Incoming;
 use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use answer::{AnswerBody, BodyError};
@@ -39,6 +43,8 @@ pub use forward::Answer;
 pub use headers::Peer;
 pub use upgrade::Tunnel;
 
+use self::forward::Forwarder;
+use self::workers::{Job, Slot, Workers};
 use crate::auth::{Authenticator, CredentialHeader};
 use crate::config::{Limits, Upstream};
 use crate::problem::Failure;
@@ -46,18 +52,21 @@ use crate::session::Session;
 
 /// How long exchanges may go on once the host stops.
 const DRAIN_FOR: Duration = Duration::from_secs(5);
-/// How often idle connections to the app are looked at.
-const SWEEP_EVERY: Duration = Duration::from_secs(2);
 
 /// One app behind device authentication.
 #[derive(Clone)]
 pub struct Gateway(Arc<Inner>);
 
 struct Inner {
-    forwarder: Arc<forward::Forwarder>,
-    head_within: Duration,
-    max_connections: usize,
+    upstream: Upstream,
+    authenticator: Authenticator,
+    limits: Limits,
     trusted_proxies: Vec<IpNet>,
+    /// For requests that come from elsewhere than our listeners.
+    forwarder: Forwarder,
+    /// Shared by this gateway's listeners, and gone with the last of them.
+    workers: Mutex<Weak<Workers>>,
+    worker_count: usize,
 }
 
 impl fmt::Debug for Gateway {
@@ -70,11 +79,24 @@ impl Gateway {
     /// A gateway to `upstream`, for the devices that `authenticator` knows.
     #[must_use]
     pub fn new(upstream: Upstream, authenticator: Authenticator, limits: &Limits, trusted_proxies: Vec<IpNet>) -> Self {
+        Self::with_workers(Workers::count(), upstream, authenticator, limits, trusted_proxies)
+    }
+
+    fn with_workers(
+        worker_count: usize,
+        upstream: Upstream,
+        authenticator: Authenticator,
+        limits: &Limits,
+        trusted_proxies: Vec<IpNet>,
+    ) -> Self {
         Gateway(Arc::new(Inner {
-            forwarder: Arc::new(forward::Forwarder::new(upstream, authenticator, limits)),
-            head_within: limits.header_timeout(),
-            max_connections: limits.max_connections,
+            forwarder: Forwarder::new(upstream.clone(), authenticator.clone(), limits),
+            upstream,
+            authenticator,
+            limits: limits.clone(),
             trusted_proxies,
+            workers: Mutex::default(),
+            worker_count,
         }))
     }
 
@@ -93,64 +115,92 @@ impl Gateway {
     }
 
     /// Serves clients until `shutdown`, then lets exchanges finish for a while. Dropping the future cuts them all.
+    ///
+    /// A gateway may serve several listeners at once.
     pub fn serve(
         &self,
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let gateway = self.clone();
+        let inner = self.0.clone();
         async move {
-            let mut connections = JoinSet::new();
-            let mut sweep = interval(SWEEP_EVERY);
-            sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let workers = match inner.workers() {
+                Ok(workers) => workers,
+                Err(error) => {
+                    tracing::error!(target: "couplet::gateway", %error, "cannot start the gateway's threads");
+                    return;
+                }
+            };
+            let (open, mut all_gone) = mpsc::channel(1);
+            let door = Door { workers, open, taken: Arc::default(), shutdown, cut: CancellationToken::new() };
+            let _cut = door.cut.clone().drop_guard();
             loop {
                 tokio::select! {
-                    () = shutdown.cancelled() => break,
-                    accepted = listener.accept() => gateway.accepted(accepted, &mut connections, &shutdown).await,
-                    Some(_) = connections.join_next() => {}
-                    _ = sweep.tick() => gateway.0.forwarder.pool.sweep(),
+                    () = door.shutdown.cancelled() => break,
+                    accepted = listener.accept() => inner.accepted(accepted, &door).await,
                 }
             }
             drop(listener);
-            let all_done = async { while connections.join_next().await.is_some() {} };
-            if timeout(DRAIN_FOR, all_done).await.is_err() {
+            let Door { open, .. } = door;
+            drop(open);
+            if timeout(DRAIN_FOR, all_gone.recv()).await.is_err() {
                 tracing::info!(target: "couplet::gateway", "cutting what did not finish in time");
             }
         }
     }
+}
 
-    async fn accepted(
-        &self,
-        accepted: io::Result<(TcpStream, SocketAddr)>,
-        connections: &mut JoinSet<()>,
-        stopping: &CancellationToken,
-    ) {
+/// One listener's connections.
+struct Door {
+    workers: Arc<Workers>,
+    open: mpsc::Sender<()>,
+    taken: Arc<AtomicUsize>,
+    shutdown: CancellationToken,
+    cut: CancellationToken,
+}
+
+impl Inner {
+    fn workers(&self) -> io::Result<Arc<Workers>> {
+        let mut running = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(workers) = running.upgrade() {
+            return Ok(workers);
+        }
+        let forwarder = || Forwarder::new(self.upstream.clone(), self.authenticator.clone(), &self.limits);
+        let workers = Arc::new(Workers::start(self.worker_count, forwarder)?);
+        *running = Arc::downgrade(&workers);
+        Ok(workers)
+    }
+
+    async fn accepted(&self, accepted: io::Result<(TcpStream, SocketAddr)>, door: &Door) {
         let (stream, from) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // A connection that is gone already costs nothing; being out of file descriptors does not pass
-                // by trying again at once.
+                // Being out of file descriptors does not pass by trying again at once.
                 tracing::warn!(target: "couplet::gateway", %error, "cannot accept a connection");
                 return sleep(Duration::from_millis(50)).await;
             }
         };
-        if connections.len() >= self.0.max_connections {
+        let Some(slot) = Slot::take(&door.taken, self.limits.max_connections, &door.open) else {
             return refuse(&stream);
-        }
+        };
         let _ = stream.set_nodelay(true);
         let ip = from.ip().to_canonical();
-        let peer = Peer::new(ip, self.0.trusted_proxies.iter().any(|net| net.contains(&ip)));
-        let (forwarder, stopping) = (self.0.forwarder.clone(), stopping.clone());
-        connections.spawn(listener::serve(forwarder, stream, peer, self.0.head_within, stopping));
+        let peer = Peer::new(ip, self.trusted_proxies.iter().any(|net| net.contains(&ip)));
+        let (stopping, cut) = (door.shutdown.clone(), door.cut.clone());
+        if let Ok(stream) = stream.into_std() {
+            door.workers.serve(Job { stream, peer, head_within: self.limits.header_timeout(), stopping, cut, slot });
+        }
     }
 }
 
 /// Tells a client that there are too many, as far as its socket takes it at once.
 fn refuse(stream: &TcpStream) {
-    let response = Failure::new(Code::TooManyConnections, "Close some, or try again later.").into_response();
-    let head = format!(
-        "HTTP/1.1 {} Service Unavailable\r\ncontent-length: 0\r\nretry-after: 5\r\nconnection: close\r\n\r\n",
-        response.status().as_u16()
+    let problem = Problem::new(Code::TooManyConnections, "Close some, or try again in a few seconds.");
+    let body = serde_json::to_string(&problem).unwrap_or_default();
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
+         retry-after: 5\r\nconnection: close\r\n\r\n{body}",
+        body.len()
     );
-    let _ = stream.try_write(head.as_bytes());
+    let _ = stream.try_write(answer.as_bytes());
 }

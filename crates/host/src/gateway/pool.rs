@@ -9,18 +9,23 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use couplet_protocol::Code;
+use futures_util::task::AtomicWaker;
 use http::{HeaderName, HeaderValue};
+use http_body::{Body, Frame};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::request::RequestBody;
+use super::stream::Stream;
 use crate::config::Upstream;
 use crate::problem::Failure;
 
@@ -68,20 +73,50 @@ impl App {
     }
 }
 
-type Connection = http1::Connection<TokioIo<TcpStream>, RequestBody>;
+type Connection = http1::Connection<Stream, RequestBody>;
+
+/// What a connection rings when it can go on: it wakes the task that drives it at the time, or nobody.
+#[derive(Default)]
+struct Bell {
+    task: AtomicWaker,
+    muted: AtomicBool,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.muted.load(Ordering::Relaxed) {
+            self.task.wake();
+        }
+    }
+}
 
 /// One connection to the app.
 pub(super) struct Link {
     pub(super) send: http1::SendRequest<RequestBody>,
     connection: Connection,
-    pub(super) is_reused: bool,
+    bell: Arc<Bell>,
+    waker: Waker,
     idle_since: Option<Instant>,
 }
 
 impl Link {
     /// Reads and writes what can be. Ready when the connection has ended or changes its protocol.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        Pin::new(&mut self.connection).poll(cx)
+        self.bell.task.register(cx.waker());
+        Pin::new(&mut self.connection).poll(&mut Context::from_waker(&self.waker))
+    }
+
+    /// Takes what is there of a body that came over this connection, which then could go on at once and would wake
+    /// the task that is just running. So it is kept from it; whoever needs more polls the connection next anyway.
+    pub(super) fn take_frame(&self, body: &mut Incoming) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        self.bell.muted.store(true, Ordering::Relaxed);
+        let frame = Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop()));
+        self.bell.muted.store(false, Ordering::Relaxed);
+        frame
     }
 
     /// The connection alone, to be driven elsewhere. It ends after the exchange under way.
@@ -90,12 +125,12 @@ impl Link {
     }
 
     /// The bare stream and what was read ahead of it, once the protocol has changed.
-    pub(super) fn into_stream(self) -> (TcpStream, bytes::Bytes) {
+    pub(super) fn into_stream(self) -> (TcpStream, Bytes) {
         let parts = self.connection.into_parts();
-        (parts.io.into_inner(), parts.read_buf)
+        (parts.io.into_tcp(), parts.read_buf)
     }
 
-    /// Whether it can be used again. Polled without a waker: no task shall be woken by an idle connection.
+    /// Whether it has finished its exchange and is open still, as far as a look at it tells.
     fn is_usable(&mut self) -> bool {
         self.poll(&mut Context::from_waker(Waker::noop())).is_pending() && self.send.is_ready()
     }
@@ -115,9 +150,7 @@ impl Pool {
 
     /// An idle connection, if there is one.
     pub(super) fn reuse(&self) -> Option<Box<Link>> {
-        let mut link = self.idle().pop_back()?;
-        link.is_reused = true;
-        Some(link)
+        self.idle().pop_back()
     }
 
     /// A fresh connection.
@@ -137,17 +170,20 @@ impl Pool {
                 return Err(app.failure(Code::UpstreamDown, what).because("connecting took too long"));
             }
         };
-        let handshake = http1::Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(stream)).await;
+        let handshake = http1::Builder::new().max_buf_size(BUFFER).handshake(Stream::new(stream)).await;
         let (send, connection) = handshake
             .map_err(|error| app.failure(Code::UpstreamDown, "cannot be used. Check its log.").because(error))?;
-        Ok(Box::new(Link { send, connection, is_reused: false, idle_since: None }))
+        let bell = Arc::<Bell>::default();
+        let waker = Waker::from(bell.clone());
+        Ok(Box::new(Link { send, connection, bell, waker, idle_since: None }))
     }
 
     /// Keeps a connection whose exchange is over, unless either side wants it closed.
     pub(super) fn keep(&self, mut link: Box<Link>) {
-        if !link.is_usable() {
+        if !link.send.is_ready() && !link.is_usable() {
             return;
         }
+        link.bell.task.take();
         link.idle_since = Some(Instant::now());
         let mut idle = self.idle();
         let dropped = if idle.len() >= IDLE_MAX { idle.pop_front() } else { None };

@@ -60,6 +60,11 @@ impl Flow {
         self.waker.wake();
     }
 
+    #[cfg(test)]
+    pub(super) fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
+    }
+
     pub(super) fn last_move(&self) -> Instant {
         self.started + Duration::from_millis(self.moved.load(Ordering::Relaxed))
     }
@@ -73,7 +78,7 @@ impl Flow {
         }
     }
 
-    fn at(&self, stage: Stage) {
+    pub(super) fn at(&self, stage: Stage) {
         if stage != Stage::Client {
             let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.moved.store(millis, Ordering::Relaxed);

@@ -60,10 +60,20 @@ impl Store {
         refuse_newer(schema_in_header(path)?)?;
         // SQLite gives the files beside it the mode of the database.
         std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-        let mut connection = Connection::open(path)?;
+        let connection = Connection::open(path)?;
         // A newer schema may also sit in the write-ahead log; closing must then not fold it into the file.
         connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         refuse_newer(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)?;
+        Self::start(connection, path)
+    }
+
+    /// A store without a file.
+    #[cfg(test)]
+    pub(crate) fn in_memory() -> Store {
+        Self::start(Connection::open_in_memory().unwrap(), Path::new("/dev/null")).unwrap()
+    }
+
+    fn start(mut connection: Connection, path: &Path) -> Result<Store, OpenError> {
         connection.busy_timeout(Duration::from_secs(2))?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
@@ -117,7 +127,7 @@ impl Store {
         let path = Arc::clone(&self.path);
         let job: Job = Box::new(move |connection| {
             // A caller that is gone needs no answer.
-            let _ = answer.send(work(connection).map_err(|failure| clarify(failure, &path)));
+            let _ = answer.send(writable(&path).and_then(|()| work(connection)));
         });
         let gone = || unavailable(Code::StoreUnavailable).because("the database thread has ended");
         match self.jobs.send_timeout(job, TURN).await {
@@ -145,20 +155,21 @@ fn schema_in_header(path: &Path) -> std::io::Result<u32> {
     }
 }
 
-/// SQLite reports every failed write but a full disk as an I/O error. Whether the disk has become read-only, as
-/// Linux makes it after a fault, is asked here.
-fn clarify(failure: Failure, path: &Path) -> Failure {
-    if failure.code() != Code::StoreUnavailable {
-        return failure;
-    }
-    let refused = std::fs::OpenOptions::new().append(true).open(path).err().map(|error| error.kind());
-    match refused {
-        Some(ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => {
-            unavailable(Code::StoreReadOnly).because(failure.cause())
-        }
-        Some(ErrorKind::StorageFull) => unavailable(Code::DiskFull).because(failure.cause()),
-        _ => failure,
-    }
+/// Whether the files can be written, asked before each call. SQLite maps the index of its write-ahead log into
+/// memory, for readers too: on a disk that has become read-only, as Linux makes it after a fault, touching that map
+/// would kill the process (SIGBUS) instead of failing.
+fn writable(path: &Path) -> Result<(), Failure> {
+    let mut index = path.as_os_str().to_owned();
+    index.push("-shm");
+    let open = |path: &Path| std::fs::OpenOptions::new().append(true).open(path);
+    let opened = match open(Path::new(&index)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => open(path),
+        other => other,
+    };
+    opened.map(drop).map_err(|error| match error.kind() {
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => unavailable(Code::StoreReadOnly).because(error),
+        _ => unavailable(Code::StoreUnavailable).because(error),
+    })
 }
 
 fn unavailable(code: Code) -> Failure {

@@ -12,7 +12,7 @@ use crate::terminal::{Key, Keys, Screen};
 const TICK: Duration = Duration::from_millis(250);
 
 /// Runs until it is over; the terminal is given back before this returns.
-pub(super) async fn run(mut session: Session, link_only: bool) -> anyhow::Result<Outcome> {
+pub(super) async fn run(session: &mut Session, link_only: bool) -> anyhow::Result<Outcome> {
     let draw_code = |link: &str| if link_only { None } else { Qr::new(link).ok() };
     let mut qr = draw_code(&session.offer.link);
     let mut screen = Screen::enter()?;

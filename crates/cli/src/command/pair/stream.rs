@@ -9,16 +9,7 @@ use super::{Acted, Session, frame};
 use crate::{output, select};
 
 /// Runs until it is over.
-pub(super) async fn run(mut session: Session, json: bool) -> anyhow::Result<Outcome> {
-    let result = drive(&mut session, json).await;
-    if result.is_err() {
-        // Nobody reads the link any more: it must not stay open.
-        session.offers.cancel(session.ceremony.current()).await;
-    }
-    result
-}
-
-async fn drive(session: &mut Session, json: bool) -> anyhow::Result<Outcome> {
+pub(super) async fn run(session: &mut Session, json: bool) -> anyhow::Result<Outcome> {
     show(session, json)?;
     let mut tick = tokio::time::interval(Duration::from_millis(250));
     loop {
