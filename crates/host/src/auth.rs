@@ -264,21 +264,28 @@ impl Hasher<'_> {
 /// The credential of a request: `Couplet-Token` when it is there, else `Authorization: Bearer`.
 fn presented(headers: &HeaderMap) -> Result<(&str, CredentialHeader), Failure> {
     if let Some(token) = single(headers, &COUPLET_TOKEN)? {
-        return if is_device_credential(token) { Ok((token, CredentialHeader::CoupletToken)) } else { Err(unknown()) };
+        return device_credential(token).map(|token| (token, CredentialHeader::CoupletToken));
     }
     match single(headers, &header::AUTHORIZATION)?.and_then(bearer) {
-        Some(token) if is_device_credential(token) => Ok((token, CredentialHeader::Authorization)),
-        Some(token) if token.starts_with("adm_") => Err(Failure::new(
-            Code::OwnerIsNoDevice,
-            "Use a device's credential here: `couplet devices add NAME` makes one.",
-        )),
-        Some(_) => Err(unknown()),
+        Some(token) => device_credential(token).map(|token| (token, CredentialHeader::Authorization)),
         None => Err(Failure::new(
             Code::DeviceRequired,
             "Send the device's credential as `Authorization: Bearer dev_…`, or as `Couplet-Token: dev_…` for apps \
              that use Authorization themselves. `couplet pair` on the host pairs a device.",
         )),
     }
+}
+
+/// The same text, when it has a device credential's form.
+fn device_credential(token: &str) -> Result<&str, Failure> {
+    if is_device_credential(token) {
+        return Ok(token);
+    }
+    if token.starts_with("adm_") {
+        let next = "Use a device's credential here: `couplet devices add NAME` makes one.";
+        return Err(Failure::new(Code::OwnerIsNoDevice, next));
+    }
+    Err(unknown())
 }
 
 /// The token of an `Authorization: Bearer` value.
