@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::middleware::{self, Next};
@@ -33,7 +33,7 @@ use crate::pattern;
 /// | `/download/{bytes}` | sends so many bytes of [`pattern`] |
 /// | `/endless` | sends [`pattern`] for ever |
 /// | `/sse` | sends `tick` with a number, ten a second, for ever |
-/// | `/ws` | sends every WebSocket message back |
+/// | `/ws` | sends every text and binary WebSocket message back |
 /// | `/slow?ms=…` | waits before it answers |
 /// | `/trailers` | sends the trailer `x-checksum: 42` |
 /// | `/cookies` | sets two cookies |
@@ -153,8 +153,9 @@ async fn ticks() -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
 }
 
 async fn echo_messages(mut socket: WebSocket) {
+    // Pings and closes are answered by the reading itself.
     while let Some(Ok(message)) = socket.recv().await {
-        if socket.send(message).await.is_err() {
+        if matches!(message, Message::Text(_) | Message::Binary(_)) && socket.send(message).await.is_err() {
             return;
         }
     }

@@ -105,7 +105,16 @@ impl Raw {
         Ok(())
     }
 
-    async fn more(&mut self) -> io::Result<usize> {
+    /// Says that nothing more will be sent.
+    pub async fn finish(&mut self) {
+        let _ = self.stream.shutdown().await;
+    }
+
+    /// Reads what there is, at least a byte unless the connection ends, and says how much.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn more(&mut self) -> io::Result<usize> {
         let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.unread)).await;
         read.unwrap_or_else(|_| panic!("nothing came, and no end: {}", String::from_utf8_lossy(&self.unread)))
     }
