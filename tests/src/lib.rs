@@ -12,7 +12,9 @@
 pub mod app;
 pub mod host;
 pub mod pattern;
+pub mod problem;
 pub mod program;
+pub mod raw;
 pub mod running;
 pub mod websocket;
 

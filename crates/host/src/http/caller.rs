@@ -84,7 +84,33 @@ pub(crate) fn out_of_scope(code: Code) -> Failure {
 /// `Device` in a handler's arguments: a paired device calls, within its scope. `Option<Device>`: or somebody else,
 /// whom the app's own login judges.
 ///
-/// The router's state must give a [`Pairing`] (`FromRef`), so an app that forgot it does not compile.
+/// The router's state must give a [`Pairing`] (`FromRef`):
+///
+/// ```
+/// use axum::{Router, extract::FromRef, routing::get};
+/// use couplet_host::{Device, Pairing};
+///
+/// #[derive(Clone, FromRef)]
+/// struct App { pairing: Pairing }
+///
+/// async fn hello(device: Device) -> String { device.device_name.to_string() }
+///
+/// let app: Router<App> = Router::new().route("/", get(hello));
+/// ```
+///
+/// An app that forgot it does not compile:
+///
+/// ```compile_fail,E0277
+/// use axum::{Router, extract::FromRef, routing::get};
+/// use couplet_host::{Device, Pairing};
+///
+/// #[derive(Clone)]
+/// struct App { pairing: Pairing }
+///
+/// async fn hello(device: Device) -> String { device.device_name.to_string() }
+///
+/// let app: Router<App> = Router::new().route("/", get(hello));
+/// ```
 impl<S> FromRequestParts<S> for Device
 where
     S: Send + Sync,

@@ -69,9 +69,12 @@ fn source(request: &Request, config: &Config) -> Result<Source, Failure> {
     };
     let peer = peer.ip().to_canonical();
     let by_proxy = net::within(&config.trusted_proxies, peer);
-    let ip = if by_proxy { forwarded_for(request.headers(), config).unwrap_or(peer) } else { peer };
+    // A client that a proxy names in no readable way may be anyone.
+    let ip = if by_proxy { forwarded_for(request.headers(), config).unwrap_or(Some(peer)) } else { Some(peer) };
     let allowed = |ip| net::is_private(ip) || net::within(&config.trusted_networks, ip);
-    if allowed(ip) && (by_proxy || allowed(peer)) {
+    if let Some(ip) = ip.filter(|ip| allowed(*ip))
+        && (by_proxy || allowed(peer))
+    {
         return Ok(Source { ip, by_proxy });
     }
     Err(Failure::new(
@@ -81,11 +84,11 @@ fn source(request: &Request, config: &Config) -> Result<Source, Failure> {
 }
 
 /// The rightmost address of `X-Forwarded-For` that is not a configured proxy's: what stands further left is the
-/// client's own word.
-fn forwarded_for(headers: &HeaderMap, config: &Config) -> Option<IpAddr> {
-    let values: Vec<&str> = headers.get_all(FORWARDED_FOR).iter().filter_map(|v| v.to_str().ok()).collect();
+/// client's own word. `Some(None)` when nobody can read it.
+fn forwarded_for(headers: &HeaderMap, config: &Config) -> Option<Option<IpAddr>> {
+    let values: Vec<&str> = headers.get_all(FORWARDED_FOR).iter().map(|v| v.to_str().unwrap_or_default()).collect();
     let mut hops = values.iter().flat_map(|value| value.split(',')).rev().map(|hop| hop.trim().parse::<IpAddr>().ok());
-    hops.find(|hop| hop.is_none_or(|ip| !net::within(&config.trusted_proxies, ip))).flatten()
+    hops.find(|hop| hop.is_none_or(|ip| !net::within(&config.trusted_proxies, ip)))
 }
 
 /// `Host` must name this host: one of its addresses, `localhost`, its `.local` name or a configured name. A web

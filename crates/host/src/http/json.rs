@@ -37,6 +37,10 @@ async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Fail
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    // Serde would also take an array of the members' values, in the order of our source.
+    if bytes.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err(Failure::new(Code::MalformedBody, "Send a JSON object. /api/openapi.json describes it."));
+    }
     serde_json::from_slice(bytes).map_err(|error| {
         Failure::new(Code::MalformedBody, format!("Mend the body: {error}. /api/openapi.json describes it."))
     })
