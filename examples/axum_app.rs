@@ -1,6 +1,8 @@
 //! An axum app that paired devices may use, beside its own login. Run it, then pair a device with it:
 //! `couplet pair --state-dir target/axum-app`.
 
+#![allow(clippy::expect_used, reason = "an example")]
+
 use axum::{Router, extract::FromRef, routing::get};
 use couplet_host::{Config, Device, Pairing, StartError};
 use tokio_util::sync::CancellationToken;

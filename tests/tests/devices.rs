@@ -1,5 +1,7 @@
 //! What the owner sees and changes of the devices, and what a device may do about itself.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::time::{Duration, Instant};
 
 use couplet_protocol::api::{DeviceInfo, DeviceKind, DeviceList, MeAnswer, NetworkPath};

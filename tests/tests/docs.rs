@@ -161,6 +161,9 @@ async fn run(path: &Path) {
     let bin = home.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
     std::os::unix::fs::symlink(program::couplet_path(), bin.join("couplet")).unwrap();
+    let jupyter = Path::new(program::python().get_program()).with_file_name("jupyter");
+    std::os::unix::fs::symlink(&jupyter, bin.join("jupyter")).unwrap();
+    std::os::unix::fs::symlink(jupyter.with_file_name("jupyter-lab"), bin.join("jupyter-lab")).unwrap();
     let file = home.path().join("document.sh");
     std::fs::write(&file, script).unwrap();
 

@@ -1,5 +1,7 @@
 //! The LAN token's door: generate, scan, exchange, and the owner's word where the policy wants it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use couplet_protocol::api::{ClaimAnswer, DeviceCredential, GenerateAnswer, MeAnswer, PairingList};
 use e2e::{TestApp, TestHost};
 use reqwest::Method;

@@ -1,5 +1,7 @@
 //! What a host says of itself to anyone.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use e2e::TestHost;
 use reqwest::Method;
 use serde_json::{Value, json};

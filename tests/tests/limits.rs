@@ -1,5 +1,7 @@
 //! How often, how many.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use couplet_protocol::api::DeviceCredential;

@@ -1,5 +1,7 @@
 //! What is logged, and what never is.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use e2e::{TestApp, TestHost};
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! A hundred devices, one code.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use couplet_protocol::api::DeviceList;

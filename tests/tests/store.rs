@@ -1,9 +1,12 @@
 //! What is kept, in which form, and what a fault leaves of it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::path::{Path, PathBuf};
 
 use couplet_protocol::api::{DeviceList, GenerateAnswer};
 use e2e::host::{PATIENCE, Setup};
+use e2e::program::couplet;
 use e2e::{Running, TestHost, program};
 use reqwest::Method;
 use rusqlite::{Connection, OpenFlags};
@@ -227,7 +230,7 @@ async fn a_newer_schema_is_refused_untouched() {
     let path = host.state_dir().join("couplet.db");
     Connection::open(&path).unwrap().execute_batch("PRAGMA journal_mode = DELETE; PRAGMA user_version = 99").unwrap();
     let before = std::fs::read(&path).unwrap();
-    let mut serve = e2e::program::couplet();
+    let mut serve = couplet();
     serve.args(["serve", "--listen", "127.0.0.1:0", "--no-input", "--state-dir"]).arg(host.state_dir());
     let mut serve = Running::start(serve);
     serve.wait_for_error_line(PATIENCE, |line| line.contains("CPL-1304")).await;
@@ -390,7 +393,7 @@ async fn a_read_only_database_is_a_clear_503_and_recovery_needs_no_restart() {
 #[tokio::test]
 async fn a_second_host_on_the_same_folder_is_refused() {
     let host = TestHost::start(|_| {}).await;
-    let mut serve = e2e::program::couplet();
+    let mut serve = couplet();
     serve.args(["serve", "--listen", "127.0.0.1:0", "--no-input", "--state-dir"]).arg(host.state_dir());
     let mut serve = Running::start(serve);
     serve.wait_for_error_line(PATIENCE, |line| line.contains("CPL-1403")).await;

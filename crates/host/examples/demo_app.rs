@@ -1,6 +1,8 @@
 //! The app that `make demo` puts behind Couplet: notes that every paired device sees as they are written. It knows
 //! nothing of tokens; who writes, the gateway tells it in `X-Couplet-Device-Name`.
 
+#![allow(clippy::expect_used, clippy::print_stdout, reason = "an example")]
+
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 

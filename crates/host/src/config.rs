@@ -237,7 +237,7 @@ impl App {
         if uri.scheme_str() != Some("http") {
             return Err(bad("apps are reached over http:// on this machine; write http://127.0.0.1:3000"));
         }
-        if !matches!(uri.path_and_query().map(|p| p.as_str()), None | Some("/")) {
+        if !matches!(uri.path_and_query().map(http::uri::PathAndQuery::as_str), None | Some("/")) {
             return Err(bad("leave the path out: devices use the app's own paths"));
         }
         let authority = match uri.authority() {

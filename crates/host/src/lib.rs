@@ -1,4 +1,7 @@
 //! Couplet's host: pairing, the device store, the HTTP API, authentication for axum apps, and the gateway.
+//!
+//! [`Host`] is the whole of it, as `couplet serve` runs it. [`Pairing`] is the part that another axum app takes in:
+//! [`Pairing::routes`], [`Pairing::require_device`], [`Pairing::serve`], and [`Device`] as an extractor.
 
 pub mod auth;
 pub mod clock;
@@ -28,3 +31,8 @@ pub use library::{RequireDevice, RequireDeviceService};
 pub use pairing::Pairing;
 pub use session::{Device, Session};
 pub use start::StartError;
+
+/// Compiles and runs the README's Rust.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

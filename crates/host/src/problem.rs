@@ -43,6 +43,11 @@ impl Failure {
             .because(cause)
     }
 
+    /// What to do next.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// What went wrong, for the log.
     pub(crate) fn cause(&self) -> &str {
         self.cause.as_deref().unwrap_or_default()

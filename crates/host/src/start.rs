@@ -25,6 +25,12 @@ impl StartError {
         StartError { code, detail: detail.into() }
     }
 
+    /// What to do next.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The code, which `couplet explain` knows.
     #[must_use]
     pub fn code(&self) -> Code {

@@ -64,7 +64,7 @@ async fn serve(config: couplet_host::Config, json: bool) -> anyhow::Result<()> {
 }
 
 fn failure(error: &StartError) -> Failure {
-    Failure::of(error.code(), error.to_string())
+    Failure::of(error.code(), error.detail())
 }
 
 /// Writes each event as a line; without `--json`, nothing, for ever.

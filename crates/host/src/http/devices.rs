@@ -1,4 +1,5 @@
 //! `/api/pair/devices` for the owner, `/api/pair/me` for the device itself.
+#![allow(unused_qualifications, reason = "utoipa writes them for query parameters")]
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};

@@ -1,4 +1,5 @@
 //! `/api/pair/pairings`: the claims that wait for the owner.
+#![allow(unused_qualifications, reason = "utoipa writes them for query parameters")]
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, State};

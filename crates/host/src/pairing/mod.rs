@@ -86,7 +86,7 @@ impl Pairing {
             own: Arc::default(),
             stopping: CancellationToken::new(),
         };
-        core.start_up().await.map_err(|failure| StartError::new(failure.code(), failure.to_string()))?;
+        core.start_up().await.map_err(|failure| StartError::new(failure.code(), failure.detail()))?;
         let upkeep = AbortOnDropHandle::new(tokio::spawn(core.clone().keep_up()));
         Ok(Pairing(Arc::new(Inner { core, _upkeep: upkeep, _lock: state.lock })))
     }

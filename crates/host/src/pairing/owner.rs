@@ -18,7 +18,7 @@ impl Core {
     /// The open claims, oldest first.
     pub(crate) async fn pairings(&self) -> Result<Vec<PairingInfo>, Failure> {
         let now = self.now();
-        let open = self.store.read(|tx| offers::open(tx)).await?;
+        let open = self.store.read(offers::open).await?;
         Ok(open
             .iter()
             .filter(|row| row.state != PairingState::Waiting && row.expires_at > now)

@@ -145,7 +145,7 @@ pub(crate) fn revoke(tx: &Transaction<'_>, id: Uuid, now: Timestamp) -> Result<b
 /// Applies what the owner changed. None when the device is unknown or revoked.
 pub(crate) fn update(tx: &Transaction<'_>, id: Uuid, change: &Change) -> Result<Option<DeviceRow>, Failure> {
     let scope = change.scope.as_ref().map(serde_json::to_string).transpose();
-    let scope = scope.map_err(|error| Failure::internal(error))?;
+    let scope = scope.map_err(Failure::internal)?;
     tx.execute(
         "UPDATE paired_devices SET device_name = coalesce(?2, device_name), scope = coalesce(?3, scope),
             expires_at = CASE WHEN ?4 THEN ?5 ELSE expires_at END WHERE id = ?1 AND revoked_at IS NULL",

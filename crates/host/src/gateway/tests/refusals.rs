@@ -13,11 +13,15 @@ async fn answer(world: &World, request: &str) -> (String, String) {
 #[tokio::test]
 async fn without_a_credential_there_is_a_problem_and_no_forwarding() {
     let world = World::new().await;
-    for auth in ["", "Authorization: Bearer dev_wrong\r\n", "Cookie: couplet_session=x\r\n"] {
+    for (auth, code) in [
+        ("", "CPL-1102"),
+        ("Authorization: Bearer dev_wrong\r\n", "CPL-1103"),
+        ("Cookie: couplet_session=x\r\n", "CPL-1102"),
+    ] {
         let (head, body) = answer(&world, &format!("GET / HTTP/1.1\r\nHost: h\r\n{auth}\r\n")).await;
         assert!(head.starts_with("HTTP/1.1 401"), "{head}");
         assert_eq!(header(&head, "content-type"), ["application/problem+json"]);
-        assert!(body.contains("CPL-1102"), "{body}");
+        assert!(body.contains(code), "{body}");
     }
     assert!(world.app_is_untouched());
 }
