@@ -149,6 +149,48 @@ async fn asked_at_localhost_it_offers_the_lan_address() {
 }
 
 #[tokio::test]
+async fn an_address_that_goes_and_comes_back_is_offered_again() {
+    let network = Network::new("back").await;
+    let state = tempfile::tempdir().unwrap();
+    let serve = network.exec(
+        couplet_path().as_os_str(),
+        &["serve", "--json", "--no-input", "--state-dir", state.path().to_str().unwrap()],
+    );
+    let host = Running::start(serve);
+    host.wait_for_line(e2e::host::PATIENCE, |_| true).await;
+    let admin = std::fs::read_to_string(state.path().join("admin-token")).unwrap();
+    let header = format!("Authorization: Bearer {}", admin.trim());
+    let offered = async || {
+        let url = "http://localhost:7878/pair";
+        let curl = network.exec("curl".as_ref(), &["-sS", "--fail", "-H", &header, url]);
+        let answer = Running::start(curl).succeeds(e2e::host::PATIENCE).await;
+        serde_json::from_str::<PairUrlAnswer>(&answer).unwrap().url
+    };
+    assert!(offered().await.starts_with("http://192.168.77.5:7878/"));
+    network.ip(&["-n", &network.0, "address", "delete", "192.168.77.5/24", "dev", "lan0"]).await;
+    let patience = e2e::host::PATIENCE;
+    e2e::eventually("the address is no longer offered", patience, async || {
+        offered().await.starts_with("http://127.0.0.1:7878/")
+    })
+    .await;
+    network.ip(&["-n", &network.0, "address", "add", "192.168.77.5/24", "dev", "lan0"]).await;
+    e2e::eventually("the address is offered again", patience, async || {
+        offered().await.starts_with("http://192.168.77.5:7878/")
+    })
+    .await;
+    let curl = network.exec("curl".as_ref(), &["-sS", "--fail", "http://192.168.77.5:7878/livez"]);
+    assert_eq!(Running::start(curl).succeeds(patience).await, "ok\n");
+}
+
+#[tokio::test]
+async fn a_head_issues_nothing() {
+    let host = TestHost::start(|_| {}).await;
+    let head = host.owner().request(Method::HEAD, "/pair").send().await.unwrap();
+    assert_eq!(head.status(), 405);
+    assert_eq!(devices(&host).await.devices.len(), 0);
+}
+
+#[tokio::test]
 async fn each_get_issues_one_credential() {
     let host = TestHost::start(|_| {}).await;
     let (first, second) = (pair(&host).await, pair(&host).await);

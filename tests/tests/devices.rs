@@ -219,7 +219,11 @@ async fn a_scope_holds_at_once_and_is_shown() {
         let got = (answer.status().as_u16(), answer.json::<Value>().await.unwrap());
         assert_eq!((got.0, &got.1["code"]), (status, &json!(code)));
     }
-    for bad in [json!({ "scope": { "paths": ["no-slash"] } }), json!({ "expires_at": "tomorrow" })] {
+    for bad in [
+        json!({ "scope": { "paths": ["no-slash"] } }),
+        json!({ "expires_at": "tomorrow" }),
+        json!({ "expires_at": "2020-01-01T00:00:00Z" }),
+    ] {
         let answer = host.owner().patch(&path).json(&bad).send().await.unwrap();
         assert_eq!(
             (answer.status().as_u16(), &answer.json::<Value>().await.unwrap()["code"]),
@@ -311,6 +315,26 @@ async fn the_audit_log_names_who_did_what() {
         .collect();
     assert_eq!(lines, [("offer.created", "owner"), ("approval.wanted", "anyone"), ("pairing.rejected", "owner")]);
     assert_eq!(audit["entries"][0]["detail"], "iPad");
+}
+
+#[tokio::test]
+async fn a_full_house_still_stops_in_time() {
+    let mut host = TestHost::start(|setup| {
+        setup.env("COUPLET_LIMITS__MAX_CONNECTIONS", "2");
+    })
+    .await;
+    let address = host.pairing_url().strip_prefix("http://").unwrap().to_owned();
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        use tokio::io::AsyncWriteExt;
+        let mut socket = tokio::net::TcpStream::connect(&address).await.unwrap();
+        let head = "POST /api/pair/exchange HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
+        socket.write_all(head.as_bytes()).await.unwrap();
+        held.push(socket);
+    }
+    let asked = Instant::now();
+    host.stop().await;
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
 }
 
 #[tokio::test]

@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 
 #[tokio::test]
 async fn a_generated_url_is_logged_without_its_token() {
-    let host = TestHost::start(|setup| {
+    let mut host = TestHost::start(|setup| {
         setup.env("RUST_LOG", "couplet::pairing=info");
     })
     .await;
     let answer: Value = host.owner().expect(Method::GET, "/pair", 200, None).await;
+    host.stop().await;
     let logs = host.logs();
     let line = logs.lines().find(|line| line.contains("pairing.url.generated")).expect("the event is logged");
     let port = host.pairing_url().rsplit(':').next().unwrap();
@@ -23,12 +24,13 @@ async fn a_generated_url_is_logged_without_its_token() {
 
 #[tokio::test]
 async fn pairing_events_have_the_documented_target() {
-    let host = TestHost::start(|setup| {
+    let mut host = TestHost::start(|setup| {
         setup.env("RUST_LOG", "info");
     })
     .await;
     let device = host.pair_device("iPad").await;
     host.revoke(&device).await;
+    host.stop().await;
     let logs = host.logs();
     for event in ["offer.created", "offer.claimed", "device.paired", "device.revoked"] {
         let line = logs.lines().find(|line| line.contains(event)).unwrap_or_else(|| panic!("{event}: {logs}"));
@@ -39,11 +41,12 @@ async fn pairing_events_have_the_documented_target() {
 #[tokio::test]
 async fn rust_log_selects_pairing_events() {
     for (filter, expected) in [("couplet::pairing=info", true), ("couplet::pairing=warn", false), ("off", false)] {
-        let host = TestHost::start(|setup| {
+        let mut host = TestHost::start(|setup| {
             setup.env("RUST_LOG", filter);
         })
         .await;
         host.pair_device("iPad").await;
+        host.stop().await;
         assert_eq!(host.logs().contains("device.paired"), expected, "{filter}");
     }
 }

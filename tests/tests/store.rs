@@ -156,7 +156,7 @@ async fn tokens_left(offset: &str) -> i64 {
     })
     .await;
     host.pair_device("used").await;
-    let lost: GenerateAnswer = host.generate().await;
+    host.generate().await;
     // The used one must not go because it has expired: its end is far off.
     host.stop().await;
     let db = Connection::open(host.state_dir().join("couplet.db")).unwrap();
@@ -165,7 +165,6 @@ async fn tokens_left(offset: &str) -> i64 {
     drop(db);
     host.set_clock(offset);
     host.restart().await;
-    let _ = lost;
     open(&host).query_row("SELECT count(*) FROM pairing_tokens", [], |r| r.get(0)).unwrap()
 }
 
@@ -361,27 +360,41 @@ async fn a_full_disk_is_a_clear_503_and_recovery_needs_no_restart() {
     drop(disk);
 }
 
+/// The database's files, which nobody can write until this is dropped.
+struct Frozen(PathBuf);
+
+impl Frozen {
+    fn new(folder: PathBuf) -> Self {
+        let frozen = Frozen(folder);
+        assert!(frozen.chattr("+i"));
+        frozen
+    }
+
+    fn chattr(&self, flag: &str) -> bool {
+        let files = ["couplet.db", "couplet.db-wal", "couplet.db-shm"].map(|file| self.0.join(file));
+        program("chattr").arg(flag).args(files).status().unwrap().success()
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.chattr("-i");
+    }
+}
+
 #[tokio::test]
 async fn a_read_only_database_is_a_clear_503_and_recovery_needs_no_restart() {
     let host = TestHost::start(|_| {}).await;
     let device = host.pair_device("iPad").await;
     assert_eq!(host.device(&device.device_token).get("/api/pair/me").send().await.unwrap().status(), 200);
     let offer = host.generate().await;
-    let chattr = async |flag: &str| {
-        let mut chattr = program("chattr");
-        chattr.arg(flag);
-        for file in ["couplet.db", "couplet.db-wal", "couplet.db-shm"] {
-            chattr.arg(host.state_dir().join(file));
-        }
-        Running::start(chattr).succeeds(PATIENCE).await;
-    };
-    chattr("+i").await;
+    let frozen = Frozen::new(host.state_dir());
     let (status, problem) = exchange(&host, &offer).await;
     let health: Value = host.anyone().expect(Method::GET, "/health", 200, None).await;
     let me = host.device(&device.device_token).get("/api/pair/me").send().await.unwrap().status();
     let revoke = host.owner().delete(&format!("/api/pair/devices/{}", device.device_id)).send().await.unwrap();
     let (revoke_status, revoke) = (revoke.status(), revoke.json::<Value>().await.unwrap());
-    chattr("-i").await;
+    drop(frozen);
     assert_eq!((status, &problem["code"]), (503, &json!("CPL-1303")), "{problem}");
     assert_eq!((revoke_status.as_u16(), &revoke["code"]), (503, &json!("CPL-1303")), "{revoke}");
     assert_eq!((&health["status"], &health["features"]["pairing"]["available"]), (&json!("degraded"), &json!(false)));

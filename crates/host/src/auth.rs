@@ -82,7 +82,7 @@ impl Authenticator {
     #[cfg(test)]
     pub(crate) fn fixed(sessions: impl IntoIterator<Item = (String, Arc<Session>)>) -> Self {
         let store = Store::in_memory();
-        let auth = Authenticator::new(store, Events::new(), Clock::start());
+        let auth = Authenticator::new(store, Events::new(Timestamp::from_millis(0)), Clock::start());
         let known = sessions.into_iter().map(|(token, session)| (auth.digest(&token), session));
         auth.0.memory.write().unwrap().sessions = known.collect();
         auth

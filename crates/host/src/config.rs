@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Uri};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -143,6 +144,31 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Each limit with the least and the most that it can be.
+    fn checked(&self) -> Result<(), ConfigError> {
+        let many = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        for (name, value, least, most) in [
+            ("generate_per_minute", self.generate_per_minute.into(), 1, 100_000),
+            ("exchange_per_minute", self.exchange_per_minute.into(), 1, 100_000),
+            ("max_devices", self.max_devices.into(), 1, 100_000),
+            ("max_offers", self.max_offers.into(), 1, 10_000),
+            ("max_claims", self.max_claims.into(), 1, 10_000),
+            ("offer_seconds", self.offer_seconds, 10, 600),
+            ("claim_seconds", self.claim_seconds, 10, 3600),
+            ("unused_seconds", self.unused_seconds, 10, 86_400),
+            ("header_seconds", self.header_seconds, 1, 3600),
+            ("body_seconds", self.body_seconds, 1, 3600),
+            ("max_connections", many(self.max_connections), 1, 1_000_000),
+            ("upstream_connect_seconds", self.upstream_connect_seconds, 1, 3600),
+            ("upstream_answer_seconds", self.upstream_answer_seconds, 1, 86_400),
+        ] {
+            if !(least..=most).contains(&value) {
+                return Err(ConfigError(format!("limits.{name} is {value}: write {least} to {most}")));
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn header_timeout(&self) -> Duration {
         Duration::from_secs(self.header_seconds)
     }
@@ -188,11 +214,36 @@ impl Config {
         }
     }
 
-    /// The apps, checked.
+    /// Checks every setting; the apps as the gateway wants them.
     ///
     /// # Errors
-    /// Names the app and what is wrong with it.
-    pub fn upstreams(&self) -> Result<Vec<Upstream>, ConfigError> {
+    /// Names the setting and what to write instead.
+    pub fn checked(&self) -> Result<Vec<Upstream>, ConfigError> {
+        self.limits.checked()?;
+        for host in &self.allowed_hosts {
+            let named = host.trim_start_matches('[').trim_end_matches(']');
+            let is_ip = named.parse::<std::net::IpAddr>().is_ok();
+            let is_name = host.parse::<Authority>().is_ok_and(|a| a.port().is_none() && a.host() == host);
+            if !is_ip && !is_name {
+                return Err(ConfigError(format!(
+                    "allowed_hosts: {host:?} is no name: write it as nas.home, without a port"
+                )));
+            }
+        }
+        for origin in &self.allowed_origins {
+            let uri = origin.parse::<Uri>().ok().filter(|uri| uri.path() == "/" && uri.query().is_none());
+            let written = uri.and_then(|uri| Some(format!("{}://{}", uri.scheme_str()?, uri.authority()?)));
+            if written.as_ref() != Some(origin) {
+                let next = format!(
+                    "allowed_origins: {origin:?} is no origin: write it as https://home.test:8443, without a path"
+                );
+                return Err(ConfigError(next));
+            }
+        }
+        self.upstreams()
+    }
+
+    fn upstreams(&self) -> Result<Vec<Upstream>, ConfigError> {
         if !self.gateway.is_empty() && self.gateway.len() != self.apps.len() {
             return Err(ConfigError(format!(
                 "{} gateway addresses for {} apps: give one for each app, in their order",
@@ -265,6 +316,29 @@ mod tests {
         let wiki = App::parse("wiki=http://localhost").unwrap();
         assert_eq!((wiki.name.as_str(), wiki.checked().unwrap().authority.as_str()), ("wiki", "localhost:80"));
         assert_eq!(App::parse("http://[::1]:80/").unwrap().checked().unwrap().authority, "[::1]:80");
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused_at_the_start() {
+        let config = || Config::new("/nowhere", "x");
+        assert!(config().checked().is_ok());
+        let refused = |change: &dyn Fn(&mut Config)| {
+            let mut config = config();
+            change(&mut config);
+            config.checked().map(drop).unwrap_err().to_string()
+        };
+        assert!(refused(&|c| c.limits.max_connections = usize::MAX).contains("limits.max_connections"));
+        assert!(refused(&|c| c.limits.offer_seconds = 5).contains("write 10 to 600"));
+        for host in ["nas:7878", "http://nas", "", "a b", "u@nas"] {
+            assert!(refused(&|c| c.allowed_hosts = vec![host.into()]).contains("without a port"), "{host}");
+        }
+        for origin in ["https://p/", "p", "https://p/x", "null", "https://p?x", "HTTPS://p"] {
+            assert!(refused(&|c| c.allowed_origins = vec![origin.into()]).contains("no origin"), "{origin}");
+        }
+        let mut fine = config();
+        fine.allowed_hosts = ["nas", "nas.home.test", "192.168.1.1", "fd00::1", "[fd00::1]"].map(Into::into).into();
+        fine.allowed_origins = ["https://p", "http://p:81", "http://[::1]:81"].map(Into::into).into();
+        assert!(fine.checked().is_ok());
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(crate) struct Events {
     now: broadcast::Sender<Arc<Event>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Past {
     last: u64,
     events: VecDeque<Arc<Event>>,
@@ -75,8 +75,10 @@ impl News {
 }
 
 impl Events {
-    pub(crate) fn new() -> Self {
-        Events { past: Arc::default(), now: broadcast::channel(MEMORY).0 }
+    /// Numbers rise from the time of the start in milliseconds, so that those of an earlier run are below them.
+    pub(crate) fn new(now: Timestamp) -> Self {
+        let last = u64::try_from(now.millis()).unwrap_or_default();
+        Events { past: Arc::new(Mutex::new(Past { last, events: VecDeque::new() })), now: broadcast::channel(MEMORY).0 }
     }
 
     /// Numbers the event and tells it.
@@ -88,7 +90,8 @@ impl Events {
             past.events.pop_front();
         }
         past.events.push_back(Arc::clone(&event));
-        tracing::info!(target: "couplet::pairing", device_id = event.device_id.map(tracing::field::display),
+        tracing::info!(target: "couplet::pairing", door = event.door.map(tracing::field::debug),
+            name = event.device_name, network = event.network, device_id = event.device_id.map(tracing::field::display),
             pairing_id = event.pairing_id.map(tracing::field::display), "{}", event.event.name());
         // Nobody may be listening.
         let _ = self.now.send(event);
@@ -98,8 +101,8 @@ impl Events {
     pub(crate) fn since(&self, last: Option<u64>) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
         let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         let missed = match last {
-            // A number from before a restart says nothing: everything remembered is new.
             Some(last) if last <= past.last => past.events.iter().filter(|e| e.id > last).cloned().collect(),
+            // From before the clock was set back: everything remembered is new.
             Some(_) => past.events.iter().cloned().collect(),
             None => Vec::new(),
         };
@@ -117,7 +120,7 @@ mod tests {
 
     #[test]
     fn who_comes_back_gets_what_was_missed_once() {
-        let events = Events::new();
+        let events = Events::new(Timestamp::from_millis(0));
         (0..3).for_each(|_| events.tell(news()));
         let (missed, mut live) = events.since(Some(1));
         assert_eq!(missed.iter().map(|e| e.id).collect::<Vec<_>>(), [2, 3]);
@@ -129,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_memory_is_bounded() {
-        let events = Events::new();
+        let events = Events::new(Timestamp::from_millis(0));
         (0..MEMORY + 10).for_each(|_| events.tell(news()));
         assert_eq!(events.since(Some(0)).0.len(), MEMORY);
     }

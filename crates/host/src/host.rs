@@ -1,6 +1,6 @@
 //! A whole host: the pairing listener, a gateway for each app, and what they share.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use couplet_protocol::Code;
 use couplet_protocol::api::Event;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, GATEWAY_PORT, PAIRING_PORT};
@@ -44,7 +44,7 @@ struct AppListeners {
 pub struct Ready {
     /// URLs of the pairing API, those that a phone can reach first.
     pub pairing: Vec<String>,
-    /// Each app and its URLs' first.
+    /// Each app, and the URL that a device is most likely to reach it at.
     pub gateway: Vec<GatewayUrl>,
     /// The state folder.
     pub state_dir: PathBuf,
@@ -67,22 +67,27 @@ impl Host {
     /// # Errors
     /// Says what stands in the way and what to do.
     pub async fn bind(config: Config) -> Result<Host, StartError> {
-        let upstreams = config.upstreams().map_err(|error| StartError::new(Code::ConfigInvalid, error.to_string()))?;
+        let upstreams = config.checked().map_err(|error| StartError::new(Code::ConfigInvalid, error.to_string()))?;
         let pairing = Pairing::open(config.clone()).await?;
-        let listeners = listen::bind_all(&or_default(&config.listen, PAIRING_PORT))?;
+        let listeners = match config.listen.is_empty() {
+            true => listen::bind_defaults(PAIRING_PORT)?,
+            false => listen::bind_all(&config.listen)?,
+        };
         let mut apps = Vec::new();
         for (upstream, port) in upstreams.into_iter().zip(GATEWAY_PORT..) {
             let given: Vec<SocketAddr> = config.gateway.get(apps.len()).copied().into_iter().collect();
             // With the pairing addresses given, the apps stay on those.
-            let addresses = match (given.is_empty(), config.listen.is_empty()) {
-                (false, _) => given,
-                (true, true) => listen::default_addresses(port),
-                (true, false) => config.listen.iter().map(|a| SocketAddr::new(a.ip(), app_port(*a, port))).collect(),
+            let beside =
+                || config.listen.iter().map(|a| SocketAddr::new(a.ip(), app_port(*a, port))).collect::<Vec<_>>();
+            let listeners = match (given.is_empty(), config.listen.is_empty()) {
+                (false, _) => listen::bind_all(&given)?,
+                (true, true) => listen::bind_defaults(port)?,
+                (true, false) => listen::bind_all(&beside())?,
             };
             let name = upstream.name.clone();
             let gateway =
                 Gateway::new(upstream, pairing.authenticator().clone(), &config.limits, config.trusted_proxies.clone());
-            apps.push(AppListeners { gateway, name, listeners: listen::bind_all(&addresses)?, port });
+            apps.push(AppListeners { gateway, name, listeners, port });
         }
         pairing.core().set_addresses(Addresses { pairing: bound(&listeners) });
         let host = Host { pairing, listeners, apps };
@@ -118,42 +123,48 @@ impl Host {
     }
 
     /// Serves until `stop` fires, then lets what is open end, and writes down what is only in memory.
-    ///
-    /// # Errors
-    /// None today; a listener that fails at run time is logged and tried again.
-    pub async fn serve(self, stop: CancellationToken) -> Result<(), StartError> {
+    pub async fn serve(self, stop: CancellationToken) {
         let _stopped_when_dropped = stop.clone().drop_guard();
         let tasks = TaskTracker::new();
         let core = self.pairing.core().clone();
-        let mut served: HashSet<SocketAddr> = HashSet::new();
+        // Each address with what stops its listener when dropped.
+        let mut served: HashMap<SocketAddr, DropGuard> = HashMap::new();
+        let serving = |listener: &TcpListener| {
+            let stop = stop.child_token();
+            listener.local_addr().ok().map(|address| (address, stop.clone().drop_guard(), stop))
+        };
         let mut listeners = self.listeners;
         let mut apps = self.apps;
         loop {
             for listener in listeners.drain(..) {
-                served.extend(listener.local_addr());
-                let limits = core.config().limits.clone();
-                tasks.spawn(listen::serve(listener, self.pairing.app(), limits, stop.clone()));
+                let Some((address, guard, stop)) = serving(&listener) else { continue };
+                served.insert(address, guard);
+                tasks.spawn(listen::serve(listener, self.pairing.app(), core.config().limits.clone(), stop));
             }
             for app in &mut apps {
                 for listener in app.listeners.drain(..) {
-                    served.extend(listener.local_addr());
-                    tasks.spawn(app.gateway.clone().serve(listener, stop.clone()));
+                    let Some((address, guard, stop)) = serving(&listener) else { continue };
+                    served.insert(address, guard);
+                    tasks.spawn(app.gateway.clone().serve(listener, stop));
                 }
             }
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = tokio::time::sleep(WATCH) => {}
+            if !core.config().listen.is_empty() {
+                stop.cancelled().await;
+                break;
             }
-            if core.config().listen.is_empty() {
-                // A network that came later: a laptop that joined a Wi-Fi, a server whose address changed.
-                let lan: HashSet<IpAddr> = net::lan_addresses().into_iter().collect();
-                served.retain(|address| address.ip().is_loopback() || lan.contains(&address.ip()));
-                listeners = bind_new(&lan, PAIRING_PORT, &served);
-                let now = served.iter().filter(|a| a.port() == PAIRING_PORT).copied().chain(bound(&listeners));
-                core.set_addresses(Addresses { pairing: now.collect() });
-                if core.config().gateway.is_empty() {
-                    apps.iter_mut().for_each(|app| app.listeners = bind_new(&lan, app.port, &served));
-                }
+            if stop.run_until_cancelled(tokio::time::sleep(WATCH)).await.is_none() {
+                break;
+            }
+            // A network that came or went: a laptop that joined another Wi-Fi, a server whose address changed. The
+            // listener of an address that went is closed, so that the address can be bound when it comes back.
+            let lan: HashSet<IpAddr> = net::lan_addresses().into_iter().collect();
+            let given: HashSet<SocketAddr> = core.config().gateway.iter().copied().collect();
+            served.retain(|a, _| a.ip().is_loopback() || lan.contains(&a.ip()) || given.contains(a));
+            listeners = bind_new(&lan, PAIRING_PORT, &served);
+            let now = served.keys().filter(|a| a.port() == PAIRING_PORT).copied().chain(bound(&listeners));
+            core.set_addresses(Addresses { pairing: now.collect() });
+            if given.is_empty() {
+                apps.iter_mut().for_each(|app| app.listeners = bind_new(&lan, app.port, &served));
             }
         }
         core.stopping().cancel();
@@ -163,12 +174,7 @@ impl Host {
             tracing::warn!(target: "couplet::host", %failure, "the last seconds of last_seen are lost");
         }
         start::withdraw(&core.config().state_dir);
-        Ok(())
     }
-}
-
-fn or_default(given: &[SocketAddr], port: u16) -> Vec<SocketAddr> {
-    if given.is_empty() { listen::default_addresses(port) } else { given.to_vec() }
 }
 
 /// Beside a pairing listener on a free port of the system's choice, an app's port is of its choice too.
@@ -180,8 +186,8 @@ fn bound(listeners: &[TcpListener]) -> Vec<SocketAddr> {
     listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
 }
 
-fn bind_new(lan: &HashSet<IpAddr>, port: u16, served: &HashSet<SocketAddr>) -> Vec<TcpListener> {
-    let addresses = lan.iter().map(|ip| SocketAddr::new(*ip, port)).filter(|address| !served.contains(address));
+fn bind_new(lan: &HashSet<IpAddr>, port: u16, served: &HashMap<SocketAddr, DropGuard>) -> Vec<TcpListener> {
+    let addresses = lan.iter().map(|ip| SocketAddr::new(*ip, port)).filter(|address| !served.contains_key(address));
     addresses
         .filter_map(|address| match listen::bind(address) {
             Ok(listener) => {

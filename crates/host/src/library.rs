@@ -24,7 +24,8 @@ use crate::start::{self, StartError};
 impl Pairing {
     /// A layer that lets a request through when a paired device sends it, within its scope; others get 401 or 403.
     /// Behind it, `Device` and [`DeviceSession`] are at hand, and an answer that is still being sent when the device
-    /// is revoked breaks off.
+    /// is revoked breaks off. What a handler goes on with after its answer, a WebSocket say, it must end itself when
+    /// `DeviceSession.0.ended()` fires.
     #[must_use]
     pub fn require_device(&self) -> RequireDevice {
         RequireDevice { pairing: self.clone() }
@@ -37,13 +38,17 @@ impl Pairing {
     /// nest that hides them. Also when the listener has no address.
     pub async fn serve(&self, listener: TcpListener, app: Router, stop: CancellationToken) -> Result<(), StartError> {
         let address = listener.local_addr().map_err(|error| {
-            StartError::new(Code::NoPrivateAddress, format!("The listener has no address: {error}."))
+            StartError::new(Code::AddressUnusable, format!("The listener has no address: {error}."))
         })?;
         self.core().set_addresses(Addresses { pairing: vec![address] });
         probe(app.clone()).await?;
         start::announce(&self.core().config().state_dir, &[address])?;
-        listen::serve(listener, app, self.core().config().limits.clone(), stop).await;
-        self.core().stopping().cancel();
+        let told = async {
+            stop.cancelled().await;
+            // What never ends by itself ends now, so that the rest can.
+            self.core().stopping().cancel();
+        };
+        tokio::join!(listen::serve(listener, app, self.core().config().limits.clone(), stop.clone()), told);
         let _ = self.flush().await;
         start::withdraw(&self.core().config().state_dir);
         Ok(())

@@ -24,10 +24,15 @@ use crate::start::StartError;
 /// How long open connections may take to end once the host stops.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 
-/// Loopback and every private address of this machine, at this port.
-pub(crate) fn default_addresses(port: u16) -> Vec<SocketAddr> {
-    let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-    loopback.into_iter().chain(net::lan_addresses()).map(|ip| SocketAddr::new(ip, port)).collect()
+/// Binds loopback and every private address of this machine, at this port. A machine may have no IPv6.
+pub(crate) fn bind_defaults(port: u16) -> Result<Vec<TcpListener>, StartError> {
+    let must = std::iter::once(IpAddr::V4(Ipv4Addr::LOCALHOST)).chain(net::lan_addresses());
+    let mut bound = bind_all(&must.map(|ip| SocketAddr::new(ip, port)).collect::<Vec<_>>())?;
+    match bind(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port)) {
+        Err(error) if error.code() == Code::PortInUse => return Err(error),
+        also => bound.extend(also),
+    }
+    Ok(bound)
 }
 
 /// Binds one address.
@@ -37,9 +42,13 @@ pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
             Code::PortInUse,
             format!("{address} is taken by another program. Stop it, or give this host another port: --listen or --gateway ADDR:PORT."),
         ),
+        io::ErrorKind::PermissionDenied => StartError::new(
+            Code::AddressUnusable,
+            format!("{address}: this user may not listen there; ports below 1024 are the system's. Take a higher port: --listen or --gateway ADDR:PORT."),
+        ),
         _ => StartError::new(
-            Code::NoPrivateAddress,
-            format!("{address}: {error}. Name an address of this machine: --listen or --gateway ADDR:PORT."),
+            Code::AddressUnusable,
+            format!("{address}: {error}. Name an address of this machine (`ip address` lists them): --listen or --gateway ADDR:PORT."),
         ),
     })
 }
@@ -52,17 +61,9 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(1024)
 }
 
-/// Binds several addresses. IPv6 loopback may be absent on a machine without IPv6; of defaults, that one may fail.
+/// Binds each of the addresses.
 pub(crate) fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
-    let mut bound = Vec::new();
-    for address in addresses {
-        match bind(*address) {
-            Ok(listener) => bound.push(listener),
-            Err(error) if address.ip() == Ipv6Addr::LOCALHOST && error.code() != Code::PortInUse => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(bound)
+    addresses.iter().map(|address| bind(*address)).collect()
 }
 
 /// Serves an axum app until `stop` fires; then lets open requests end for [`DRAIN`] and cuts the rest. Dropping the
@@ -73,11 +74,8 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, limits: Limits, st
     let _cut_when_dropped = cut.clone().drop_guard();
     loop {
         // At the limit newcomers wait in the kernel's bounded queue.
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => break,
-        };
+        let accept = async { (Arc::clone(&slots).acquire_owned().await, listener.accept().await) };
+        let Some((Ok(slot), accepted)) = stop.run_until_cancelled(accept).await else { break };
         match accepted {
             Ok((stream, peer)) => {
                 let connection = connection(stream, peer, app.clone(), limits.clone(), stop.clone());
@@ -94,6 +92,7 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, limits: Limits, st
             }
         }
     }
+    drop(listener);
     tasks.close();
     let _ = tokio::time::timeout(DRAIN, tasks.wait()).await;
 }

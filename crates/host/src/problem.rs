@@ -4,7 +4,6 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use couplet_protocol::{Code, Problem};
 use http::{HeaderValue, header};
-use uuid::Uuid;
 
 /// Why a request was refused: the code, what to do next, and for our own faults the cause.
 #[derive(Debug)]
@@ -43,11 +42,6 @@ impl Failure {
             .because(cause)
     }
 
-    /// What to do next.
-    pub(crate) fn detail(&self) -> &str {
-        &self.detail
-    }
-
     /// What went wrong, for the log.
     pub(crate) fn cause(&self) -> &str {
         self.cause.as_deref().unwrap_or_default()
@@ -62,7 +56,8 @@ impl Failure {
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({}). {}", self.code.title(), self.code, self.detail)
+        write!(f, "{} ({}). {}", self.code.title(), self.code, self.detail)?;
+        self.cause.as_ref().map_or(Ok(()), |cause| write!(f, " Cause: {cause}"))
     }
 }
 
@@ -73,7 +68,7 @@ impl IntoResponse for Failure {
         let status = self.code.status();
         let mut problem = Problem::new(self.code, self.detail);
         if status >= 500 {
-            let id = Uuid::from_u64_pair(crate::random::u64(), crate::random::u64()).simple().to_string();
+            let id = crate::random::uuid().simple().to_string();
             tracing::error!(target: "couplet::http", code = %self.code, request_id = %id,
                 cause = self.cause.as_deref().unwrap_or("-"), "{}", self.code.title());
             problem.request_id = Some(id);
@@ -84,6 +79,7 @@ impl IntoResponse for Failure {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if status == 401 {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"couplet\""));
         }

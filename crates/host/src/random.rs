@@ -15,11 +15,6 @@ pub(crate) fn bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// 64 random bits.
-pub(crate) fn u64() -> u64 {
-    u64::from_be_bytes(bytes())
-}
-
 /// A random UUID (version 4).
 pub(crate) fn uuid() -> uuid::Uuid {
     uuid::Builder::from_random_bytes(bytes()).into_uuid()

@@ -55,17 +55,26 @@ impl Session {
         Session { device, scope, expires_at, headers, ended: CancellationToken::new(), last_seen: AtomicI64::new(0) }
     }
 
-    /// Whether this request is within the device's scope and time.
+    /// Whether the device may call at all.
     ///
     /// # Errors
-    /// [`Code::DeviceExpired`], [`Code::DeviceUnknown`] once revoked, or the scope's refusal.
-    pub fn permits(&self, now: Timestamp, method: &str, path: &str, upgrade: bool) -> Result<(), Code> {
+    /// [`Code::DeviceExpired`], or [`Code::DeviceUnknown`] once revoked.
+    pub fn is_live(&self, now: Timestamp) -> Result<(), Code> {
         if self.ended.is_cancelled() {
             return Err(Code::DeviceUnknown);
         }
         if self.expires_at.is_some_and(|end| now >= end) {
             return Err(Code::DeviceExpired);
         }
+        Ok(())
+    }
+
+    /// Whether this request is within the device's time and scope.
+    ///
+    /// # Errors
+    /// Those of [`Session::is_live`], or the scope's refusal.
+    pub fn permits(&self, now: Timestamp, method: &str, path: &str, upgrade: bool) -> Result<(), Code> {
+        self.is_live(now)?;
         self.scope.check(method, path, upgrade)
     }
 

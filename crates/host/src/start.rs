@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use couplet_protocol::{AdminToken, Code};
 
+use crate::problem::Failure;
 use crate::store::OpenError;
 
 /// Why a host could not start. Its text says what happened and what to do next.
@@ -151,6 +152,15 @@ fn dialled(address: SocketAddr) -> SocketAddr {
     }
 }
 
+/// Why what ended while the host was down could not be cleared away.
+pub(crate) fn upkeep_error(failure: &Failure) -> StartError {
+    let next = format!(
+        "The database could not be tidied at the start: {}. Check the disk, or restore a backup.",
+        failure.cause()
+    );
+    StartError::new(failure.code(), next)
+}
+
 /// Why the database could not be opened, and what to do.
 pub(crate) fn store_error(path: &Path, error: OpenError) -> StartError {
     let path = path.display();
@@ -163,7 +173,7 @@ pub(crate) fn store_error(path: &Path, error: OpenError) -> StartError {
         ),
         OpenError::Io(error) => StartError::new(Code::StateFolderUnusable, format!("{path}: {error}.")),
         OpenError::Sqlite(error) => {
-            let failure = crate::problem::Failure::from(error);
+            let failure = Failure::from(error);
             StartError::new(
                 failure.code(),
                 format!("{path}: {}. Check the disk's space and the folder's permissions.", failure.cause()),

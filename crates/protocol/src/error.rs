@@ -84,12 +84,11 @@ codes! {
     SchemaTooNew = 1304, 500, "The database was written by a newer Couplet";
     // 14xx: starting and talking to the host
     PortInUse = 1401, 500, "The port is in use";
-    NoPrivateAddress = 1402, 500, "This machine has no private network address";
+    AddressUnusable = 1402, 500, "The host cannot listen on this address";
     AlreadyRunning = 1403, 500, "A host is already running on this state folder";
     HostNotRunning = 1404, 500, "No host is running on this state folder";
     ConfigInvalid = 1405, 500, "The configuration cannot be used";
     StateFolderUnusable = 1406, 500, "The state folder cannot be used";
-    PublicAddress = 1407, 500, "The address is public and the configuration does not name it";
     // 15xx: the gateway
     UpstreamDown = 1501, 502, "The app does not answer";
     UpstreamSlow = 1502, 504, "The app took too long to answer";

@@ -16,6 +16,7 @@ const FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method
 const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 
 /// Judges the request that a proxy describes: 204 with who the device is, or the refusal that the proxy passes on.
+/// What is asked for counts only from configured proxies; without it, only a device without limits passes.
 #[utoipa::path(get, path = "/api/pair/authz", tag = "devices", security(("device" = [])),
     params(("x-forwarded-method" = Option<String>, Header), ("x-forwarded-uri" = Option<String>, Header)),
     responses((status = 204, headers(("x-couplet-device-id" = String), ("x-couplet-device-name" = String),
@@ -32,7 +33,7 @@ pub(super) async fn authz(
     let verdict = match asked {
         Some((method, path)) => session.permits(auth.now(), method, path.path(), is_upgrade(&headers)),
         // Nobody whose word counts says what is asked for: only a device without limits needs no such word.
-        None if session.scope.is_unlimited() => session.permits(auth.now(), "GET", "/", false),
+        None if session.scope.is_unlimited() => session.is_live(auth.now()),
         None => {
             let next = "This device is limited, and the proxy does not say what is asked for: set X-Forwarded-Method \
                         and X-Forwarded-Uri there and name it in `trusted_proxies`, or use the gateway's address.";

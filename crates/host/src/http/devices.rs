@@ -24,14 +24,13 @@ use crate::store::devices::Change;
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
 pub(super) struct Filter {
     /// `active`: only those that are not revoked.
-    state: Option<State_>,
+    state: Option<DeviceState>,
 }
 
 /// A device's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[schema(as = DeviceState)]
-pub(super) enum State_ {
+pub(super) enum DeviceState {
     /// Not revoked.
     Active,
 }
@@ -53,7 +52,7 @@ pub(super) async fn list(
 ) -> Result<axum::Json<DeviceList>, Failure> {
     let Query(filter) =
         filter.map_err(|_| Failure::new(Code::MalformedQuery, "Leave the query out, or send `state=active`."))?;
-    let devices = pairing.core().devices(filter.state == Some(State_::Active)).await?;
+    let devices = pairing.core().devices(filter.state == Some(DeviceState::Active)).await?;
     Ok(axum::Json(DeviceList { devices }))
 }
 
@@ -93,6 +92,11 @@ pub(super) async fn update(
             .map_err(|_| invalid("Write expires_at as RFC 3339, as in 2027-01-31T18:00:00Z, or null.".to_owned()))
     };
     let expires_at = body.expires_at.map(|end| end.map(parse).transpose()).transpose()?;
+    if expires_at.flatten().is_some_and(|end| end <= pairing.authenticator().now()) {
+        return Err(invalid(
+            "Write an expires_at that is still to come; to end access now, revoke the device.".to_owned(),
+        ));
+    }
     Ok(axum::Json(pairing.core().update(id, Change { name, scope, expires_at }).await?))
 }
 
@@ -136,8 +140,8 @@ pub(super) async fn unpair(State(pairing): State<Pairing>, headers: http::Header
 async fn own_session(pairing: &Pairing, headers: &http::HeaderMap) -> Result<DeviceSession, Failure> {
     let auth = pairing.authenticator();
     let (session, _) = auth.authenticate(headers).await?;
-    match session.permits(auth.now(), "GET", "/", false) {
-        Err(code @ (Code::DeviceExpired | Code::DeviceUnknown)) => Err(super::caller::out_of_scope(code)),
-        _ => Ok(DeviceSession(session)),
+    match session.is_live(auth.now()) {
+        Ok(()) => Ok(DeviceSession(session)),
+        Err(code) => Err(super::caller::out_of_scope(code)),
     }
 }

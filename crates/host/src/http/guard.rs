@@ -37,7 +37,21 @@ pub(crate) struct CheckedHost(pub(crate) Authority);
 
 /// The middleware.
 pub(crate) async fn guard(State(pairing): State<Pairing>, request: Request, next: Next) -> Response {
-    match admit(&pairing, request).await {
+    let asked = (request.method().clone(), request.uri().path().to_owned());
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    let response = answer(&pairing, request, next).await;
+    let (status, (method, path)) = (response.status().as_u16(), asked);
+    // The path only: what stands behind it may be a credential.
+    match status {
+        429 => tracing::info!(target: "couplet::http", ?peer, %method, path, "too many requests"),
+        400.. => tracing::debug!(target: "couplet::http", ?peer, %method, path, status, "refused"),
+        _ => {}
+    }
+    response
+}
+
+async fn answer(pairing: &Pairing, request: Request, next: Next) -> Response {
+    match admit(pairing, request).await {
         Ok(request) => {
             let mut response = next.run(request).await;
             let headers = response.headers_mut();

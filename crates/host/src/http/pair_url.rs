@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use couplet_protocol::api::{ClaimAnswer, Door, PairUrlAnswer};
 use couplet_protocol::{BearerToken, Code, Digest, Problem};
 use data_encoding::BASE64;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use super::caller::Owner;
 use super::guard::{CheckedHost, Source};
@@ -33,6 +33,9 @@ pub(super) async fn pair(
     request: Request,
 ) -> Result<Response, Failure> {
     let (mut parts, _) = request.into_parts();
+    if parts.method != Method::GET {
+        return Err(Failure::new(Code::MethodNotAllowed, "Each GET issues a credential; a HEAD would lose it."));
+    }
     if let Some(token) = token_in(parts.uri.query()) {
         return Ok(page(token, &host));
     }
@@ -69,9 +72,9 @@ fn answer(pairing: &Pairing, host: &CheckedHost, token: &BearerToken) -> Respons
         token: token.expose().to_owned(),
         instructions: format!(
             "Give this URL to your client, or open it in your device's browser, to pair with {}. Clients send the \
-             token as `Authorization: Bearer`. It expires unless it is used within {} minutes.",
+             token as `Authorization: Bearer`. It expires unless it is used within {} seconds.",
             pairing.core().config().server_name,
-            pairing.core().config().limits.unused_seconds / 60
+            pairing.core().config().limits.unused_seconds
         ),
     })
     .into_response()
@@ -93,11 +96,10 @@ fn page(token: &str, host: &CheckedHost) -> Response {
             "<h1>Pair a client with this host</h1><p>This address is a key, not a page to bookmark. Do not share it.</p>\
              <ol><li>Copy the token: <code>{token}</code></li>\
              <li>In your client (an editor, an agent, a script) enter this host's address <code>http://{host}</code> and \
-             the token. The client sends it with every request: <code>Authorization: Bearer {short}…</code></li>\
-             <li>Use it within ten minutes. The owner then sees the client in <code>couplet devices</code>, and can \
+             the token. The client sends it with every request, as <code>Authorization: Bearer</code> and the token.</li>\
+             <li>Use it soon: unused, it expires. The owner then sees the client in <code>couplet devices</code>, and can \
              revoke it there.</li></ol>",
             token = token.expose(),
-            short = &token.expose()[..4],
             host = host.0,
         ),
         Err(_) => {

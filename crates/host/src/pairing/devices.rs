@@ -24,6 +24,8 @@ impl Core {
 
     /// Revokes a device: its token is dead and all that it has open ends, before this returns.
     pub(crate) async fn revoke(&self, id: Uuid, by: Actor) -> Result<(), Failure> {
+        // Its session goes, and with it the last seconds of `last_seen`.
+        let _ = self.flush().await;
         let now = self.now();
         let work = move |tx: &Transaction<'_>| {
             if !devices::revoke(tx, id, now)? {

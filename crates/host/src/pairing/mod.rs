@@ -66,11 +66,12 @@ impl Pairing {
     /// # Errors
     /// The folder cannot be used, another host uses it, or its database is of a newer version.
     pub async fn open(config: Config) -> Result<Pairing, StartError> {
-        config.upstreams().map_err(|error| StartError::new(Code::ConfigInvalid, error.to_string()))?;
+        config.checked().map_err(|error| StartError::new(Code::ConfigInvalid, error.to_string()))?;
         let state = start::StateFolder::open(&config.state_dir)?;
         let store = Store::open(&state.database()).map_err(|error| start::store_error(&state.database(), error))?;
-        let events = Events::new();
-        let auth = Authenticator::new(store.clone(), events.clone(), Clock::start());
+        let clock = Clock::start();
+        let events = Events::new(clock.now());
+        let auth = Authenticator::new(store.clone(), events.clone(), clock);
         let limits = &config.limits;
         let core = Core {
             rates: Arc::new(Rates {
@@ -86,7 +87,7 @@ impl Pairing {
             own: Arc::default(),
             stopping: CancellationToken::new(),
         };
-        core.start_up().await.map_err(|failure| StartError::new(failure.code(), failure.detail()))?;
+        core.start_up().await.map_err(|failure| start::upkeep_error(&failure))?;
         let upkeep = AbortOnDropHandle::new(tokio::spawn(core.clone().keep_up()));
         Ok(Pairing(Arc::new(Inner { core, _upkeep: upkeep, _lock: state.lock })))
     }

@@ -33,7 +33,7 @@ impl Core {
     pub(super) async fn keep_up(self) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut cleaned = self.now();
+        let (mut cleaned, mut failing) = (self.now(), false);
         for n in 1_u64.. {
             tick.tick().await;
             self.auth.end_expired();
@@ -46,8 +46,17 @@ impl Core {
                 cleaned = self.now();
                 done = done.and(self.clean_up().await);
             }
-            if let Err(failure) = done {
-                tracing::warn!(target: "couplet::pairing", %failure, "upkeep failed; it is tried again");
+            // A fault is told once, and once more when it is over.
+            match done {
+                Err(failure) if !failing => {
+                    tracing::warn!(target: "couplet::pairing", %failure, "upkeep failed; it is tried again");
+                    failing = true;
+                }
+                Ok(()) if failing => {
+                    tracing::info!(target: "couplet::pairing", "upkeep works again");
+                    failing = false;
+                }
+                _ => {}
             }
         }
     }

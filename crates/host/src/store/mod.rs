@@ -25,7 +25,7 @@ use crate::problem::Failure;
 
 /// How many calls may wait for the database thread.
 const QUEUE: usize = 256;
-/// How long a call waits for its turn before it is answered 503.
+/// How long a call waits for room in the queue before it is answered 503. Once queued it is done, and waits for that.
 const TURN: Duration = Duration::from_secs(10);
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;

@@ -14,6 +14,9 @@ stored_by_name!(Door: Otp = "otp", Url = "url", Lan = "lan", Prefill = "prefill"
 stored_by_name!(PairingState: Waiting = "waiting", Claimed = "claimed", Approval = "approval", Granted = "granted",
     Paired = "paired", Rejected = "rejected", Expired = "expired");
 
+/// How many audit entries are kept: anyone on the LAN can cause some where the open door is open.
+const AUDIT_MAX: i64 = 100_000;
+
 /// A row of `pairings`.
 #[derive(Clone, Debug)]
 pub(crate) struct PairingRow {
@@ -165,7 +168,8 @@ pub(crate) fn remove_token(tx: &Transaction<'_>, pairing: Uuid) -> Result<(), Fa
 }
 
 /// Forgets tokens that expired over an hour or were used over a day ago, pairings that ended over a day ago,
-/// and devices that were revoked over 30 days ago.
+/// devices that were revoked over 30 days ago, and audit entries that are over 400 days old or beyond the newest
+/// [`AUDIT_MAX`].
 pub(crate) fn clean_up(tx: &Transaction<'_>, now: Timestamp) -> Result<usize, Failure> {
     use std::time::Duration;
     let hours = |n: u64| now.before(Duration::from_secs(n * 3600));
@@ -176,5 +180,9 @@ pub(crate) fn clean_up(tx: &Transaction<'_>, now: Timestamp) -> Result<usize, Fa
         params![hours(24)],
     )?;
     let devices = tx.execute("DELETE FROM paired_devices WHERE revoked_at < ?", params![hours(24 * 30)])?;
-    Ok(tokens + pairings + devices)
+    let audit = tx.execute(
+        "DELETE FROM audit WHERE at < ?1 OR id <= (SELECT max(id) FROM audit) - ?2",
+        params![hours(24 * 400), AUDIT_MAX],
+    )?;
+    Ok(tokens + pairings + devices + audit)
 }
