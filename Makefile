@@ -5,7 +5,7 @@
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/'
 
-demo: ## pair a phone with a small app on this machine; needs nothing but cargo
+demo: ## pair a phone with a small app on this machine; needs cargo and a C compiler
 	@scripts/demo
 
 test: ## install what the tests need, build, run every test
