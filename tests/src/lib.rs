@@ -11,9 +11,12 @@
 
 pub mod app;
 pub mod host;
+pub mod network;
 pub mod pattern;
+pub mod picture;
 pub mod program;
 pub mod running;
+pub mod terminal;
 pub mod websocket;
 
 use std::path::{Path, PathBuf};
@@ -21,8 +24,10 @@ use std::time::Duration;
 
 pub use app::TestApp;
 pub use host::TestHost;
+pub use network::Network;
 pub use program::program;
 pub use running::Running;
+pub use terminal::Terminal;
 
 /// The repository.
 #[must_use]

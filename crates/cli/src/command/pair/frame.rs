@@ -9,7 +9,9 @@ use crate::output::plain;
 use crate::qr::Qr;
 
 const TITLE: &str = "Scan this code with the app on your phone:";
-const KEYS: &str = "[R] regenerate  [Q] quit";
+const KEYS: &str = "Press [R] to regenerate, [Q] to quit";
+/// Where there is no room for more.
+const SHORT_KEYS: &str = "[R] regenerate  [Q] quit";
 
 /// The lines for a terminal of so many columns and rows.
 pub(super) fn frame(phase: &Phase, qr: Option<&Qr>, link: &str, size: (usize, usize), now: Instant) -> Vec<String> {
@@ -56,7 +58,7 @@ fn open(qr: Option<&Qr>, link: &str, left: u128, (columns, rows): (usize, usize)
     let typed = format!("Or type: {link}");
     let next = "Waiting for the phone; next: couplet devices".to_owned();
     let full = vec![typed.clone(), next, countdown.clone(), KEYS.to_owned()];
-    let short = vec![typed, format!("{countdown}   {KEYS}")];
+    let short = vec![typed, format!("{countdown}   {SHORT_KEYS}")];
     let around = |below: &[String]| below.iter().map(|line| line.width().div_ceil(columns.max(1))).sum::<usize>();
     let fits = |around: usize| qr.columns() <= columns && qr.rows() + around <= rows;
     let title = fits(around(&full) + TITLE.width().div_ceil(columns.max(1))).then(|| TITLE.to_owned());
@@ -69,7 +71,7 @@ fn open(qr: Option<&Qr>, link: &str, left: u128, (columns, rows): (usize, usize)
         format!("This terminal is too small for the QR code: it needs {least_columns} columns and {least_rows} rows."),
         "Enlarge it, or type this link into the app:".to_owned(),
         link.to_owned(),
-        format!("{countdown}   {KEYS}"),
+        format!("{countdown}   {SHORT_KEYS}"),
     ]
 }
 
