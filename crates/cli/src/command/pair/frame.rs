@@ -13,6 +13,9 @@ const KEYS: &str = "Press [R] to regenerate, [Q] to quit";
 /// Where there is no room for more.
 const SHORT_KEYS: &str = "[R] regenerate  [Q] quit";
 
+const NEXT: &str = "Waiting for the phone; next: couplet devices";
+const UNREACHABLE: &str = "No phone can reach this address, only this machine: see couplet serve.";
+
 /// The lines for a terminal of so many columns and rows.
 pub(super) fn frame(phase: &Phase, qr: Option<&Qr>, link: &str, size: (usize, usize), now: Instant) -> Vec<String> {
     match phase {
@@ -56,7 +59,7 @@ fn open(qr: Option<&Qr>, link: &str, left: u128, (columns, rows): (usize, usize)
         ];
     };
     let typed = format!("Or type: {link}");
-    let next = "Waiting for the phone; next: couplet devices".to_owned();
+    let next = if of_this_machine(link) { UNREACHABLE } else { NEXT }.to_owned();
     let full = vec![typed.clone(), next, countdown.clone(), KEYS.to_owned()];
     let short = vec![typed, format!("{countdown}   {SHORT_KEYS}")];
     let around = |below: &[String]| below.iter().map(|line| line.width().div_ceil(columns.max(1))).sum::<usize>();
@@ -73,6 +76,10 @@ fn open(qr: Option<&Qr>, link: &str, left: u128, (columns, rows): (usize, usize)
         link.to_owned(),
         format!("{countdown}   {SHORT_KEYS}"),
     ]
+}
+
+fn of_this_machine(link: &str) -> bool {
+    ["couplet://127.", "couplet://[::1]"].iter().any(|start| link.starts_with(start))
 }
 
 /// `iPad Pro (iPad Pro 12.9-inch)`.
@@ -135,6 +142,16 @@ mod tests {
         assert_eq!(lines[0], "iPad[2J asks to be paired.");
         assert_eq!(&lines[2..4], ["  Model    not told", "  Network  192.168.1.7"]);
         assert!(lines[5].contains("[y]") && lines[5].contains("[n]"));
+    }
+
+    #[test]
+    fn an_address_of_no_use_to_a_phone_is_called_so() {
+        let now = Instant::now();
+        let link = URL.replace("192.168.100.100", "127.0.0.1");
+        let qr = Qr::new(&link).unwrap();
+        let lines = frame(&Phase::Open(now), Some(&qr), &link, (80, 24), now);
+        assert!(lines.contains(&UNREACHABLE.to_owned()) && lines.len() <= 24, "{lines:#?}");
+        assert!(!shown(&Phase::Open(now), true, (80, 24), now).contains(&UNREACHABLE.to_owned()));
     }
 
     #[test]
