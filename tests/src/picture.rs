@@ -40,7 +40,7 @@ const MARGIN: usize = 2;
 /// Reads rows of text with SGR sequences, as `tmux capture-pane -e` prints them.
 pub(crate) fn cells(text: &str) -> Vec<Vec<Cell>> {
     let (mut foreground, mut background) = (None, None);
-    let mut row = |line: &str| {
+    let row = |line: &str| {
         let mut row = Vec::new();
         let mut chars = line.chars();
         while let Some(glyph) = chars.next() {
@@ -53,7 +53,7 @@ pub(crate) fn cells(text: &str) -> Vec<Vec<Cell>> {
         }
         row
     };
-    text.lines().map(|line| row(line)).collect()
+    text.lines().map(row).collect()
 }
 
 fn colours(sequence: &str, foreground: &mut Option<u8>, background: &mut Option<u8>) {

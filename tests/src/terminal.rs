@@ -8,14 +8,15 @@ use tempfile::TempDir;
 use crate::picture::{Cell, cells};
 use crate::{Running, program};
 
-/// No status line, and what a program leaves behind stays to be read.
 const CONFIGURATION: &str = "\
 set -g status off
-set -g remain-on-exit on
-set -g remain-on-exit-format ''
 set -g default-terminal tmux-256color
 set -g escape-time 0
 ";
+
+/// Says how the program ended and keeps what it left on the screen. (tmux can tell too, but at times it loses the
+/// exit code.)
+const SCRIPT: &str = r#""$@"; printf '\n[ended with %s]' "$?"; exec sleep 3600"#;
 
 /// A terminal of a certain size, and what runs in it. Dropping it ends both.
 #[derive(Debug)]
@@ -39,7 +40,8 @@ impl Terminal {
         if let Some(folder) = command.get_current_dir() {
             tmux.arg("-c").arg(folder);
         }
-        tmux.arg("--").arg(command.get_program()).args(command.get_args());
+        tmux.arg("--").arg(program("bash").get_program()).args(["--norc", "-c", SCRIPT, "bash"]);
+        tmux.arg(command.get_program()).args(command.get_args());
         Running::start(tmux).succeeds(crate::host::PATIENCE).await;
         terminal
     }
@@ -87,16 +89,11 @@ impl Terminal {
 
     /// Waits for the program's end; its exit code, and what it leaves on the screen.
     pub async fn end(&self, timeout: Duration) -> (i32, String) {
-        let end = tokio::time::Instant::now() + timeout;
-        loop {
-            let state = self.say(&["display-message", "-p", "#{pane_dead} #{pane_dead_status} #{pane_pid}"]).await;
-            let screen = self.screen().await.text();
-            if let ["1", code, _] = state.split_whitespace().collect::<Vec<_>>()[..] {
-                return (code.parse().unwrap(), screen);
-            }
-            assert!(tokio::time::Instant::now() < end, "it still runs after {timeout:?} ({})\n{screen}", state.trim());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        const MARK: &str = "\n[ended with ";
+        let screen =
+            self.shows("the program's end", timeout, |screen| screen.has(MARK) && screen.has("]")).await.text();
+        let (left, code) = screen.rsplit_once(MARK).unwrap();
+        (code.trim_end_matches(']').parse().unwrap(), left.to_owned())
     }
 }
 

@@ -1,11 +1,14 @@
 //! `couplet pair` in a real terminal, its code read by a reader that is not ours; and what `couplet serve` says first.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use couplet_protocol::api::DeviceList;
 use e2e::host::{PATIENCE, Setup};
 use e2e::picture::{self, Theme};
-use e2e::program::{couplet, couplet_path, program};
+use e2e::program::{couplet_path, program};
 use e2e::terminal::Screen;
 use e2e::{Network, Running, Terminal, TestHost};
 use reqwest::Method;
@@ -117,12 +120,23 @@ async fn the_countdown_runs_below_the_qr() {
 
 #[tokio::test]
 async fn the_screen_says_what_to_do() {
-    let host = TestHost::start(|_| {}).await;
-    let terminal = pair(&host, &[]).await;
-    let text = next_link(&terminal, "").await.1.text();
+    // Where a phone can reach the host.
+    let network = Network::with_lan("screen").await;
+    let home = tempfile::tempdir().unwrap();
+    let serve = Running::start(inside(&network, home.path(), &["serve", "--json"]));
+    serve.wait_for_line(PATIENCE, |line| line.contains("ready")).await;
+    let terminal = Terminal::start(&inside(&network, home.path(), &["pair"]), 80, 24).await;
+    let (link, screen) = next_link(&terminal, "").await;
+    let text = screen.text();
+    assert!(link.starts_with("couplet://192.168.77.5:7878?"), "{link}");
     let first = text.lines().next().unwrap();
     assert!(first.contains("Scan") && first.contains("app") && first.contains("phone"), "{text}");
     assert!(text.contains("couplet devices"), "and what comes next: {text}");
+
+    // And where none can.
+    let host = TestHost::start(|_| {}).await;
+    let text = next_link(&pair(&host, &[]).await, "").await.1.text();
+    assert!(text.contains("No phone can reach this address"), "{text}");
 }
 
 #[tokio::test]
@@ -154,7 +168,7 @@ async fn r_regenerates_and_q_quits() {
     assert_eq!(scan(&screen, Theme::Dark).await, second, "the picture is the new link's");
     terminal.press(&["Q"]).await;
     let (code, left) = terminal.end(PATIENCE).await;
-    assert_eq!((code, left.contains("no longer works")), (1, true), "{left}");
+    assert_eq!((code, left.trim()), (1, "Cancelled. The code no longer works."));
     is_dead(&second).await;
 }
 
@@ -356,24 +370,30 @@ async fn the_banner_shows_reachable_addresses() {
         network.ip(&format!("address add {address} dev {name}0")).await;
     }
     network.ip("link set loose0 up").await;
-    let banner = banner(&network, "Next: couplet pair").await;
+    let banner = banner(&network, "Next, in another terminal: couplet pair --state-dir").await;
     assert!(banner.contains("http://192.168.77.5:7878"), "{banner}");
     for wrong in ["192.168.78.5", "192.168.79.5", "127.0.0.1:787", "localhost", "[::1]"] {
         assert!(!banner.contains(wrong), "{wrong}: {banner}");
     }
 
     let alone = Network::new("alone").await;
-    let banner = self::banner(&alone, "no phone can").await;
-    assert!(banner.contains("Only this machine"), "{banner}");
+    let banner = self::banner(&alone, "Next, in another").await;
+    assert!(banner.contains("Only this machine can reach") && banner.contains("no phone can"), "{banner}");
 }
 
 /// What `couplet serve` says to a person when it has started, up to this line.
 async fn banner(network: &Network, last: &str) -> String {
-    let state = tempfile::tempdir().unwrap();
-    let folder = state.path().to_str().unwrap();
-    let mut serve = network.exec(couplet_path().as_os_str(), &["serve", "--name", "nas", "--state-dir", folder]);
-    serve.envs(couplet().get_envs().filter_map(|(name, value)| Some((name, value?)))).env("HOME", folder);
-    let serve = Running::start(serve);
+    let home = tempfile::tempdir().unwrap();
+    let serve = Running::start(inside(network, home.path(), &["serve"]));
     serve.wait_for_error_line(PATIENCE, |line| line.contains(last)).await;
     serve.stderr.text()
+}
+
+/// `couplet` in the network, with a home of its own.
+fn inside(network: &Network, home: &Path, args: &[&str]) -> Command {
+    let state = home.join("state");
+    let args = [args, &["--state-dir", state.to_str().unwrap()]].concat();
+    let mut command = network.exec(couplet_path().as_os_str(), &args);
+    command.env("HOME", home).env("XDG_CONFIG_HOME", home).env("XDG_STATE_HOME", home);
+    command
 }
