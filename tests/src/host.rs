@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use couplet_protocol::api::{DeviceCredential, GenerateAnswer};
@@ -153,6 +154,15 @@ impl TestHost {
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
         state_dir(&self.setup, self.folder.path())
+    }
+
+    /// A command of its owner on the same machine: `couplet pair`. Its clock is the host's.
+    #[must_use]
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = couplet();
+        command.args(args).arg("--state-dir").arg(self.state_dir());
+        at_home(&mut command, &self.setup, self.folder.path());
+        command
     }
 
     /// The owner's token.
@@ -319,7 +329,7 @@ fn state_dir(setup: &Setup, folder: &Path) -> PathBuf {
     setup.state_dir.clone().unwrap_or_else(|| folder.join("state"))
 }
 
-fn command(setup: &Setup, folder: &Path) -> std::process::Command {
+fn command(setup: &Setup, folder: &Path) -> Command {
     let mut command = couplet();
     command.arg("serve").args(&setup.apps).args(["--json", "--no-input", "--listen", "127.0.0.1:0", "--state-dir"]);
     command.arg(state_dir(setup, folder));
@@ -327,7 +337,13 @@ fn command(setup: &Setup, folder: &Path) -> std::process::Command {
         command.args(["--gateway", "127.0.0.1:0"]);
     }
     command.args(&setup.args);
-    // Nothing of the developer's own configuration counts.
+    at_home(&mut command, setup, folder);
+    command.envs(&setup.env);
+    command
+}
+
+/// Nothing of the developer's own configuration counts, and the clock is the test's.
+fn at_home(command: &mut Command, setup: &Setup, folder: &Path) {
     command.env("HOME", folder).env("XDG_CONFIG_HOME", folder).env("XDG_STATE_HOME", folder).current_dir(folder);
     if setup.clock {
         if !clock_file(folder).exists() {
@@ -336,8 +352,6 @@ fn command(setup: &Setup, folder: &Path) -> std::process::Command {
         command.env("LD_PRELOAD", faketime_library()).env("FAKETIME_TIMESTAMP_FILE", clock_file(folder));
         command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
     }
-    command.envs(&setup.env);
-    command
 }
 
 async fn ready(running: &Running) -> Value {

@@ -11,11 +11,14 @@
 
 pub mod app;
 pub mod host;
+pub mod network;
 pub mod pattern;
+pub mod picture;
 pub mod problem;
 pub mod program;
 pub mod raw;
 pub mod running;
+pub mod terminal;
 pub mod websocket;
 
 use std::path::{Path, PathBuf};
@@ -23,8 +26,10 @@ use std::time::Duration;
 
 pub use app::TestApp;
 pub use host::TestHost;
+pub use network::Network;
 pub use program::program;
 pub use running::Running;
+pub use terminal::Terminal;
 
 /// The repository.
 #[must_use]

@@ -1,12 +1,12 @@
 //! `GET /pair`: a credential in a URL for editors, agents and second shells.
-
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::HashSet;
 
 use couplet_protocol::api::{DeviceKind, DeviceList, MeAnswer, PairUrlAnswer, PairingList};
-use e2e::program::{couplet_path, program};
-use e2e::{Running, TestApp, TestHost};
+use e2e::program::couplet_path;
+use e2e::{Network, Running, TestApp, TestHost};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -79,50 +79,9 @@ async fn the_url_follows_the_host_header() {
     assert_eq!(foreign.status(), 421);
 }
 
-/// A network of the test's own: a namespace that has a private address besides loopback.
-struct Network(String);
-
-impl Network {
-    async fn new(name: &str) -> Self {
-        let network = Network(format!("couplet-{name}-{}", std::process::id()));
-        network.ip(&["netns", "add", &network.0]).await;
-        let inside = |args: &[&str]| [&["-n", &network.0], args].concat().iter().map(ToString::to_string).collect();
-        for args in [
-            &["link", "set", "lo", "up"][..],
-            &["link", "add", "lan0", "type", "veth", "peer", "name", "lan1"],
-            &["address", "add", "192.168.77.5/24", "dev", "lan0"],
-            &["link", "set", "lan0", "up"],
-            &["link", "set", "lan1", "up"],
-        ] {
-            let args: Vec<String> = inside(args);
-            network.ip(&args.iter().map(String::as_str).collect::<Vec<_>>()).await;
-        }
-        network
-    }
-
-    async fn ip(&self, args: &[&str]) {
-        let mut ip = program("ip");
-        ip.args(args);
-        Running::start(ip).succeeds(e2e::host::PATIENCE).await;
-    }
-
-    fn exec(&self, program_name: &std::ffi::OsStr, args: &[&str]) -> std::process::Command {
-        let mut ip = program("ip");
-        ip.args(["netns", "exec", &self.0]).arg(program_name).args(args);
-        ip
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        let mut ip = program("ip");
-        let _ = ip.args(["netns", "delete", &self.0]).status();
-    }
-}
-
 #[tokio::test]
 async fn asked_at_localhost_it_offers_the_lan_address() {
-    let network = Network::new("bearer").await;
+    let network = Network::with_lan("bearer").await;
     let state = tempfile::tempdir().unwrap();
     let serve = network.exec(
         couplet_path().as_os_str(),

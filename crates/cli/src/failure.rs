@@ -42,6 +42,11 @@ impl Failure {
         Failure { title: title.into(), detail: detail.into(), code: None, exit, retry_after: None }
     }
 
+    /// A failure about which everything is said.
+    pub(crate) fn said(exit: Exit) -> Self {
+        Failure::new(exit, "", "")
+    }
+
     /// A failure with a page.
     pub(crate) fn of(code: Code, detail: impl Into<String>) -> Self {
         let exit = exit_of(Some(code));

@@ -35,7 +35,9 @@ fn main() -> ExitCode {
 fn report(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Failure>() {
         Some(failure) => {
-            output::message(&format!("error: {failure}"));
+            if !failure.title.is_empty() {
+                output::message(&format!("error: {failure}"));
+            }
             failure.exit as u8
         }
         None => {

@@ -14,8 +14,9 @@ use couplet_protocol::credential::is_device_credential;
 use couplet_protocol::{AdminToken, Code, Digest};
 use http::{HeaderMap, HeaderName, header};
 use subtle::ConstantTimeEq;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use crate::clock::{Clock, Timestamp};
 use crate::events::{Events, News};
@@ -48,7 +49,7 @@ struct Inner {
     events: Events,
     clock: Clock,
     key: hmac::Key,
-    bcrypt: Semaphore,
+    bcrypt: Arc<Semaphore>,
     memory: RwLock<Memory>,
 }
 
@@ -73,7 +74,7 @@ impl Authenticator {
             events,
             clock,
             key,
-            bcrypt: Semaphore::new(1),
+            bcrypt: Arc::new(Semaphore::new(1)),
             memory: RwLock::default(),
         }))
     }
@@ -128,25 +129,32 @@ impl Authenticator {
             let wanted = selector.clone();
             let found = self.0.store.read(move |tx| devices::by_selector(tx, &wanted)).await?;
             let row = found.ok_or_else(unknown)?;
-            if row.expires_at.is_some_and(|end| self.now() >= end) {
+            if row.ended || row.expires_at.is_some_and(|end| self.now() >= end) {
                 return Err(Failure::new(Code::DeviceExpired, "Ask the owner for more time: `couplet devices scope`."));
             }
-            let hasher = self.hasher().await?;
-            if let Some(session) = self.lookup(token) {
-                return Ok(session);
-            }
-            if !hasher.verify(token, row.token_hash.clone()).await? {
-                return Err(unknown());
-            }
-            drop(hasher);
-            if row.unused_until.is_some() {
-                self.first_use(&row).await?;
-            }
-            if let Some(session) = self.remember(token, generation, row) {
+            // A task of its own: who hangs up does not waste the work, and cannot have it done again and again.
+            let (auth, token) = (self.clone(), Zeroizing::new(token.to_owned()));
+            let checked = tokio::spawn(async move { auth.first_check(&token, generation, row).await });
+            if let Some(session) = checked.await.map_err(Failure::internal)?? {
                 return Ok(session);
             }
             // Something about the devices changed while bcrypt ran: look again.
         }
+    }
+
+    /// Checks a token that is not in memory. None: what was read of the device may no longer hold.
+    async fn first_check(&self, token: &str, generation: u64, row: DeviceRow) -> Result<Option<Arc<Session>>, Failure> {
+        let hasher = self.hasher().await?;
+        if let Some(session) = self.lookup(token) {
+            return Ok(Some(session));
+        }
+        if !hasher.verify(token, row.token_hash.clone()).await? {
+            return Err(unknown());
+        }
+        if row.unused_until.is_some() {
+            self.first_use(&row).await?;
+        }
+        Ok(self.remember(token, generation, row))
     }
 
     /// A credential of `GET /pair` is used for the first time: from now on it stays.
@@ -227,8 +235,9 @@ impl Authenticator {
     }
 
     /// Waits for the one bcrypt permit.
-    pub(crate) async fn hasher(&self) -> Result<Hasher<'_>, Failure> {
-        Ok(Hasher(self.0.bcrypt.acquire().await.map_err(Failure::internal)?))
+    pub(crate) async fn hasher(&self) -> Result<Hasher, Failure> {
+        let permit = Arc::clone(&self.0.bcrypt).acquire_owned().await.map_err(Failure::internal)?;
+        Ok(Hasher(Arc::new(permit)))
     }
 
     fn digest(&self, token: &str) -> [u8; 32] {
@@ -243,20 +252,29 @@ impl Authenticator {
     }
 }
 
-/// The right to run bcrypt; one at a time, so that a flood of first checks costs one core at most.
-pub(crate) struct Hasher<'a>(#[allow(dead_code, reason = "held until dropped")] tokio::sync::SemaphorePermit<'a>);
+/// The right to run bcrypt; one at a time, so that a flood of first checks costs one core at most. The running hash
+/// holds it too: who hangs up meanwhile does not free it early.
+pub(crate) struct Hasher(Arc<OwnedSemaphorePermit>);
 
-impl Hasher<'_> {
+impl Hasher {
     /// The hash that is stored of a device's token.
     pub(crate) async fn hash(&self, token: &str) -> Result<String, Failure> {
-        let token = zeroize::Zeroizing::new(token.to_owned());
-        let hash = tokio::task::spawn_blocking(move || bcrypt::hash(token.as_str(), BCRYPT_COST));
+        let (token, permit) = (Zeroizing::new(token.to_owned()), Arc::clone(&self.0));
+        let hash = tokio::task::spawn_blocking(move || {
+            let hash = bcrypt::hash(token.as_str(), BCRYPT_COST);
+            drop(permit);
+            hash
+        });
         hash.await.map_err(Failure::internal)?.map_err(Failure::internal)
     }
 
     async fn verify(&self, token: &str, hash: String) -> Result<bool, Failure> {
-        let token = zeroize::Zeroizing::new(token.to_owned());
-        let right = tokio::task::spawn_blocking(move || bcrypt::verify(token.as_str(), &hash));
+        let (token, permit) = (Zeroizing::new(token.to_owned()), Arc::clone(&self.0));
+        let right = tokio::task::spawn_blocking(move || {
+            let right = bcrypt::verify(token.as_str(), &hash);
+            drop(permit);
+            right
+        });
         right.await.map_err(Failure::internal)?.map_err(Failure::internal)
     }
 }

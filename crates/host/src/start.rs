@@ -84,6 +84,10 @@ impl StateFolder {
 fn keep_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let metadata = fs::metadata(path)?;
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        let why = "it belongs to another user, who could have put a token of their own there";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
     if metadata.mode() & 0o077 == 0 {
         return Ok(());
     }

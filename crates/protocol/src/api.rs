@@ -64,6 +64,8 @@ pub struct ClaimAnswer {
     pub claim: ClaimToken,
     /// When the host stops waiting for its owner.
     pub expires_at: String,
+    /// What the owner is shown as this device's name: the person with the device can tell it to them.
+    pub shown_as: String,
     /// What happens now, for a person.
     pub instructions: String,
 }

@@ -30,15 +30,29 @@ pub enum NameError {
 fn forbidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{00AD}' | '\u{061C}' | '\u{180E}' | '\u{200B}' | '\u{200E}' | '\u{200F}'
-            | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}'
-            | '\u{E0001}'..='\u{E007F}')
+            '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180E}' | '\u{200B}' | '\u{200E}' | '\u{200F}'
+            | '\u{2028}'..='\u{202E}' | '\u{2800}' | '\u{3164}' | '\u{FFA0}' | '\u{FE00}'..='\u{FE0E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}'
+            | '\u{E0001}'..='\u{E01EF}')
 }
 
 fn checked(text: &str) -> Result<String, NameError> {
     let trimmed = text.trim();
     if let Some(c) = trimmed.chars().find(|c| forbidden(*c)) {
         return Err(NameError::Forbidden(c.into()));
+    }
+    // Joiners belong between other characters, and emoji's variation selector behind what is no letter: elsewhere
+    // they make names that look empty, or like another one.
+    let mut before = None;
+    for c in trimmed.chars() {
+        let misplaced = match c {
+            '\u{200D}' | '\u{200C}' => before.is_none(),
+            '\u{FE0F}' => before.is_none_or(char::is_alphabetic),
+            _ => false,
+        };
+        if misplaced {
+            return Err(NameError::Forbidden(c.into()));
+        }
+        before = Some(c);
     }
     match trimmed.chars().take(NAME_MAX + 1).count() {
         0 => Err(NameError::Empty),
@@ -115,7 +129,8 @@ mod tests {
 
     #[test]
     fn real_names_pass_and_are_trimmed() {
-        for name in ["iPad Pro", "Zoë’s Gerät", "寝室のタブレット", "👩‍👩‍👧 phone", "a"] {
+        for name in ["iPad Pro", "Zoë’s Gerät", "寝室のタブレット", "👩‍👩‍👧 phone", "❤️ 1️⃣", "a"]
+        {
             assert_eq!(DeviceName::parse(&format!("  {name}\n")).unwrap().as_str(), name);
         }
         assert!(DeviceName::parse(&"é".repeat(64)).is_ok());
@@ -125,9 +140,17 @@ mod tests {
     fn what_could_fool_a_reader_is_refused() {
         assert_eq!(DeviceName::parse(" \t "), Err(NameError::Empty));
         assert_eq!(DeviceName::parse(&"é".repeat(65)), Err(NameError::TooLong));
-        for (name, c) in
-            [("a\0b", 0), ("a\u{202E}b", 0x202E), ("a\u{2066}b", 0x2066), ("a\x1b[2Jb", 0x1b), ("a\u{85}b", 0x85)]
-        {
+        for (name, c) in [
+            ("a\0b", 0),
+            ("a\u{202E}b", 0x202E),
+            ("a\u{2066}b", 0x2066),
+            ("a\x1b[2Jb", 0x1b),
+            ("a\u{85}b", 0x85),
+            ("\u{200D}", 0x200D),
+            ("iPad\u{FE0F}", 0xFE0F),
+            ("\u{3164}", 0x3164),
+            ("\u{2800}", 0x2800),
+        ] {
             assert_eq!(DeviceName::parse(name), Err(NameError::Forbidden(c)));
         }
     }

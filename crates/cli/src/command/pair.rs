@@ -187,7 +187,11 @@ fn report(outcome: Outcome) -> anyhow::Result<()> {
         Outcome::Expired => {
             Failure::new(Exit::Expired, "The code expired before a device used it", "Make a new one: couplet pair.")
         }
-        Outcome::Cancelled => Failure::new(Exit::Failure, "Cancelled; the code no longer works", ""),
+        Outcome::Cancelled => {
+            // Asked for, so no error; but no device is paired, and a script must see that.
+            output::message("Cancelled. The code no longer works.");
+            Failure::said(Exit::Failure)
+        }
     };
     Err(failure.into())
 }

@@ -22,7 +22,25 @@ pub(super) fn run(global: &Global, args: &Serve) -> anyhow::Result<()> {
     let loaded = config::load(global, &args.settings, &Environment::of_process()?)?;
     couplet_host::telemetry::init(&filter(), output::colour());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(loaded.config, args.json.json))
+    let next = next_step(global, &loaded);
+    runtime.block_on(serve(loaded.config, &next, args.json.json))
+}
+
+/// The command that finds this host from another terminal.
+fn next_step(global: &Global, loaded: &config::Loaded) -> String {
+    let origin = loaded.origin("state_dir");
+    // Only this command line knows of the folder; the environment and the usual file count for the next one too.
+    let named_here = origin.starts_with("flag") || (origin.starts_with("file") && global.config.is_some());
+    match named_here {
+        true => format!("couplet pair --state-dir {}", quoted(&loaded.config.state_dir.to_string_lossy())),
+        false => "couplet pair".to_owned(),
+    }
+}
+
+/// An argument as a shell takes it.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:@%=,~".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// What is logged: `COUPLET_LOG` is the more exact of the two variables, so it wins.
@@ -31,7 +49,7 @@ fn filter() -> String {
     named("COUPLET_LOG").or_else(|| named("RUST_LOG")).unwrap_or_else(|| "couplet=info".to_owned())
 }
 
-async fn serve(config: couplet_host::Config, json: bool) -> anyhow::Result<()> {
+async fn serve(config: couplet_host::Config, next: &str, json: bool) -> anyhow::Result<()> {
     // Before anything is opened: from here on a signal means "drain".
     let signals = Signals::new().context("cannot listen for signals")?;
     let shutdown = CancellationToken::new();
@@ -47,7 +65,7 @@ async fn serve(config: couplet_host::Config, json: bool) -> anyhow::Result<()> {
     if json {
         output::json(&Line::of(&ready))?;
     } else {
-        output::message(&banner(&ready, has_apps));
+        output::message(&banner(&ready, has_apps, next));
     }
     let result = tokio::select! {
         result = &mut served => result,
@@ -138,7 +156,7 @@ impl<'a> Line<'a> {
 }
 
 /// What people see when the host has started.
-fn banner(ready: &Ready, has_apps: bool) -> String {
+fn banner(ready: &Ready, has_apps: bool, next: &str) -> String {
     let mut text = format!("Couplet {}\n", env!("CARGO_PKG_VERSION"));
     let shown: Vec<&String> = match ready.reachable {
         true => ready.pairing.iter().filter(|url| !is_loopback(url)).collect(),
@@ -154,16 +172,14 @@ fn banner(ready: &Ready, has_apps: bool) -> String {
     }
     text += &format!("\n  {:width$}  {}\n", "state", ready.state_dir.display());
     if !ready.reachable {
-        text += "\nOnly this machine can reach these addresses: no phone can. Connect it to a network, or name an \
-                 address with --listen.";
+        text += "\nOnly this machine can reach these addresses: no phone can.\nConnect it to a network and start \
+                 again, or name an address with --listen.\n";
     }
     if !has_apps {
-        text += "\nNo app is behind the gateway yet: couplet serve http://127.0.0.1:3000";
+        text += "\nNo app is behind the gateway yet: couplet serve http://127.0.0.1:3000\n";
     }
-    text + &format!(
-        "\nNext: couplet pair{}",
-        if ready.reachable { "    (in another terminal; shows a QR code for your phone)" } else { "" }
-    )
+    text += &format!("\nNext, in another terminal: {next}");
+    text
 }
 
 fn is_loopback(url: &str) -> bool {
@@ -187,12 +203,12 @@ mod tests {
 
     #[test]
     fn the_banner_names_what_a_phone_can_reach_and_the_next_step() {
-        let text = banner(&ready(&["http://127.0.0.1:7878", "http://192.168.1.42:7878"], true), true);
+        let text = banner(&ready(&["http://127.0.0.1:7878", "http://192.168.1.42:7878"], true), true, "couplet pair");
         assert_eq!(
             text,
             format!(
                 "Couplet {}\n\n  pairing  http://192.168.1.42:7878\n  web      http://192.168.1.42:7879\n  state    /s\n\n\
-                 Next: couplet pair    (in another terminal; shows a QR code for your phone)",
+                 Next, in another terminal: couplet pair",
                 env!("CARGO_PKG_VERSION")
             )
         );
@@ -200,9 +216,15 @@ mod tests {
 
     #[test]
     fn loopback_alone_is_shown_and_said_to_be_of_no_use_to_a_phone() {
-        let text = banner(&ready(&["http://127.0.0.1:7878"], false), false);
+        let text = banner(&ready(&["http://127.0.0.1:7878"], false), false, "couplet pair");
         assert!(text.contains("http://127.0.0.1:7878") && text.contains("no phone can"), "{text}");
         assert!(text.contains("No app is behind the gateway"), "{text}");
+    }
+
+    #[test]
+    fn the_next_step_can_be_pasted_into_a_shell() {
+        assert_eq!(quoted("/home/a/.local/state"), "/home/a/.local/state");
+        assert_eq!(quoted("/tmp/Anna's state"), r"'/tmp/Anna'\''s state'");
     }
 
     #[test]

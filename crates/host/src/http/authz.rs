@@ -52,6 +52,10 @@ fn described(headers: &HeaderMap) -> Result<Option<(&str, Uri)>, Failure> {
     let (Some(method), Some(uri)) = (single(headers, &FORWARDED_METHOD)?, single(headers, &FORWARDED_URI)?) else {
         return Ok(None);
     };
+    // A `#` would be cut off here and reach the app; an absolute URI would name another host.
+    if uri.contains('#') || !uri.starts_with('/') {
+        return Err(out_of_scope(Code::PathAmbiguous));
+    }
     let uri = uri.parse().map_err(|_| out_of_scope(Code::PathAmbiguous))?;
     Ok(Some((method, uri)))
 }

@@ -42,10 +42,8 @@ pub(crate) async fn guard(State(pairing): State<Pairing>, request: Request, next
     let response = answer(&pairing, request, next).await;
     let (status, (method, path)) = (response.status().as_u16(), asked);
     // The path only: what stands behind it may be a credential.
-    match status {
-        429 => tracing::info!(target: "couplet::http", ?peer, %method, path, "too many requests"),
-        400.. => tracing::debug!(target: "couplet::http", ?peer, %method, path, status, "refused"),
-        _ => {}
+    if status >= 400 {
+        tracing::debug!(target: "couplet::http", ?peer, %method, path, status, "refused");
     }
     response
 }

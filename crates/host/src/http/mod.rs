@@ -86,6 +86,16 @@ impl Pairing {
     }
 }
 
+/// Polling with a claim is how a device waits for its owner and is not counted; a claim that is unknown is.
+fn counted<T>(pairing: &Pairing, source: guard::Source, result: Result<T, Failure>) -> Result<T, Failure> {
+    match result {
+        Err(failure) if matches!(failure.code(), Code::ClaimInvalid | Code::PairTokenInvalid) => {
+            pairing.core().admit(source.ip).and(Err(failure))
+        }
+        other => other,
+    }
+}
+
 /// The claim that a waiting device comes back with.
 fn claim(text: Option<&str>) -> Result<Option<ClaimToken>, Failure> {
     let invalid = |_| Failure::new(Code::ClaimInvalid, "Send the claim of the 202 answer as it was.");

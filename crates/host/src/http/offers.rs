@@ -3,7 +3,7 @@
 use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Response};
 use couplet_protocol::api::{ClaimAnswer, DeviceCredential, ExchangeRequest, GenerateAnswer, GenerateRequest};
-use couplet_protocol::{ClaimToken, Code, PairToken, Problem};
+use couplet_protocol::{ClaimToken, Code, DeviceName, PairToken, Problem};
 use http::StatusCode;
 use uuid::Uuid;
 
@@ -55,7 +55,7 @@ pub(super) async fn exchange(
     body: Result<Json<ExchangeRequest>, Failure>,
 ) -> Result<Response, Failure> {
     let claim = body.as_ref().ok().and_then(|Json(body)| body.claim.as_deref());
-    // Polling with a claim is how a device waits for its owner; guessing one is hopeless at 128 bits.
+    // What comes with a claim is counted when the claim is unknown.
     if claim.is_none() {
         pairing.core().admit(source.ip)?;
     }
@@ -66,20 +66,24 @@ pub(super) async fn exchange(
     let token = PairToken::parse(&body.pair_token).map_err(invalid)?;
     let claim = super::claim(body.claim.as_deref())?;
     let claimant = Claimant { name, model, source: source.ip };
-    Ok(match pairing.core().exchange(&token, claim, claimant).await? {
+    let exchanged = pairing.core().exchange(&token, claim, claimant).await;
+    Ok(match super::counted(&pairing, source, exchanged)? {
         Outcome::Done(credential) => axum::Json::<DeviceCredential>(credential).into_response(),
-        Outcome::Waiting { claim, expires_at } => waiting(claim, expires_at),
+        Outcome::Waiting { claim, expires_at, name } => waiting(claim, expires_at, &name),
     })
 }
 
 /// 202: the owner is asked.
-pub(super) fn waiting(claim: ClaimToken, expires_at: crate::clock::Timestamp) -> Response {
+pub(super) fn waiting(claim: ClaimToken, expires_at: crate::clock::Timestamp, name: &DeviceName) -> Response {
     let answer = ClaimAnswer {
         claim,
         expires_at: expires_at.to_rfc3339(),
-        instructions: "The host's owner is asked. Repeat the request with this claim every few seconds until the \
-                       answer is another."
-            .to_owned(),
+        shown_as: name.to_string(),
+        instructions: format!(
+            "The host's owner is asked about {name:?}. Repeat the request with this claim every few seconds until the \
+             answer is another.",
+            name = name.as_str()
+        ),
     };
     (StatusCode::ACCEPTED, axum::Json(answer)).into_response()
 }

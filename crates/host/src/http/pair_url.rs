@@ -56,9 +56,10 @@ pub(super) async fn pair(
             ));
         }
     };
-    Ok(match pairing.core().issue(door, claim, source.ip).await? {
+    let issued = pairing.core().issue(door, claim, source.ip).await;
+    Ok(match super::counted(&pairing, source, issued)? {
         Outcome::Done(token) => answer(&pairing, &host, &token),
-        Outcome::Waiting { claim, expires_at } => waiting(claim, expires_at),
+        Outcome::Waiting { claim, expires_at, name } => waiting(claim, expires_at, &name),
     })
 }
 

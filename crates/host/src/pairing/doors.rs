@@ -20,6 +20,9 @@ use crate::store::audit::{Actor, Record};
 use crate::store::devices::{self, NewDevice};
 use crate::store::offers::{self, PairingRow};
 
+/// How many claims one source may have waiting at the open door.
+const CLAIMS_OF_SOURCE: usize = 3;
+
 /// How long a one-time token may be asked to live, in seconds.
 const TTL: std::ops::RangeInclusive<u64> = 10..=600;
 
@@ -37,13 +40,13 @@ pub(crate) enum Outcome<T> {
     /// The device is given its credential.
     Done(T),
     /// The owner is asked; the device comes back with the claim.
-    Waiting { claim: ClaimToken, expires_at: Timestamp },
+    Waiting { claim: ClaimToken, expires_at: Timestamp, name: DeviceName },
 }
 
 /// What the transaction found: a device was paired, or its claim waits until then.
 enum Found {
     Paired,
-    Waits(Timestamp),
+    Waits(Timestamp, DeviceName),
 }
 
 /// A credential that is made before the transaction that stores it, because bcrypt is slow.
@@ -137,7 +140,7 @@ impl Core {
                     pair(tx, row, device, now, limits.max_devices, &mut news)?;
                     Found::Paired
                 }
-                _ => Found::Waits(row.expires_at),
+                _ => row.waits()?,
             };
             failpoint::reach("pair.before_commit");
             Ok((found, news))
@@ -147,7 +150,7 @@ impl Core {
         drop(hasher);
         Ok(match (found, minted) {
             (Found::Paired, Some(minted)) => Outcome::Done(self.credential(minted)),
-            (Found::Waits(expires_at), _) => Outcome::Waiting { claim, expires_at },
+            (Found::Waits(expires_at, name), _) => Outcome::Waiting { claim, expires_at, name },
             (Found::Paired, None) => return Err(Failure::internal("paired without a credential")),
         })
     }
@@ -159,9 +162,14 @@ impl Core {
         claim: Option<ClaimToken>,
         source: IpAddr,
     ) -> Result<Outcome<BearerToken>, Failure> {
+        let wanted = claim.as_ref().map(ClaimToken::digest);
+        let now = self.now();
+        if let Some(wanted) = wanted {
+            // Garbage is refused before it can queue for bcrypt.
+            self.store.read(move |tx| check_claim(tx, &wanted, now)).await?;
+        }
         let hasher = self.auth.hasher().await?;
         let now = self.now();
-        let wanted = claim.as_ref().map(ClaimToken::digest);
         let found = match wanted {
             Some(wanted) => Some(self.store.read(move |tx| check_claim(tx, &wanted, now)).await?),
             None => None,
@@ -200,14 +208,14 @@ impl Core {
                     hand_out(tx, &mut row, &minted, now, &limits)?;
                     Found::Paired
                 }
-                _ => Found::Waits(row.expires_at),
+                _ => row.waits()?,
             };
             Ok((found, news))
         };
         let (found, _) = self.store.write(work, self.tell()).await?;
         Ok(match found {
             Found::Paired => Outcome::Done(token),
-            Found::Waits(expires_at) => Outcome::Waiting { claim, expires_at },
+            Found::Waits(expires_at, name) => Outcome::Waiting { claim, expires_at, name },
         })
     }
 
@@ -240,16 +248,16 @@ impl Core {
 }
 
 impl Minted {
-    async fn device(hasher: &crate::auth::Hasher<'_>) -> Result<Minted, Failure> {
+    async fn device(hasher: &crate::auth::Hasher) -> Result<Minted, Failure> {
         let token = DeviceToken::from_entropy(crate::random::bytes());
         Self::make(token.expose(), token.digest(), hasher).await
     }
 
-    async fn bearer(token: &BearerToken, hasher: &crate::auth::Hasher<'_>) -> Result<Minted, Failure> {
+    async fn bearer(token: &BearerToken, hasher: &crate::auth::Hasher) -> Result<Minted, Failure> {
         Self::make(token.expose(), token.digest(), hasher).await
     }
 
-    async fn make(token: &str, digest: Digest, hasher: &crate::auth::Hasher<'_>) -> Result<Minted, Failure> {
+    async fn make(token: &str, digest: Digest, hasher: &crate::auth::Hasher) -> Result<Minted, Failure> {
         let hash = hasher.hash(token).await?;
         Ok(Minted { token: token.to_owned(), selector: digest.selector(), hash, id: crate::random::uuid() })
     }
@@ -282,6 +290,11 @@ impl PairingRow {
         }
     }
 
+    fn waits(self) -> Result<Found, Failure> {
+        let name = self.device_name.ok_or_else(|| Failure::internal("a claim without a name"))?;
+        Ok(Found::Waits(self.expires_at, name))
+    }
+
     /// Takes the ceremony one step on.
     pub(super) fn step(&mut self, step: Step) -> Result<(), Failure> {
         self.state = ceremony::next(self.state, step).map_err(refused)?;
@@ -306,9 +319,14 @@ impl PairingRow {
         limits: &crate::config::Limits,
         news: &mut Vec<News>,
     ) -> Result<(), Failure> {
-        let waiting = offers::open(tx)?.iter().filter(|p| p.state == PairingState::Approval).count();
-        if waiting >= limits.max_claims as usize {
-            return Err(too_many_offers());
+        // Only the open door is bounded here, also for each source: it must not close the doors that the owner opens.
+        if self.door == Door::Lan {
+            let open = offers::open(tx)?;
+            let waiting = || open.iter().filter(|p| p.door == Door::Lan && p.state == PairingState::Approval);
+            let of_source = waiting().filter(|p| p.network == self.network).count();
+            if waiting().count() >= limits.max_claims as usize || of_source >= CLAIMS_OF_SOURCE {
+                return Err(too_many_offers());
+            }
         }
         self.step(Step::Ask)?;
         self.claim_hash = Some(claim.to_hex());

@@ -29,14 +29,27 @@ impl Core {
         self.clean_up().await
     }
 
-    /// Runs until its task is stopped.
+    /// Runs until its task is stopped. What ends in memory does not wait for the disk.
     pub(super) async fn keep_up(self) {
+        let ends = async {
+            let mut tick = tokio::time::interval(TICK);
+            loop {
+                tick.tick().await;
+                self.auth.end_expired();
+            }
+        };
+        tokio::select! {
+            () = ends => {}
+            () = self.keep_store() => {}
+        }
+    }
+
+    async fn keep_store(&self) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut cleaned, mut failing) = (self.now(), false);
         for n in 1_u64.. {
             tick.tick().await;
-            self.auth.end_expired();
             let mut done = self.expire(false).await;
             if n % FLUSH == 0 {
                 done = done.and(self.flush().await);
@@ -65,12 +78,13 @@ impl Core {
     async fn expire(&self, starting: bool) -> Result<(), Failure> {
         let now = self.now();
         let over = move |row: &offers::PairingRow| row.expires_at <= now || (starting && row.created_at > now);
-        let any = self.store.read(move |tx| Ok(offers::open(tx)?.iter().any(over))).await?;
-        if !any {
+        let due = move |tx: &Transaction<'_>| Ok(offers::open(tx)?.iter().any(over) || devices::any_ending(tx, now)?);
+        if !self.store.read(due).await? {
             return Ok(());
         }
         let work = move |tx: &Transaction<'_>| {
             let mut news = Vec::new();
+            devices::end(tx, now)?;
             for mut row in offers::open(tx)?.into_iter().filter(over) {
                 if row.state == PairingState::Granted {
                     devices::remove_unused(tx, row.id)?;

@@ -25,6 +25,8 @@ pub(crate) struct DeviceRow {
     pub(crate) revoked_at: Option<Timestamp>,
     pub(crate) scope: Scope,
     pub(crate) expires_at: Option<Timestamp>,
+    /// Its end has come, whatever the clock says now.
+    pub(crate) ended: bool,
     pub(crate) unused_until: Option<Timestamp>,
     pub(crate) path: Option<NetworkPath>,
     pub(crate) pairing_id: Option<Uuid>,
@@ -70,6 +72,7 @@ impl DeviceRow {
             revoked_at: row.get("revoked_at")?,
             scope: serde_json::from_str(&scope).map_err(|_| foreign("scope"))?,
             expires_at: row.get("expires_at")?,
+            ended: row.get::<_, Option<String>>("ended_at")?.is_some(),
             unused_until: row.get("unused_until")?,
             path: path.and_then(|p| NetworkPath::by_name(&p)),
             pairing_id: pairing.map(|p| uuid(p, "pairing_id")).transpose()?,
@@ -148,7 +151,8 @@ pub(crate) fn update(tx: &Transaction<'_>, id: Uuid, change: &Change) -> Result<
     let scope = scope.map_err(Failure::internal)?;
     tx.execute(
         "UPDATE paired_devices SET device_name = coalesce(?2, device_name), scope = coalesce(?3, scope),
-            expires_at = CASE WHEN ?4 THEN ?5 ELSE expires_at END WHERE id = ?1 AND revoked_at IS NULL",
+            expires_at = CASE WHEN ?4 THEN ?5 ELSE expires_at END, ended_at = CASE WHEN ?4 THEN NULL ELSE ended_at END
+         WHERE id = ?1 AND revoked_at IS NULL",
         params![
             id.to_string(),
             change.name.as_ref().map(DeviceName::as_str),
@@ -165,6 +169,18 @@ pub(crate) fn first_use(tx: &Transaction<'_>, id: Uuid, now: Timestamp) -> Resul
     let sql = "UPDATE paired_devices SET unused_until = NULL, last_seen = ?2
         WHERE id = ?1 AND unused_until > ?2 AND revoked_at IS NULL";
     Ok(tx.execute(sql, params![id.to_string(), now])? == 1)
+}
+
+/// Whether some device's end has come and is not written down.
+pub(crate) fn any_ending(tx: &Transaction<'_>, now: Timestamp) -> Result<bool, Failure> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM paired_devices WHERE expires_at <= ? AND ended_at IS NULL)";
+    Ok(tx.prepare_cached(sql)?.query_row([now], |row| row.get(0))?)
+}
+
+/// Writes down whose end has come, so that a clock that is set back cannot undo it.
+pub(crate) fn end(tx: &Transaction<'_>, now: Timestamp) -> Result<(), Failure> {
+    tx.execute("UPDATE paired_devices SET ended_at = ?1 WHERE expires_at <= ?1 AND ended_at IS NULL", [now])?;
+    Ok(())
 }
 
 /// Removes the device of a credential that nobody used in time.

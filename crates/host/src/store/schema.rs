@@ -33,6 +33,7 @@ const MIGRATIONS: &[M<'static>] = &[
         ALTER TABLE paired_devices ADD COLUMN kind TEXT NOT NULL DEFAULT 'mobile';
         ALTER TABLE paired_devices ADD COLUMN scope TEXT NOT NULL DEFAULT '{}';
         ALTER TABLE paired_devices ADD COLUMN expires_at TIMESTAMP;    -- NULL: never
+        ALTER TABLE paired_devices ADD COLUMN ended_at TIMESTAMP;      -- when expires_at was seen to have come
         ALTER TABLE paired_devices ADD COLUMN unused_until TIMESTAMP;  -- set until a credential of GET /pair is used
         ALTER TABLE paired_devices ADD COLUMN path TEXT;               -- 'lan', 'relay'
         ALTER TABLE paired_devices ADD COLUMN pairing_id TEXT;

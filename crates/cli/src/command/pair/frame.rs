@@ -9,7 +9,12 @@ use crate::output::plain;
 use crate::qr::Qr;
 
 const TITLE: &str = "Scan this code with the app on your phone:";
-const KEYS: &str = "[R] regenerate  [Q] quit";
+const KEYS: &str = "Press [R] to regenerate, [Q] to quit";
+/// Where there is no room for more.
+const SHORT_KEYS: &str = "[R] regenerate  [Q] quit";
+
+const NEXT: &str = "Waiting for the phone; next: couplet devices";
+const UNREACHABLE: &str = "No phone can reach this address, only this machine: see couplet serve.";
 
 /// The lines for a terminal of so many columns and rows.
 pub(super) fn frame(phase: &Phase, qr: Option<&Qr>, link: &str, size: (usize, usize), now: Instant) -> Vec<String> {
@@ -54,9 +59,9 @@ fn open(qr: Option<&Qr>, link: &str, left: u128, (columns, rows): (usize, usize)
         ];
     };
     let typed = format!("Or type: {link}");
-    let next = "Waiting for the phone; next: couplet devices".to_owned();
+    let next = if of_this_machine(link) { UNREACHABLE } else { NEXT }.to_owned();
     let full = vec![typed.clone(), next, countdown.clone(), KEYS.to_owned()];
-    let short = vec![typed, format!("{countdown}   {KEYS}")];
+    let short = vec![typed, format!("{countdown}   {SHORT_KEYS}")];
     let around = |below: &[String]| below.iter().map(|line| line.width().div_ceil(columns.max(1))).sum::<usize>();
     let fits = |around: usize| qr.columns() <= columns && qr.rows() + around <= rows;
     let title = fits(around(&full) + TITLE.width().div_ceil(columns.max(1))).then(|| TITLE.to_owned());
@@ -69,8 +74,12 @@ fn open(qr: Option<&Qr>, link: &str, left: u128, (columns, rows): (usize, usize)
         format!("This terminal is too small for the QR code: it needs {least_columns} columns and {least_rows} rows."),
         "Enlarge it, or type this link into the app:".to_owned(),
         link.to_owned(),
-        format!("{countdown}   {KEYS}"),
+        format!("{countdown}   {SHORT_KEYS}"),
     ]
+}
+
+fn of_this_machine(link: &str) -> bool {
+    ["couplet://127.", "couplet://[::1]"].iter().any(|start| link.starts_with(start))
 }
 
 /// `iPad Pro (iPad Pro 12.9-inch)`.
@@ -133,6 +142,16 @@ mod tests {
         assert_eq!(lines[0], "iPad[2J asks to be paired.");
         assert_eq!(&lines[2..4], ["  Model    not told", "  Network  192.168.1.7"]);
         assert!(lines[5].contains("[y]") && lines[5].contains("[n]"));
+    }
+
+    #[test]
+    fn an_address_of_no_use_to_a_phone_is_called_so() {
+        let now = Instant::now();
+        let link = URL.replace("192.168.100.100", "127.0.0.1");
+        let qr = Qr::new(&link).unwrap();
+        let lines = frame(&Phase::Open(now), Some(&qr), &link, (80, 24), now);
+        assert!(lines.contains(&UNREACHABLE.to_owned()) && lines.len() <= 24, "{lines:#?}");
+        assert!(!shown(&Phase::Open(now), true, (80, 24), now).contains(&UNREACHABLE.to_owned()));
     }
 
     #[test]

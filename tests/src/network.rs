@@ -1,0 +1,57 @@
+//! A network of a test's own: a namespace with the interfaces that the test wants.
+
+use std::ffi::OsStr;
+use std::process::Command;
+
+use crate::host::PATIENCE;
+use crate::{Running, program};
+
+/// A network namespace in which only loopback is up. Dropping it removes it.
+#[derive(Debug)]
+pub struct Network(String);
+
+impl Network {
+    /// Makes one. Needs root.
+    pub async fn new(name: &str) -> Self {
+        let network = Network(format!("couplet-{name}-{}", std::process::id()));
+        ip(&["netns", "add", &network.0]).await;
+        network.ip("link set lo up").await;
+        network
+    }
+
+    /// One that has the private address 192.168.77.5 besides loopback.
+    pub async fn with_lan(name: &str) -> Self {
+        let network = Network::new(name).await;
+        network.ip("link add lan0 type veth peer name lan1").await;
+        network.ip("address add 192.168.77.5/24 dev lan0").await;
+        network.ip("link set lan0 up").await;
+        network.ip("link set lan1 up").await;
+        network
+    }
+
+    /// Runs `ip` in it.
+    pub async fn ip(&self, args: &str) {
+        ip(&[&["-n", &self.0], &*args.split(' ').collect::<Vec<_>>()].concat()).await;
+    }
+
+    /// A command that starts a program in it.
+    #[must_use]
+    pub fn exec(&self, program_name: &OsStr, args: &[&str]) -> Command {
+        let mut ip = program("ip");
+        ip.args(["netns", "exec", &self.0]).arg(program_name).args(args);
+        ip
+    }
+}
+
+async fn ip(args: &[&str]) {
+    let mut ip = program("ip");
+    ip.args(args);
+    Running::start(ip).succeeds(PATIENCE).await;
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let mut ip = program("ip");
+        let _ = ip.args(["netns", "delete", &self.0]).status();
+    }
+}
