@@ -159,7 +159,10 @@ async fn approve_and_reject_decide_on_a_waiting_device() {
         host.anyone().post("/api/pair/exchange").json(body).send().await.unwrap().status().as_u16()
     };
     let ipad = ask("iPad").await;
-    succeeds(&host, &["approve"]).await;
+    let said = fails(&host, &["approve"], 2).await;
+    assert!(said.contains("iPad") && said.contains("127.0.0.1"), "nobody is let in unseen: {said}");
+    assert_eq!(collect(&ipad).await, 202);
+    succeeds(&host, &["approve", "ipad"]).await;
     assert_eq!(collect(&ipad).await, 200);
     let (phone, stranger) = (ask("Phone").await, ask("Stranger").await);
     let said = fails(&host, &["approve"], 2).await;

@@ -252,7 +252,8 @@ pub(crate) struct ScopeArgs {
 /// `couplet approve` and `couplet reject`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Decide {
-    /// Which waiting device: its name, its pairing's id, or the beginning of that. Not needed when one waits
+    /// Which waiting device: its name, its pairing's id, or the beginning of that. Without it, those that wait are
+    /// listed, and you are asked about a single one
     #[arg(value_name = "DEVICE")]
     pub(crate) pairing: Option<String>,
     #[command(flatten)]

@@ -1,5 +1,7 @@
 //! The owner's side of a running host: finds it by its state folder and speaks its HTTP API.
 
+use std::fs::TryLockError;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
@@ -9,7 +11,7 @@ use couplet_protocol::api::Event;
 use couplet_protocol::credential::AdminToken;
 use couplet_protocol::error::Problem;
 use futures_util::{Stream, StreamExt};
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -23,7 +25,6 @@ const ANSWER: Duration = Duration::from_secs(15);
 /// What a running host leaves in its state folder.
 #[derive(Debug, Deserialize)]
 struct Running {
-    pid: i32,
     pairing: Vec<String>,
 }
 
@@ -32,28 +33,28 @@ struct Running {
 pub(crate) struct Client {
     http: reqwest::Client,
     base: String,
+    owner: HeaderValue,
 }
 
 impl Client {
     /// Finds the host that runs on this state folder.
     pub(crate) async fn open(state_dir: &Path) -> Result<Client, Failure> {
         let running = running(state_dir)?;
-        let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, authorization(state_dir)?);
+        let owner = authorization(state_dir)?;
         // The host is on this machine: a proxy of the environment would only learn the owner's token.
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)
-            .default_headers(headers)
             .build()
             .map_err(|error| Failure::new(Exit::Failure, "The HTTP client does not start", error.to_string()))?;
         let mut bases = running.pairing;
+        bases.retain(|base| is_of_this_machine(base));
         bases.sort_by_key(|base| !is_loopback(base));
         for base in bases {
             let base = base.trim_end_matches('/').to_owned();
             if http.get(format!("{base}/livez")).timeout(ANSWER).send().await.is_ok() {
-                return Ok(Client { http, base });
+                return Ok(Client { http, base, owner });
             }
         }
         Err(not_running(state_dir))
@@ -81,14 +82,15 @@ impl Client {
 
     /// Follows what happens on the host from this moment on.
     pub(crate) async fn events(&self) -> Result<Events, Failure> {
-        let request = self.http.get(format!("{}/api/pair/events", self.base));
+        let request = self.http.get(format!("{}/api/pair/events", self.base)).header(AUTHORIZATION, &self.owner);
         let answer = tokio::time::timeout(ANSWER, request.send()).await.map_err(|_| gone())?;
         let answer = checked(answer.map_err(|_| gone())?).await?;
         Ok(Events { stream: Box::pin(SseByteStream::new(answer.bytes_stream())) })
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<Response, Failure> {
-        let mut request = self.http.request(method, format!("{}{path}", self.base)).timeout(ANSWER);
+        let request = self.http.request(method, format!("{}{path}", self.base)).timeout(ANSWER);
+        let mut request = request.header(AUTHORIZATION, &self.owner);
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -120,15 +122,19 @@ fn running(state_dir: &Path) -> Result<Running, Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(not_running(state_dir)),
         Err(error) => return Err(unreadable(state_dir, &error)),
     };
-    let running: Running = serde_json::from_str(&text).map_err(|_| not_running(state_dir))?;
-    // A host that was killed leaves the file behind. Whoever listens on its port now must not get the owner's token.
-    if is_alive(running.pid) { Ok(running) } else { Err(not_running(state_dir)) }
+    // A host that was killed leaves the file behind. Whoever listens on its port now must not get the owner's token:
+    // a host that runs holds the lock of its folder.
+    let lock = std::fs::File::open(state_dir.join("lock")).map_err(|_| not_running(state_dir))?;
+    match lock.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => serde_json::from_str(&text).map_err(|_| not_running(state_dir)),
+        Ok(()) | Err(TryLockError::Error(_)) => Err(not_running(state_dir)),
+    }
 }
 
-fn is_alive(pid: i32) -> bool {
-    let Some(pid) = rustix::process::Pid::from_raw(pid) else { return false };
-    // "Not permitted" is said of living processes of other users.
-    !matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH))
+/// Whether the address is one that this machine has now: an old one may be another machine's by now.
+fn is_of_this_machine(base: &str) -> bool {
+    let address = base.strip_prefix("http://").and_then(|address| address.parse::<SocketAddr>().ok());
+    address.is_some_and(|address| UdpSocket::bind(SocketAddr::new(address.ip(), 0)).is_ok())
 }
 
 fn authorization(state_dir: &Path) -> Result<HeaderValue, Failure> {
@@ -208,25 +214,39 @@ mod tests {
     #[tokio::test]
     async fn without_a_host_it_says_how_to_start_one() {
         let empty = tempfile::tempdir().unwrap();
-        let me = std::process::id();
-        let dead = i32::MAX;
         let token = AdminToken::from_entropy([1; 32]);
-        for folder in [
-            empty,
-            folder("not json", token.expose()),
-            folder(&format!(r#"{{"pid":{dead},"pairing":["http://127.0.0.1:1"]}}"#), token.expose()),
-            // The discard port: nobody listens there.
-            folder(&format!(r#"{{"pid":{me},"pairing":["http://127.0.0.1:9"]}}"#), token.expose()),
-        ] {
+        for folder in
+            [empty, folder("not json", token.expose()), folder(r#"{"pairing":["http://127.0.0.1:1"]}"#, token.expose())]
+        {
             let failure = Client::open(folder.path()).await.unwrap_err();
             assert!(failure.is(Code::HostNotRunning) && failure.exit == Exit::NotRunning, "{failure}");
             assert!(failure.detail.contains("couplet serve"), "{failure}");
         }
     }
 
+    /// The port of a host that was killed may be anybody's now.
+    #[tokio::test]
+    async fn a_stranger_on_the_hosts_port_gets_nothing() {
+        let stranger = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        stranger.set_nonblocking(true).unwrap();
+        let serve = format!(r#"{{"pid":1,"pairing":["http://{}"]}}"#, stranger.local_addr().unwrap());
+        let folder = folder(&serve, AdminToken::from_entropy([1; 32]).expose());
+        std::fs::write(folder.path().join("lock"), "").unwrap();
+        assert!(Client::open(folder.path()).await.unwrap_err().is(Code::HostNotRunning));
+        assert_eq!(stranger.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "nobody called");
+    }
+
+    #[test]
+    fn addresses_of_other_machines_are_not_dialled() {
+        assert!(is_of_this_machine("http://127.0.0.1:7878") && is_of_this_machine("http://[::1]:7878"));
+        assert!(!is_of_this_machine("http://203.0.113.7:7878") && !is_of_this_machine("http://nas:7878"));
+    }
+
     #[tokio::test]
     async fn a_broken_token_file_is_not_quoted() {
-        let folder = folder(&format!(r#"{{"pid":{},"pairing":[]}}"#, std::process::id()), "adm_canary");
+        let folder = folder(r#"{"pairing":[]}"#, "adm_canary");
+        let lock = std::fs::File::create(folder.path().join("lock")).unwrap();
+        lock.lock().unwrap();
         let failure = Client::open(folder.path()).await.unwrap_err();
         assert!(failure.is(Code::StateFolderUnusable) && !failure.to_string().contains("canary"), "{failure}");
     }

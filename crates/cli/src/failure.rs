@@ -5,6 +5,8 @@ use std::fmt;
 use couplet_protocol::Code;
 use couplet_protocol::error::Problem;
 
+use crate::output::plain;
+
 /// The exit codes. Scripts rely on them: a number never changes its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -66,7 +68,9 @@ impl Failure {
             Some(id) => format!("{} The host's log has the cause under request id {id}.", problem.detail),
             None => problem.detail,
         };
-        Failure { title: problem.title, detail, code: Some(problem.code), exit, retry_after }
+        // Another program's text: it must not draw on this terminal.
+        let code = Some(plain(&problem.code));
+        Failure { title: plain(&problem.title), detail: plain(&detail), code, exit, retry_after }
     }
 
     /// Whether it is this one of the known errors.

@@ -19,6 +19,7 @@ pub mod problem;
 mod random;
 mod rate;
 pub mod session;
+mod slots;
 mod start;
 mod store;
 pub mod telemetry;

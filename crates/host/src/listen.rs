@@ -2,27 +2,30 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use couplet_protocol::Code;
+use couplet_protocol::{Code, Problem};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::config::Limits;
 use crate::net;
+use crate::slots::Slots;
 use crate::start::StartError;
 
 /// How long open connections may take to end once the host stops.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long a client may leave an answer unread.
+const STALLED: Duration = Duration::from_secs(30);
 
 /// Binds loopback and every private address of this machine, at this port. A machine may have no IPv6.
 pub(crate) fn bind_defaults(port: u16) -> Result<Vec<TcpListener>, StartError> {
@@ -69,15 +72,17 @@ pub(crate) fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Sta
 /// Serves an axum app until `stop` fires; then lets open requests end for [`DRAIN`] and cuts the rest. Dropping the
 /// future cuts all.
 pub(crate) async fn serve(listener: TcpListener, app: Router, limits: Limits, stop: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(limits.max_connections));
+    let slots = Slots::new(limits.max_connections);
     let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
     let _cut_when_dropped = cut.clone().drop_guard();
     loop {
-        // At the limit newcomers wait in the kernel's bounded queue.
-        let accept = async { (Arc::clone(&slots).acquire_owned().await, listener.accept().await) };
-        let Some((Ok(slot), accepted)) = stop.run_until_cancelled(accept).await else { break };
+        let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { break };
         match accepted {
             Ok((stream, peer)) => {
+                let Some(slot) = slots.take(peer.ip()) else {
+                    refuse(&stream);
+                    continue;
+                };
                 let connection = connection(stream, peer, app.clone(), limits.clone(), stop.clone());
                 let cut = cut.clone();
                 tasks.spawn(async move {
@@ -97,6 +102,21 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, limits: Limits, st
     let _ = tokio::time::timeout(DRAIN, tasks.wait()).await;
 }
 
+/// Tells a client that there are too many, as far as its socket takes it at once.
+pub(crate) fn refuse(stream: &TcpStream) {
+    let mut problem = Problem::new(Code::TooManyConnections, "Close some, or try again in a few seconds.");
+    let id = crate::random::uuid().simple().to_string();
+    tracing::debug!(target: "couplet::http", peer = ?stream.peer_addr().ok(), request_id = %id, "too many connections");
+    problem.request_id = Some(id);
+    let body = serde_json::to_string(&problem).unwrap_or_default();
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\n\
+         content-length: {}\r\nretry-after: 5\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let _ = stream.try_write(answer.as_bytes());
+}
+
 async fn connection(stream: TcpStream, peer: SocketAddr, app: Router, limits: Limits, stop: CancellationToken) {
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
@@ -105,7 +125,10 @@ async fn connection(stream: TcpStream, peer: SocketAddr, app: Router, limits: Li
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout()).max_buf_size(64 * 1024);
-    let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    // Who does not read its answer for so long is let go; nothing else would end that connection.
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(STALLED));
+    let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service).with_upgrades();
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,

@@ -70,6 +70,8 @@ impl StateFolder {
             }
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
+        // One that was killed leaves this behind.
+        withdraw(path);
         let admin = admin_token(&path.join("admin-token")).map_err(unusable)?;
         Ok(StateFolder { path: path.to_owned(), admin, lock })
     }
@@ -137,7 +139,7 @@ const SERVE_JSON: &str = "serve.json";
 /// Tells the command line where this host is.
 pub(crate) fn announce(state_dir: &Path, bound: &[SocketAddr]) -> Result<(), StartError> {
     let urls: Vec<String> = bound.iter().map(|address| format!("http://{}", dialled(*address))).collect();
-    let text = serde_json::json!({ "pid": std::process::id(), "pairing": urls }).to_string();
+    let text = serde_json::json!({ "pairing": urls }).to_string();
     write_private(&state_dir.join(SERVE_JSON), &text)
         .map_err(|error| StartError::new(Code::StateFolderUnusable, format!("{SERVE_JSON}: {error}.")))
 }

@@ -50,7 +50,7 @@ pub(super) async fn run(global: &Global, args: &Decide, decision: Decision) -> a
     waiting.retain(|pairing| pairing.state == PairingState::Approval);
     let pairing = match &args.pairing {
         Some(wanted) => select::pick(&waiting, wanted, Code::NoSuchPairing)?,
-        None => only(&waiting, decision)?,
+        None => only(&waiting, decision, !global.no_input && output::can_ask())?,
     };
     decide(&client, pairing.id, decision).await?;
     if args.json.json {
@@ -71,22 +71,31 @@ pub(super) async fn decide(client: &Client, id: Uuid, decision: Decision) -> Res
     client.done(Method::POST, &format!("/api/pair/pairings/{id}/{}", decision.verb())).await
 }
 
-fn only(waiting: &[PairingInfo], decision: Decision) -> Result<&PairingInfo, Failure> {
+/// The one that waits, once the owner has seen who it is and said yes: anyone who reaches the host may be waiting.
+fn only(waiting: &[PairingInfo], decision: Decision, may_ask: bool) -> anyhow::Result<&PairingInfo> {
     match waiting {
-        [pairing] => Ok(pairing),
-        [] => {
-            Err(Failure::of(Code::NoSuchPairing, "No device waits for an answer. See who is paired: couplet devices."))
+        [pairing] if may_ask => {
+            output::message(&list(waiting));
+            let question = match decision {
+                Decision::Approve => "Let it in?",
+                Decision::Reject => "Turn it away?",
+            };
+            let refused = || Failure::new(Exit::Refused, "Nothing was decided", "");
+            if output::confirm(question)? { Ok(pairing) } else { Err(refused().into()) }
         }
-        several => Err(Failure::new(
-            Exit::Usage,
-            format!("{} devices wait for an answer", several.len()),
-            format!(
-                "Name one, as in couplet {} {}\n\n{}",
-                decision.verb(),
-                select::short(several[0].id),
-                list(several)
-            ),
-        )),
+        [] => {
+            let next = "No device waits for an answer. See who is paired: couplet devices.";
+            Err(Failure::of(Code::NoSuchPairing, next).into())
+        }
+        [first, others @ ..] => {
+            let title = match others.len() {
+                0 => "A device waits for an answer".to_owned(),
+                n => format!("{} devices wait for an answer", n + 1),
+            };
+            let next =
+                format!("Name it, as in couplet {} {}\n\n{}", decision.verb(), select::short(first.id), list(waiting));
+            Err(Failure::new(Exit::Usage, title, next).into())
+        }
     }
 }
 
@@ -125,11 +134,15 @@ mod tests {
     }
 
     #[test]
-    fn one_waiting_device_needs_no_name_and_several_are_listed() {
+    fn nobody_is_let_in_unseen() {
         let two = [waiting(1 << 100, "iPad"), waiting(2 << 100, "Phone")];
-        assert_eq!(only(&two[..1], Decision::Approve).unwrap().name(), "iPad");
-        assert!(only(&[], Decision::Approve).unwrap_err().is(Code::NoSuchPairing));
-        let failure = only(&two, Decision::Reject).unwrap_err();
+        let failure = |waiting: &[PairingInfo], decision| -> Failure {
+            only(waiting, decision, false).map(drop).unwrap_err().downcast().unwrap()
+        };
+        let one = failure(&two[..1], Decision::Approve);
+        assert!(one.exit == Exit::Usage && one.detail.contains("192.168.1.7"), "{one}");
+        assert!(failure(&[], Decision::Approve).is(Code::NoSuchPairing));
+        let failure = failure(&two, Decision::Reject);
         assert!(failure.detail.contains("couplet reject 00000010"), "{failure}");
         assert!(failure.detail.contains("00000020  Phone  -      192.168.1.7  2026-01-10"), "{failure}");
     }

@@ -67,18 +67,18 @@ async fn serve(config: couplet_host::Config, next: &str, json: bool) -> anyhow::
     } else {
         output::message(&banner(&ready, has_apps, next));
     }
-    let result = tokio::select! {
-        result = &mut served => result,
+    tokio::select! {
+        () = &mut served => {}
         told = tell(&mut events, json) => {
             // Nobody reads the events any more: the reader is gone, and so is the reason to run.
             shutdown.cancel();
-            served.await.map_err(|error| failure(&error))?;
+            served.await;
             on_signal.abort();
             return told.map_err(Into::into);
         }
-    };
+    }
     on_signal.abort();
-    result.map_err(|error| failure(&error).into())
+    Ok(())
 }
 
 fn failure(error: &StartError) -> Failure {

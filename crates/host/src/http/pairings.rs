@@ -17,8 +17,9 @@ use crate::problem::Failure;
 type Id = Result<Path<Uuid>, PathRejection>;
 
 fn id(id: Id) -> Result<Uuid, Failure> {
-    id.map(|Path(id)| id)
-        .map_err(|_| Failure::new(Code::NoSuchPairing, "A pairing's id is a UUID; `couplet approve` lists them."))
+    id.map(|Path(id)| id).map_err(|_| {
+        Failure::new(Code::NoSuchPairing, "A pairing's id is a UUID; GET /api/pair/pairings lists those that wait.")
+    })
 }
 
 /// Lists the ceremony's open claims, oldest first.

@@ -95,5 +95,5 @@ fn decided(tx: &Transaction<'_>, row: &PairingRow, action: &'static str, now: Ti
 }
 
 fn no_such_pairing() -> Failure {
-    Failure::new(Code::NoSuchPairing, "`couplet approve` without an id lists those that wait.")
+    Failure::new(Code::NoSuchPairing, "GET /api/pair/pairings lists those that wait; so does `couplet approve`.")
 }
