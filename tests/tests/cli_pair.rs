@@ -190,6 +190,26 @@ async fn ctrl_c_ends_it_and_cancels_the_offer() {
     }
 }
 
+/// A closed window, or a lost connection: nothing stays behind.
+#[tokio::test]
+async fn a_terminal_that_goes_away_ends_it() {
+    let host = TestHost::start(|_| {}).await;
+    let terminal = pair(&host, &[]).await;
+    let (link, _) = next_link(&terminal, "").await;
+    let folder = host.state_dir().to_str().unwrap().to_owned();
+    let running = || {
+        let commands = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let command = std::fs::read(entry.ok()?.path().join("cmdline")).ok()?;
+            Some(String::from_utf8_lossy(&command).into_owned())
+        });
+        commands.filter(|command| command.contains("\0pair\0") && command.contains(&folder)).count()
+    };
+    assert!(running() > 0);
+    drop(terminal);
+    e2e::eventually("couplet pair ends", PATIENCE, async || running() == 0).await;
+    is_dead(&link).await;
+}
+
 #[tokio::test]
 async fn an_expired_qr_is_renewed() {
     let host = TestHost::start(|setup| {

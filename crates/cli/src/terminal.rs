@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossterm::cursor::{Hide, MoveTo, Show};
 use crossterm::event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
@@ -14,6 +14,8 @@ use crossterm::terminal::{
     Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use crossterm::{execute, queue};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 /// How long a reader of keys may outlive its owner.
@@ -96,9 +98,12 @@ impl Keys {
         let stopped = Arc::clone(&stop);
         let read = move || {
             while !stopped.load(Ordering::Relaxed) {
-                let key = match event::poll(POLL) {
-                    Ok(true) => event::read().map(key),
-                    Ok(false) => continue,
+                let key = match wait(POLL) {
+                    Ok(()) => match event::poll(Duration::ZERO) {
+                        Ok(true) => event::read().map(key),
+                        Ok(false) => continue,
+                        Err(error) => Err(error),
+                    },
                     Err(error) => Err(error),
                 };
                 match key {
@@ -126,9 +131,28 @@ impl Drop for Keys {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         self.keys.close();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        // Not for ever: crossterm's reader never returns from a terminal that goes away under it.
+        let end = Instant::now() + 4 * POLL;
+        while self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) && Instant::now() < end {
+            std::thread::sleep(POLL / 10);
         }
+    }
+}
+
+/// Waits until there is something to read, or the time is up.
+///
+/// # Errors
+/// The terminal is gone. Crossterm does not notice that: it reads the end of the file for ever.
+fn wait(timeout: Duration) -> io::Result<()> {
+    let stdin = io::stdin();
+    let mut stdin = [PollFd::new(&stdin, PollFlags::IN)];
+    match rustix::event::poll(&mut stdin, Some(&Timespec::try_from(timeout).map_err(io::Error::other)?)) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    match stdin[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+        true => Err(io::ErrorKind::UnexpectedEof.into()),
+        false => Ok(()),
     }
 }
 
