@@ -16,6 +16,22 @@ pub const DEVICE_HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("x-couplet-device-model"),
 ];
 
+/// Headers by which some frameworks and servers take a request for another one than its line says.
+const OVERRIDES: [&str; 6] = [
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
+];
+
+/// Whether a header would let a limited device ask for what its scope forbids. `-` and `_` are one here.
+pub(crate) fn overrides_request(name: &str) -> bool {
+    let plain = |b: u8| if b == b'_' { b'-' } else { b.to_ascii_lowercase() };
+    OVERRIDES.iter().any(|o| o.len() == name.len() && o.bytes().zip(name.bytes()).all(|(o, n)| o == plain(n)))
+}
+
 /// Who a device is, as the app behind the authentication sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {

@@ -6,13 +6,14 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use couplet_protocol::Code;
+use couplet_protocol::credential::is_device_credential;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 
 use super::pool::App;
-use crate::auth::CredentialHeader;
+use crate::auth::{CredentialHeader, bearer};
 use crate::problem::Failure;
-use crate::session::Session;
+use crate::session::{Session, overrides_request};
 
 /// Our own cookie. It opens the dashboard, so no app may read or set it.
 const COOKIE: &str = "couplet_session";
@@ -186,8 +187,16 @@ pub(super) fn rewrite_request(headers: &mut HeaderMap, rewrite: Rewrite<'_>) {
         seen.any(Seen::TE) && tokens(headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
     remove_hop_by_hop(seen, headers);
     remove_reserved(headers, rewrite.peer.trusted, &rewrite.app.headers);
-    if rewrite.credential == Some(CredentialHeader::Authorization) {
+    // Authorization is the app's own when the credential came in the other header, unless it is one of ours too.
+    let is_ours = |value: &HeaderValue| value.to_str().ok().and_then(bearer).is_some_and(is_credential);
+    if rewrite.credential == Some(CredentialHeader::Authorization)
+        || headers.get(header::AUTHORIZATION).is_some_and(is_ours)
+    {
         headers.remove(header::AUTHORIZATION);
+    }
+    if !rewrite.session.scope.is_unlimited() {
+        let found: Vec<_> = headers.keys().filter(|name| overrides_request(name.as_str())).cloned().collect();
+        found.iter().for_each(|name| drop(headers.remove(name)));
     }
     if seen.any(Seen::COOKIE) {
         remove_our_cookie(headers);
@@ -326,14 +335,20 @@ fn is_reserved(name: &str, trusted: bool, configured: &[(HeaderName, HeaderValue
     }
 }
 
-/// Whether two names are one when `_` is read as `-`. Names in a `HeaderMap` are lower case already.
+/// Whether two names are one to an app that reads every character but letters and digits alike, as CGI and its heirs
+/// do. Names in a `HeaderMap` are lower case already.
 fn alike(name: &str, ours: &str) -> bool {
     name.len() == ours.len() && starts_alike(name, ours)
 }
 
 fn starts_alike(name: &str, prefix: &str) -> bool {
-    let plain = |b: u8| if b == b'_' { b'-' } else { b };
+    let plain = |b: u8| if b.is_ascii_alphanumeric() { b } else { b'-' };
     name.len() >= prefix.len() && name.bytes().zip(prefix.bytes()).all(|(a, b)| plain(a) == plain(b))
+}
+
+/// Whether it has the form of a credential that we issue.
+fn is_credential(token: &str) -> bool {
+    is_device_credential(token) || token.starts_with("adm_")
 }
 
 fn is_our_cookie(pair: &[u8]) -> bool {

@@ -10,7 +10,7 @@ use super::guard::Source;
 use crate::auth::single;
 use crate::pairing::Pairing;
 use crate::problem::Failure;
-use crate::session::DEVICE_HEADERS;
+use crate::session::{DEVICE_HEADERS, overrides_request};
 
 const FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
@@ -41,6 +41,10 @@ pub(super) async fn authz(
         }
     };
     verdict.map_err(out_of_scope)?;
+    if !session.scope.is_unlimited() && headers.keys().any(|name| overrides_request(name.as_str())) {
+        let next = "Leave X-HTTP-Method-Override, X-Original-URL and their kin out: this device is limited.";
+        return Err(Failure::new(Code::PathAmbiguous, next));
+    }
     let mut response = StatusCode::NO_CONTENT.into_response();
     for (name, value) in DEVICE_HEADERS.iter().zip(&session.headers) {
         response.headers_mut().insert(name, value.clone());
