@@ -237,7 +237,7 @@ async fn a_scope_holds_at_once_and_is_shown() {
 #[tokio::test]
 async fn access_ends_at_its_date_and_so_does_what_is_open() {
     let app = TestApp::start().await;
-    let host = TestHost::start(|setup| {
+    let mut host = TestHost::start(|setup| {
         setup.app(app.url()).movable_clock();
     })
     .await;
@@ -252,6 +252,11 @@ async fn access_ends_at_its_date_and_so_does_what_is_open() {
     while let Some(Ok(_)) = stream.next().await {}
     let late = through.get("/").send().await.unwrap();
     assert_eq!((late.status().as_u16(), &late.json::<Value>().await.unwrap()["code"]), (401, &json!("CPL-1104")));
+    // An end that has come stays, whatever the clock says later: machines without a clock of their own start in 1970.
+    host.set_clock("-1d");
+    host.restart().await;
+    let through = host.through_gateway("app", Some(&device.device_token));
+    assert_eq!(through.get("/").send().await.unwrap().status(), 401);
     let _: DeviceInfo = host.owner().expect(Method::PATCH, &path, 200, Some(json!({ "expires_at": null }))).await;
     assert_eq!(through.get("/").send().await.unwrap().status(), 200);
 }

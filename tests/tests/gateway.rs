@@ -370,6 +370,12 @@ async fn a_device_stays_within_its_paths() {
     for path in ["/echo/a", "/echo/a/", "/echo/a/b", "/echo/a?x=../../b", "/echo/a/..."] {
         assert_eq!(world.ask(&format!("POST {path}"), &[]).await.status, 200, "{path}");
     }
+    // Headers by which an app would take the request for another one do not reach it.
+    let overrides = ["X-HTTP-Method-Override: DELETE", "X_Original_URL: /admin", "X-Rewrite-URL: /admin", "X-Fine: 1"];
+    assert_eq!(world.ask("POST /echo/a", &overrides).await.status, 200);
+    let names: Vec<String> = world.app.last_request().headers.keys().map(ToString::to_string).collect();
+    assert!(names.contains(&"x-fine".to_owned()), "{names:?}");
+    assert!(!names.iter().any(|name| name.contains("override") || name.contains("url")), "{names:?}");
     open_socket(world.url(), &world.device).await.unwrap();
     let seen = world.app.requests().len();
     for path in ["/", "/echo", "/echo/ab", "/echo/A", "/wsx", "http://h/echo"] {

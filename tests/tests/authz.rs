@@ -1,0 +1,52 @@
+//! `GET /api/pair/authz`, asked as a proxy asks it. The proxies themselves are in forward_auth.rs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use couplet_protocol::api::DeviceInfo;
+use e2e::TestHost;
+use reqwest::Method;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_limited_device_is_judged_by_what_its_proxy_says_and_only_by_that() {
+    let mut host = TestHost::start(|setup| {
+        setup.env("COUPLET_TRUSTED_PROXIES", "127.0.0.0/8");
+    })
+    .await;
+    let device = host.add_device("Kiosk").await;
+    let ask = async |host: &TestHost, headers: &[(&str, &str)]| {
+        let request = host.device(&device.device_token).get("/api/pair/authz");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(ask(&host, &[]).await, 204, "without limits nothing needs to be said");
+    let path = format!("/api/pair/devices/{}", device.device_id);
+    let scope = json!({ "scope": { "read_only": true, "paths": ["/files"] } });
+    let _: DeviceInfo = host.owner().expect(Method::PATCH, &path, 200, Some(scope)).await;
+    assert_eq!(ask(&host, &[]).await, 401);
+    for (method, uri, more, status) in [
+        ("GET", "/files/a?b#c", "", 400),
+        ("GET", "/files/a", "", 204),
+        ("GET", "/files/a?x=/../", "", 204),
+        ("POST", "/files/a", "", 403),
+        ("GET", "/admin", "", 403),
+        ("GET", "/files#/../admin", "", 400),
+        ("GET", "http://h/files/a", "", 400),
+        ("GET", "/files/../admin", "", 400),
+        ("GET", "", "", 400),
+        ("GET", "/files/a", "x-http-method-override", 400),
+        ("GET", "/files/a", "x-original-url", 400),
+        ("GET", "/files/a", "sec-websocket-key", 403),
+    ] {
+        let mut headers = vec![("x-forwarded-method", method), ("x-forwarded-uri", uri)];
+        if !more.is_empty() {
+            headers.push((more, "x"));
+        }
+        assert_eq!(ask(&host, &headers).await, status, "{headers:?}");
+    }
+    host.restart_with(|setup| {
+        setup.env("COUPLET_TRUSTED_PROXIES", "192.0.2.1");
+    })
+    .await;
+    let described = [("x-forwarded-method", "GET"), ("x-forwarded-uri", "/files/a")];
+    assert_eq!(ask(&host, &described).await, 401, "anyone could say that");
+}
