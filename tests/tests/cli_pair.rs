@@ -238,9 +238,9 @@ fn link_is_gone(screen: &Screen) -> bool {
     link(screen).is_none() && !screen.has("▀")
 }
 
-/// The shortest lifetime, by the real clocks; the host's limit on codes is met on the way.
+/// The shortest lifetime, by the real clocks, on a host that makes one code a minute.
 #[tokio::test]
-async fn a_short_qr_is_renewed_in_real_time() {
+async fn an_expired_qr_waits_for_the_hosts_limit() {
     let host = TestHost::start(|setup| {
         setup.env("COUPLET_LIMITS__GENERATE_PER_MINUTE", "1");
     })

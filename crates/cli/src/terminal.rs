@@ -5,8 +5,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossterm::cursor::{Hide, MoveTo, Show};
 use crossterm::event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
@@ -87,7 +86,8 @@ pub(crate) enum Key {
 pub(crate) struct Keys {
     keys: mpsc::Receiver<Key>,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    /// Closed when the thread ends.
+    ended: std::sync::mpsc::Receiver<()>,
 }
 
 impl Keys {
@@ -96,7 +96,9 @@ impl Keys {
         let (sender, keys) = mpsc::channel(16);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let (running, ended) = std::sync::mpsc::channel();
         let read = move || {
+            let _running: std::sync::mpsc::Sender<()> = running;
             while !stopped.load(Ordering::Relaxed) {
                 let key = match wait(POLL) {
                     Ok(()) => match event::poll(Duration::ZERO) {
@@ -117,8 +119,8 @@ impl Keys {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("keys".to_owned()).spawn(read)?;
-        Ok(Keys { keys, stop, thread: Some(thread) })
+        std::thread::Builder::new().name("keys".to_owned()).spawn(read)?;
+        Ok(Keys { keys, stop, ended })
     }
 
     /// The next key. May be dropped and called anew without losing one.
@@ -132,10 +134,7 @@ impl Drop for Keys {
         self.stop.store(true, Ordering::Relaxed);
         self.keys.close();
         // Not for ever: crossterm's reader never returns from a terminal that goes away under it.
-        let end = Instant::now() + 4 * POLL;
-        while self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) && Instant::now() < end {
-            std::thread::sleep(POLL / 10);
-        }
+        let _ = self.ended.recv_timeout(4 * POLL);
     }
 }
 
