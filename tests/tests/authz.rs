@@ -44,7 +44,7 @@ async fn a_limited_device_is_judged_by_what_its_proxy_says_and_only_by_that() {
         assert_eq!(ask(&host, &headers).await, status, "{headers:?}");
     }
     host.restart_with(|setup| {
-        setup.env("COUPLET_TRUSTED_PROXIES", "192.0.2.1");
+        setup.env("COUPLET_TRUSTED_PROXIES", "192.0.2.1/32");
     })
     .await;
     let described = [("x-forwarded-method", "GET"), ("x-forwarded-uri", "/files/a")];

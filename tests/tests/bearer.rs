@@ -109,12 +109,14 @@ async fn asked_at_localhost_it_offers_the_lan_address() {
 
 #[tokio::test]
 async fn an_address_that_goes_and_comes_back_is_offered_again() {
-    let network = Network::new("back").await;
+    let network = Network::with_lan("back").await;
     let state = tempfile::tempdir().unwrap();
-    let serve = network.exec(
+    let mut serve = network.exec(
         couplet_path().as_os_str(),
         &["serve", "--json", "--no-input", "--state-dir", state.path().to_str().unwrap()],
     );
+    // Each question issues a credential.
+    serve.env("COUPLET_LIMITS__MAX_DEVICES", "10000");
     let host = Running::start(serve);
     host.wait_for_line(e2e::host::PATIENCE, |_| true).await;
     let admin = std::fs::read_to_string(state.path().join("admin-token")).unwrap();
@@ -126,13 +128,13 @@ async fn an_address_that_goes_and_comes_back_is_offered_again() {
         serde_json::from_str::<PairUrlAnswer>(&answer).unwrap().url
     };
     assert!(offered().await.starts_with("http://192.168.77.5:7878/"));
-    network.ip(&["-n", &network.0, "address", "delete", "192.168.77.5/24", "dev", "lan0"]).await;
+    network.ip("address delete 192.168.77.5/24 dev lan0").await;
     let patience = e2e::host::PATIENCE;
     e2e::eventually("the address is no longer offered", patience, async || {
         offered().await.starts_with("http://127.0.0.1:7878/")
     })
     .await;
-    network.ip(&["-n", &network.0, "address", "add", "192.168.77.5/24", "dev", "lan0"]).await;
+    network.ip("address add 192.168.77.5/24 dev lan0").await;
     e2e::eventually("the address is offered again", patience, async || {
         offered().await.starts_with("http://192.168.77.5:7878/")
     })

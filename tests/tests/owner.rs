@@ -284,6 +284,7 @@ async fn in_namespaces(script: &str) -> String {
         }
         # serve ARGUMENTS: starts a host and waits until it is ready.
         serve() {
+            : >"$folder/out"
             "$couplet" serve --json --no-input --state-dir "$folder/state" "$@" >"$folder/out" 2>"$folder/err" &
             host=$!
             until grep -q '"ready"' "$folder/out"; do

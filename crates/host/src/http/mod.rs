@@ -87,9 +87,14 @@ impl Pairing {
 }
 
 /// Polling with a claim is how a device waits for its owner and is not counted; a claim that is unknown is.
-fn counted<T>(pairing: &Pairing, source: guard::Source, result: Result<T, Failure>) -> Result<T, Failure> {
+fn counted<T>(
+    pairing: &Pairing,
+    source: guard::Source,
+    polling: bool,
+    result: Result<T, Failure>,
+) -> Result<T, Failure> {
     match result {
-        Err(failure) if matches!(failure.code(), Code::ClaimInvalid | Code::PairTokenInvalid) => {
+        Err(failure) if polling && matches!(failure.code(), Code::ClaimInvalid | Code::PairTokenInvalid) => {
             pairing.core().admit(source.ip).and(Err(failure))
         }
         other => other,

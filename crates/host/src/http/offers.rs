@@ -65,9 +65,10 @@ pub(super) async fn exchange(
         |_| Failure::new(Code::PairTokenInvalid, "Send the pair_token of the code: `otp_` and 22 characters.");
     let token = PairToken::parse(&body.pair_token).map_err(invalid)?;
     let claim = super::claim(body.claim.as_deref())?;
+    let polling = claim.is_some();
     let claimant = Claimant { name, model, source: source.ip };
     let exchanged = pairing.core().exchange(&token, claim, claimant).await;
-    Ok(match super::counted(&pairing, source, exchanged)? {
+    Ok(match super::counted(&pairing, source, polling, exchanged)? {
         Outcome::Done(credential) => axum::Json::<DeviceCredential>(credential).into_response(),
         Outcome::Waiting { claim, expires_at, name } => waiting(claim, expires_at, &name),
     })

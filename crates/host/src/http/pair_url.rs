@@ -56,8 +56,9 @@ pub(super) async fn pair(
             ));
         }
     };
+    let polling = claim.is_some();
     let issued = pairing.core().issue(door, claim, source.ip).await;
-    Ok(match super::counted(&pairing, source, issued)? {
+    Ok(match super::counted(&pairing, source, polling, issued)? {
         Outcome::Done(token) => answer(&pairing, &host, &token),
         Outcome::Waiting { claim, expires_at, name } => waiting(claim, expires_at, &name),
     })
