@@ -172,8 +172,8 @@ fn banner(ready: &Ready, has_apps: bool, next: &str) -> String {
     }
     text += &format!("\n  {:width$}  {}\n", "state", ready.state_dir.display());
     if !ready.reachable {
-        text += "\nOnly this machine can reach these addresses: no phone can.\nConnect it to a network and start \
-                 again, or name an address with --listen.\n";
+        text += "\nOnly this machine can reach these addresses: no phone can.\nConnect it to a network (the default \
+                 addresses follow), or name an address with --listen.\n";
     }
     if !has_apps {
         text += "\nNo app is behind the gateway yet: couplet serve http://127.0.0.1:3000\n";
