@@ -8,6 +8,7 @@ use couplet_protocol::api::DeviceCredential;
 use e2e::TestHost;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
 #[tokio::test]
 async fn the_sixth_generate_in_a_minute_is_429() {
@@ -106,4 +107,41 @@ async fn the_ninth_open_offer_is_409() {
     let path = format!("/api/pair/offers/{}", offers[3].offer_id);
     assert_eq!(host.owner().delete(&path).send().await.unwrap().status(), 204);
     host.generate().await;
+}
+
+/// Connections whose answers nobody reads do not keep others out.
+#[tokio::test]
+async fn a_client_that_reads_nothing_is_let_go() {
+    let app = e2e::TestApp::start().await;
+    let host = TestHost::start(|setup| {
+        setup.app(app.url()).env("COUPLET_LIMITS__STALLED_SECONDS", "1").env("COUPLET_LIMITS__MAX_CONNECTIONS", "2");
+    })
+    .await;
+    let device = host.add_device("Phone").await;
+    let paths = [
+        (host.pairing_url(), "/api/openapi.json".to_owned(), "/livez"),
+        (host.gateway_url("app"), "/download/100000000".to_owned(), "/"),
+    ];
+    for (url, greedy, polite) in paths {
+        let address = url.strip_prefix("http://").unwrap();
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(4096).unwrap();
+            let mut stream = socket.connect(address.parse().unwrap()).await.unwrap();
+            let request =
+                format!("GET {greedy} HTTP/1.1\r\nhost: {address}\r\ncouplet-token: {}\r\n\r\n", device.device_token);
+            // So many that their answers fill what the kernel takes.
+            let requests = request.repeat(400);
+            let written = stream.write_all(requests.as_bytes());
+            let _ = tokio::time::timeout(std::time::Duration::from_millis(500), written).await;
+            held.push(stream);
+        }
+        let ask = async || {
+            let request = reqwest::Client::new().get(format!("{url}{polite}")).bearer_auth(&device.device_token);
+            request.send().await.is_ok_and(|answer| answer.status() == 200)
+        };
+        e2e::eventually("others are served again", e2e::host::PATIENCE, ask).await;
+        drop(held);
+    }
 }

@@ -117,6 +117,8 @@ pub struct Limits {
     pub body_seconds: u64,
     /// Connections on each listener.
     pub max_connections: usize,
+    /// How long a client may take nothing of what is sent to it before its connection is closed.
+    pub stalled_seconds: u64,
     /// How long connecting to an app may take.
     pub upstream_connect_seconds: u64,
     /// How long an app may take to begin its answer.
@@ -137,6 +139,7 @@ impl Default for Limits {
             header_seconds: 5,
             body_seconds: 30,
             max_connections: 1024,
+            stalled_seconds: 60,
             upstream_connect_seconds: 5,
             upstream_answer_seconds: 120,
         }
@@ -159,6 +162,7 @@ impl Limits {
             ("header_seconds", self.header_seconds, 1, 3600),
             ("body_seconds", self.body_seconds, 1, 3600),
             ("max_connections", many(self.max_connections), 1, 1_000_000),
+            ("stalled_seconds", self.stalled_seconds, 1, 3600),
             ("upstream_connect_seconds", self.upstream_connect_seconds, 1, 3600),
             ("upstream_answer_seconds", self.upstream_answer_seconds, 1, 86_400),
         ] {

@@ -10,8 +10,8 @@ use couplet_protocol::{Code, Problem};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -23,9 +23,6 @@ use crate::start::StartError;
 
 /// How long open connections may take to end once the host stops.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
-
-/// How long a client may leave an answer unread.
-const STALLED: Duration = Duration::from_secs(30);
 
 /// Binds loopback and every private address of this machine, at this port. A machine may have no IPv6.
 pub(crate) fn bind_defaults(port: u16) -> Result<Vec<TcpListener>, StartError> {
@@ -102,6 +99,17 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, limits: Limits, st
     let _ = tokio::time::timeout(DRAIN, tasks.wait()).await;
 }
 
+/// What every accepted connection gets: small answers at once, and an end when the other side takes nothing for so
+/// long that it is not there, or does not mean to read. Nothing else would end such a connection.
+pub(crate) fn settle(stream: &TcpStream, limits: &Limits) {
+    let stalled = Duration::from_secs(limits.stalled_seconds);
+    let set = stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_user_timeout(Some(stalled)));
+    if let Err(error) = set {
+        // The other side is gone already.
+        tracing::debug!(target: "couplet::http", %error, "cannot set up a connection");
+    }
+}
+
 /// Tells a client that there are too many, as far as its socket takes it at once.
 pub(crate) fn refuse(stream: &TcpStream) {
     let mut problem = Problem::new(Code::TooManyConnections, "Close some, or try again in a few seconds.");
@@ -118,17 +126,14 @@ pub(crate) fn refuse(stream: &TcpStream) {
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, app: Router, limits: Limits, stop: CancellationToken) {
-    let _ = stream.set_nodelay(true);
+    settle(&stream, &limits);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         app.clone().oneshot(request)
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout()).max_buf_size(64 * 1024);
-    // Who does not read its answer for so long is let go; nothing else would end that connection.
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(STALLED));
-    let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service).with_upgrades();
+    let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,

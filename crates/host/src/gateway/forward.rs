@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use couplet_protocol::Code;
-use http::{Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -82,6 +82,11 @@ impl Forwarder {
         let seen = Seen::of(request.headers());
         if seen.has_unknown_coding(request.headers()) {
             let detail = "Send the body with Content-Length or as plain chunked.";
+            return Err(Failure::new(Code::RequestNotForwardable, detail));
+        }
+        // An app that answers it would hand the device what only the app should see.
+        if *request.method() == Method::TRACE && !self.app.headers.is_empty() {
+            let detail = "TRACE is not forwarded to this app: its answer would show the headers that Couplet adds.";
             return Err(Failure::new(Code::RequestNotForwardable, detail));
         }
         let upgrade = headers::upgrade(seen, request.version(), request.headers());
@@ -222,7 +227,7 @@ impl Forwarder {
 
     fn ended(&self, course: &Course<'_>) -> Failure {
         let now = self.auth.now();
-        let code = course.session.permits(now, "GET", "/", false).err().unwrap_or(Code::DeviceUnknown);
+        let code = course.session.is_live(now).err().unwrap_or(Code::DeviceUnknown);
         // A scope that was narrowed ends the session too, and says nothing about this request.
         refusal(if code.status() == 401 { code } else { Code::DeviceUnknown })
     }

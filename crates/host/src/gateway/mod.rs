@@ -27,11 +27,9 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use couplet_protocol::{Code, Problem};
 use http::Request;
 use hyper::body::Incoming;
 use ipnet::IpNet;
@@ -52,6 +50,8 @@ use crate::auth::{Authenticator, CredentialHeader};
 use crate::config::{Limits, Upstream};
 use crate::problem::Failure;
 use crate::session::Session;
+use crate::slots::Slots;
+use crate::{listen, net};
 
 /// How long exchanges may go on once the host stops.
 const DRAIN_FOR: Duration = Duration::from_secs(5);
@@ -143,7 +143,13 @@ impl Gateway {
                 }
             };
             let (open, mut all_gone) = mpsc::channel(1);
-            let door = Door { workers, open, taken: Arc::default(), shutdown, cut: CancellationToken::new() };
+            let door = Door {
+                workers,
+                open,
+                places: Slots::new(inner.limits.max_connections),
+                shutdown,
+                cut: CancellationToken::new(),
+            };
             let _cut = door.cut.clone().drop_guard();
             loop {
                 tokio::select! {
@@ -165,7 +171,7 @@ impl Gateway {
 struct Door {
     workers: Arc<Workers>,
     open: mpsc::Sender<()>,
-    taken: Arc<AtomicUsize>,
+    places: Arc<Slots>,
     shutdown: CancellationToken,
     cut: CancellationToken,
 }
@@ -191,27 +197,16 @@ impl Inner {
                 return sleep(Duration::from_millis(50)).await;
             }
         };
-        let Some(slot) = Slot::take(&door.taken, self.limits.max_connections, &door.open) else {
-            return refuse(&stream);
-        };
-        let _ = stream.set_nodelay(true);
         let ip = from.ip().to_canonical();
-        let peer = Peer::new(ip, self.trusted_proxies.iter().any(|net| net.contains(&ip)));
+        let Some(place) = door.places.take(ip) else {
+            return listen::refuse(&stream);
+        };
+        listen::settle(&stream, &self.limits);
+        let slot = Slot { _place: place, _open: door.open.clone() };
+        let peer = Peer::new(ip, net::within(&self.trusted_proxies, ip));
         let (stopping, cut) = (door.shutdown.clone(), door.cut.clone());
         if let Ok(stream) = stream.into_std() {
             door.workers.serve(Job { stream, peer, head_within: self.limits.header_timeout(), stopping, cut, slot });
         }
     }
-}
-
-/// Tells a client that there are too many, as far as its socket takes it at once.
-fn refuse(stream: &TcpStream) {
-    let problem = Problem::new(Code::TooManyConnections, "Close some, or try again in a few seconds.");
-    let body = serde_json::to_string(&problem).unwrap_or_default();
-    let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
-         retry-after: 5\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    let _ = stream.try_write(answer.as_bytes());
 }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::forward::Forwarder;
 use super::headers::Peer;
 use super::listener;
+use crate::slots;
 
 /// A home server's gateway is not busier than this many threads.
 const WORKERS_MAX: usize = 4;
@@ -39,27 +40,9 @@ pub(super) struct Job {
 
 /// One of the connections that a listener may have; given back when dropped.
 pub(super) struct Slot {
-    taken: Arc<AtomicUsize>,
+    pub(super) _place: slots::Slot,
     /// Closes when the last of a listener's connections is gone.
-    _open: mpsc::Sender<()>,
-}
-
-impl Slot {
-    /// Takes one of `max`.
-    pub(super) fn take(taken: &Arc<AtomicUsize>, max: usize, open: &mpsc::Sender<()>) -> Option<Slot> {
-        // Only the listener takes; so between the two steps the number can only fall.
-        if taken.load(Ordering::Relaxed) >= max {
-            return None;
-        }
-        taken.fetch_add(1, Ordering::Relaxed);
-        Some(Slot { taken: taken.clone(), _open: open.clone() })
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.taken.fetch_sub(1, Ordering::Relaxed);
-    }
+    pub(super) _open: mpsc::Sender<()>,
 }
 
 /// The threads of one gateway. They end when this is dropped, with whatever they still serve.
