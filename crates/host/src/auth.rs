@@ -6,6 +6,7 @@
 //! device may do raises the generation and removes its session, after the commit and before the answer.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::hmac;
@@ -16,6 +17,7 @@ use http::{HeaderMap, HeaderName, header};
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use crate::clock::{Clock, Timestamp};
 use crate::events::{Events, News};
@@ -39,6 +41,15 @@ pub enum CredentialHeader {
     CoupletToken,
 }
 
+impl CredentialHeader {
+    fn name(self) -> HeaderName {
+        match self {
+            CredentialHeader::Authorization => header::AUTHORIZATION,
+            CredentialHeader::CoupletToken => COUPLET_TOKEN,
+        }
+    }
+}
+
 /// Authenticates devices. Clones share the same memory.
 #[derive(Clone, Debug)]
 pub struct Authenticator(Arc<Inner>);
@@ -49,6 +60,8 @@ struct Inner {
     clock: Clock,
     key: hmac::Key,
     bcrypt: Semaphore,
+    /// How often what some device may do has changed. Raised while `memory` is locked.
+    generation: AtomicU64,
     memory: RwLock<Memory>,
 }
 
@@ -61,8 +74,28 @@ impl std::fmt::Debug for Inner {
 /// Sessions of the devices that have called since the start; one entry a device, so `max_devices` bounds it.
 #[derive(Default)]
 struct Memory {
-    generation: u64,
     sessions: HashMap<[u8; 32], Arc<Session>>,
+}
+
+/// The credential that a connection used last, and whose it is: a request that repeats it needs no digest.
+#[derive(Default)]
+pub(crate) struct Recent(Option<Used>);
+
+struct Used {
+    /// The whole value of the header.
+    value: Zeroizing<Vec<u8>>,
+    header: CredentialHeader,
+    generation: u64,
+    session: Arc<Session>,
+}
+
+impl Used {
+    fn is_repeated_in(&self, headers: &HeaderMap) -> bool {
+        let mut values = headers.get_all(self.header.name()).iter();
+        let same = values.next().is_some_and(|value| value.as_bytes().ct_eq(&self.value).into());
+        let outranked = self.header == CredentialHeader::Authorization && headers.contains_key(COUPLET_TOKEN);
+        same && values.next().is_none() && !outranked
+    }
 }
 
 impl Authenticator {
@@ -74,6 +107,7 @@ impl Authenticator {
             clock,
             key,
             bcrypt: Semaphore::new(1),
+            generation: AtomicU64::new(0),
             memory: RwLock::default(),
         }))
     }
@@ -98,7 +132,29 @@ impl Authenticator {
     #[must_use]
     pub fn cached(&self, headers: &HeaderMap) -> Option<(Arc<Session>, CredentialHeader)> {
         let (token, header) = presented(headers).ok()?;
-        Some((self.lookup(token)?, header))
+        Some((self.lookup(token, self.now())?, header))
+    }
+
+    /// As [`Self::cached`], for a connection that may have sent the same credential just before.
+    pub(crate) fn cached_again(
+        &self,
+        recent: &mut Recent,
+        headers: &HeaderMap,
+        now: Timestamp,
+    ) -> Option<(Arc<Session>, CredentialHeader)> {
+        let generation = self.generation();
+        if let Some(last) = &recent.0
+            && last.generation == generation
+            && last.is_repeated_in(headers)
+        {
+            last.session.seen(now);
+            return Some((last.session.clone(), last.header));
+        }
+        let (token, header) = presented(headers).ok()?;
+        let session = self.lookup(token, now)?;
+        let value = Zeroizing::new(headers.get(header.name())?.as_bytes().to_vec());
+        recent.0 = Some(Used { value, header, generation, session: session.clone() });
+        Some((session, header))
     }
 
     /// The device that the request's credential belongs to. Whether it may do what it asks is
@@ -111,20 +167,24 @@ impl Authenticator {
         Ok((self.check(token).await?, header))
     }
 
-    fn lookup(&self, token: &str) -> Option<Arc<Session>> {
+    fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::Acquire)
+    }
+
+    fn lookup(&self, token: &str, now: Timestamp) -> Option<Arc<Session>> {
         let digest = self.digest(token);
         let session = self.read().sessions.get(&digest).cloned()?;
-        session.seen(self.now());
+        session.seen(now);
         Some(session)
     }
 
     async fn check(&self, token: &str) -> Result<Arc<Session>, Failure> {
         let selector = Digest::of(token).selector();
         loop {
-            if let Some(session) = self.lookup(token) {
+            if let Some(session) = self.lookup(token, self.now()) {
                 return Ok(session);
             }
-            let generation = self.read().generation;
+            let generation = self.generation();
             let wanted = selector.clone();
             let found = self.0.store.read(move |tx| devices::by_selector(tx, &wanted)).await?;
             let row = found.ok_or_else(unknown)?;
@@ -132,7 +192,7 @@ impl Authenticator {
                 return Err(Failure::new(Code::DeviceExpired, "Ask the owner for more time: `couplet devices scope`."));
             }
             let hasher = self.hasher().await?;
-            if let Some(session) = self.lookup(token) {
+            if let Some(session) = self.lookup(token, self.now()) {
                 return Ok(session);
             }
             if !hasher.verify(token, row.token_hash.clone()).await? {
@@ -180,7 +240,7 @@ impl Authenticator {
 
     fn remember(&self, token: &str, generation: u64, row: DeviceRow) -> Option<Arc<Session>> {
         let mut memory = self.0.memory.write().unwrap_or_else(PoisonError::into_inner);
-        if memory.generation != generation {
+        if self.generation() != generation {
             return None;
         }
         let session = Arc::new(Session::new(row.device, row.scope, row.expires_at));
@@ -192,7 +252,7 @@ impl Authenticator {
     /// The device is revoked, restricted or given another end: its session is gone and all that it has open ends.
     pub(crate) fn forget(&self, id: Uuid) {
         let mut memory = self.0.memory.write().unwrap_or_else(PoisonError::into_inner);
-        memory.generation += 1;
+        self.0.generation.fetch_add(1, Ordering::Release);
         memory.sessions.retain(|_, session| {
             let stays = session.device.device_id != id;
             if !stays {
@@ -205,7 +265,7 @@ impl Authenticator {
     /// The device has another name: what it has open goes on.
     pub(crate) fn rename(&self, row: &DeviceRow) {
         let mut memory = self.0.memory.write().unwrap_or_else(PoisonError::into_inner);
-        memory.generation += 1;
+        self.0.generation.fetch_add(1, Ordering::Release);
         for session in memory.sessions.values_mut() {
             if session.device.device_id == row.device.device_id {
                 *session = Arc::new(session.renamed(row.device.clone()));
@@ -249,13 +309,13 @@ pub(crate) struct Hasher<'a>(#[allow(dead_code, reason = "held until dropped")] 
 impl Hasher<'_> {
     /// The hash that is stored of a device's token.
     pub(crate) async fn hash(&self, token: &str) -> Result<String, Failure> {
-        let token = zeroize::Zeroizing::new(token.to_owned());
+        let token = Zeroizing::new(token.to_owned());
         let hash = tokio::task::spawn_blocking(move || bcrypt::hash(token.as_str(), BCRYPT_COST));
         hash.await.map_err(Failure::internal)?.map_err(Failure::internal)
     }
 
     async fn verify(&self, token: &str, hash: String) -> Result<bool, Failure> {
-        let token = zeroize::Zeroizing::new(token.to_owned());
+        let token = Zeroizing::new(token.to_owned());
         let right = tokio::task::spawn_blocking(move || bcrypt::verify(token.as_str(), &hash));
         right.await.map_err(Failure::internal)?.map_err(Failure::internal)
     }
@@ -310,4 +370,123 @@ fn unknown() -> Failure {
         "Pair the device again: run `couplet pair` on the host and scan the new code. Its old credential does not \
          come back.",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use couplet_protocol::DeviceName;
+    use couplet_protocol::api::DeviceKind;
+    use futures_util::FutureExt;
+    use http::HeaderValue;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::session::Device;
+    use crate::store::devices::NewDevice;
+    use crate::store::tests::temporary;
+
+    fn token(letter: char) -> String {
+        format!("dev_{}", letter.to_string().repeat(32))
+    }
+
+    fn authorization(token: &str) -> HeaderMap {
+        HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {token}")).unwrap())])
+    }
+
+    async fn paired(auth: &Authenticator, token: &str) -> Uuid {
+        let id = Uuid::from_bytes(crate::random::bytes());
+        let device = Device { device_id: id, device_name: DeviceName::parse("d").unwrap(), device_model: None };
+        let new = NewDevice {
+            device,
+            kind: DeviceKind::Bearer,
+            token_hash: auth.hasher().await.unwrap().hash(token).await.unwrap(),
+            token_selector: Digest::of(token).selector(),
+            unused_until: None,
+            pairing_id: None,
+        };
+        let now = auth.now();
+        auth.0.store.write(move |tx| devices::insert(tx, &new, now), |()| {}).await.unwrap();
+        id
+    }
+
+    fn id((session, _): (Arc<Session>, CredentialHeader)) -> Uuid {
+        session.device.device_id
+    }
+
+    #[tokio::test]
+    async fn a_first_check_holds_up_nobody_else() {
+        let (_dir, store) = temporary();
+        let auth = Authenticator::new(store, Events::new(), Clock::start());
+        let (known, new) = (authorization(&token('a')), authorization(&token('b')));
+        let known_id = paired(&auth, &token('a')).await;
+        let new_id = paired(&auth, &token('b')).await;
+        assert!(auth.cached(&known).is_none());
+        auth.authenticate(&known).await.unwrap();
+
+        let first = tokio::spawn({
+            let auth = auth.clone();
+            async move { auth.authenticate(&new).await.map(id) }
+        });
+        while auth.0.bcrypt.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        // One thread, and bcrypt runs: whoever is known is answered without a pause, the unknown in the meantime.
+        assert_eq!(auth.cached(&known).map(id), Some(known_id));
+        assert_eq!(auth.authenticate(&known).now_or_never().unwrap().map(id).ok(), Some(known_id));
+        assert!(!first.is_finished());
+        assert_eq!(first.await.unwrap().ok(), Some(new_id));
+    }
+
+    #[tokio::test]
+    async fn unknown_tokens_never_wait_for_bcrypt() {
+        let (_dir, store) = temporary();
+        let auth = Authenticator::new(store, Events::new(), Clock::start());
+        paired(&auth, &token('a')).await;
+        let held = auth.hasher().await.unwrap();
+        for letter in ['x', 'y', 'z'] {
+            let headers = authorization(&token(letter));
+            let answer = timeout(Duration::from_secs(20), auth.authenticate(&headers)).await.expect("no permit wanted");
+            assert_eq!(answer.unwrap_err().code(), Code::DeviceUnknown);
+        }
+        drop(held);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_repeats_its_credential_is_known_until_something_changes() {
+        let (_dir, store) = temporary();
+        let auth = Authenticator::new(store, Events::new(), Clock::start());
+        let (mut recent, headers) = (Recent::default(), authorization(&token('a')));
+        let device = paired(&auth, &token('a')).await;
+        let mut known = |headers: &HeaderMap| {
+            auth.cached_again(&mut recent, headers, auth.now()).map(|(s, h)| (s.device.device_id, h))
+        };
+        assert_eq!(known(&headers), None);
+        auth.authenticate(&headers).await.unwrap();
+        for _ in 0..3 {
+            assert_eq!(known(&headers), Some((device, CredentialHeader::Authorization)));
+        }
+
+        let mut twice = headers.clone();
+        twice.append(header::AUTHORIZATION, headers[header::AUTHORIZATION].clone());
+        let mut outranked = headers.clone();
+        outranked.insert(COUPLET_TOKEN, HeaderValue::from_str(&token('b')).unwrap());
+        let own = HeaderMap::from_iter([(COUPLET_TOKEN, HeaderValue::from_str(&token('a')).unwrap())]);
+        for other in [authorization(&token('b')), HeaderMap::new(), twice, outranked] {
+            assert_eq!(known(&other), None, "{other:?}");
+            assert!(known(&headers).is_some());
+        }
+        for _ in 0..2 {
+            assert_eq!(known(&own), Some((device, CredentialHeader::CoupletToken)));
+        }
+
+        let row = auth.0.store.read(move |tx| devices::by_id(tx, device)).await.unwrap().unwrap();
+        let renamed = Device { device_name: DeviceName::parse("other").unwrap(), ..row.device.clone() };
+        auth.rename(&DeviceRow { device: renamed, ..row });
+        let (session, _) = auth.cached_again(&mut recent, &headers, auth.now()).unwrap();
+        assert_eq!(session.device.device_name.as_str(), "other");
+        auth.forget(device);
+        assert!(auth.cached_again(&mut recent, &headers, auth.now()).is_none());
+    }
 }

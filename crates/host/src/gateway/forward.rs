@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use couplet_protocol::Code;
@@ -11,16 +11,17 @@ use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
-use pin_project_lite::pin_project;
 use tokio::task::coop::unconstrained;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::answer::AnswerBody;
 use super::headers::{self, Peer, Rewrite, Seen};
 use super::pool::{App, Link, Pool};
 use super::request::{Flow, RequestBody, Stage};
 use super::upgrade::Tunnel;
 use crate::auth::{Authenticator, CredentialHeader};
+use crate::clock::Timestamp;
 use crate::config::{Limits, Upstream};
 use crate::problem::Failure;
 use crate::session::Session;
@@ -47,7 +48,8 @@ pub struct Answer {
 }
 
 /// A request on its way: what must outlive its sending.
-struct Course {
+struct Course<'a> {
+    alarm: &'a Alarm,
     session: Arc<Session>,
     flow: Option<Arc<Flow>>,
     held: bool,
@@ -66,12 +68,15 @@ impl Forwarder {
         }
     }
 
+    /// Must be polled again when the session ends; `alarm` is the polling task's.
     pub(super) async fn forward(
         &self,
         mut request: Request<Incoming>,
         session: Arc<Session>,
         credential: Option<CredentialHeader>,
         peer: &Peer,
+        now: Timestamp,
+        alarm: &Alarm,
     ) -> Result<Answer, Failure> {
         let authority = headers::target(&request)?;
         let seen = Seen::of(request.headers());
@@ -80,14 +85,13 @@ impl Forwarder {
             return Err(Failure::new(Code::RequestNotForwardable, detail));
         }
         let upgrade = headers::upgrade(seen, request.version(), request.headers());
-        session
-            .permits(self.auth.now(), request.method().as_str(), request.uri().path(), upgrade.is_some())
-            .map_err(refusal)?;
+        session.permits(now, request.method().as_str(), request.uri().path(), upgrade.is_some()).map_err(refusal)?;
 
         let body = request.body();
         let (has_body, is_sized) = (!body.is_end_stream(), body.size_hint().exact().is_some());
         let held = has_body && request.version() != Version::HTTP_10 && seen.expects_continue(request.headers());
         let course = Course {
+            alarm,
             flow: has_body.then(|| Flow::new(self.app.clone(), held)),
             held,
             upgrade: upgrade.is_some(),
@@ -122,7 +126,7 @@ impl Forwarder {
     async fn send(
         &self,
         mut request: Request<RequestBody>,
-        course: &Course,
+        course: &Course<'_>,
     ) -> Result<(Response<Incoming>, Option<Box<Link>>), Failure> {
         let mut reused = self.pool.reuse();
         loop {
@@ -141,7 +145,7 @@ impl Forwarder {
         }
     }
 
-    async fn connect(&self, course: &Course) -> Result<Box<Link>, Failure> {
+    async fn connect(&self, course: &Course<'_>) -> Result<Box<Link>, Failure> {
         tokio::select! {
             biased;
             link = self.pool.connect() => link,
@@ -154,7 +158,7 @@ impl Forwarder {
         &self,
         link: Box<Link>,
         mut request: Request<RequestBody>,
-        course: &Course,
+        course: &Course<'_>,
     ) -> Result<Sent, Failure> {
         if let (true, Some(flow)) = (course.held, course.flow.clone()) {
             hyper::ext::on_informational(&mut request, move |response| {
@@ -166,16 +170,15 @@ impl Forwarder {
         let mut link = Some(link);
         let Some(sender) = &mut link else { return Ok(Sent::Stale(request)) };
         let mut answer = pin!(unconstrained(sender.send.try_send_request(request)));
-        let mut ended = pin!(course.session.ended().cancelled());
-        let mut patience = pin!(Patience::new(self.answer_within, course));
+        let mut patience = Patience::new(self.answer_within, course);
         let answered = std::future::poll_fn(|cx| {
             if let Poll::Ready(answered) = poll_exchange(&mut link, answer.as_mut(), cx) {
                 return Poll::Ready(Ok(answered));
             }
-            if ended.as_mut().poll(cx).is_ready() {
+            if course.session.ended().is_cancelled() {
                 return Poll::Ready(Err(self.ended(course)));
             }
-            patience.as_mut().poll(cx).map(|stage| Err(self.too_slow(stage)))
+            patience.poll(cx).map(|stage| Err(self.too_slow(stage)))
         });
         match answered.await? {
             Ok(response) => Ok(Sent::Answered(response, link)),
@@ -190,7 +193,7 @@ impl Forwarder {
         &self,
         mut response: Response<Incoming>,
         link: Option<Box<Link>>,
-        course: Course,
+        course: Course<'_>,
     ) -> Result<Answer, Failure> {
         let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let seen = Seen::of(response.headers());
@@ -217,7 +220,7 @@ impl Forwarder {
         Ok(Answer { response: Response::from_parts(parts, body), tunnel: None, cut_short: uploading })
     }
 
-    fn ended(&self, course: &Course) -> Failure {
+    fn ended(&self, course: &Course<'_>) -> Failure {
         let now = self.auth.now();
         let code = course.session.permits(now, "GET", "/", false).err().unwrap_or(Code::DeviceUnknown);
         // A scope that was narrowed ends the session too, and says nothing about this request.
@@ -231,7 +234,7 @@ impl Forwarder {
         self.app.failure(Code::UpstreamSlow, "took too long to answer. See what it is doing, then try again.")
     }
 
-    fn broken(&self, course: &Course, error: &hyper::Error) -> Failure {
+    fn broken(&self, course: &Course<'_>, error: &hyper::Error) -> Failure {
         if course.flow.as_ref().is_some_and(|flow| flow.stage() == Stage::Broken) {
             return Failure::new(Code::RequestNotForwardable, "The request's body broke off or is not framed rightly.");
         }
@@ -278,40 +281,33 @@ fn poll_exchange(
     }
 }
 
-pin_project! {
-    /// How long the app may take, counted from the last time the body moved.
-    struct Patience<'a> {
-        limit: Duration,
-        course: &'a Course,
-        #[pin]
-        until: Sleep,
-        held: bool,
-    }
+/// How long the app may take, counted from the last time the body moved.
+struct Patience<'a> {
+    limit: Duration,
+    course: &'a Course<'a>,
+    until: Instant,
+    held: bool,
 }
 
 impl<'a> Patience<'a> {
-    fn new(limit: Duration, course: &'a Course) -> Self {
+    fn new(limit: Duration, course: &'a Course<'a>) -> Self {
         let first = if course.held { limit.min(CONTINUE_AFTER) } else { limit };
-        Patience { limit, course, until: sleep_until(Instant::now() + first), held: course.held }
+        Patience { limit, course, until: Instant::now() + first, held: course.held }
     }
-}
 
-impl Future for Patience<'_> {
-    type Output = Stage;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Stage> {
-        let mut this = self.project();
+    /// Ready when it is over, with the one who was waited for.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Stage> {
         loop {
-            std::task::ready!(this.until.as_mut().poll(cx));
-            let Some(flow) = &this.course.flow else { return Poll::Ready(Stage::Done) };
-            let end = flow.last_move() + *this.limit;
-            if *this.held {
+            ready!(self.course.alarm.poll(self.until, cx));
+            let Some(flow) = &self.course.flow else { return Poll::Ready(Stage::Done) };
+            let end = flow.last_move() + self.limit;
+            if self.held {
                 flow.release();
-                *this.held = false;
+                self.held = false;
             } else if end <= Instant::now() {
                 return Poll::Ready(flow.stage());
             }
-            this.until.as_mut().reset(end);
+            self.until = end;
         }
     }
 }
@@ -330,20 +326,26 @@ fn refusal(code: Code) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use couplet_protocol::DeviceName;
+    use tokio::time::sleep_until;
 
     use super::*;
     use crate::session::Device;
 
-    fn course(held: bool) -> Course {
+    fn course(alarm: &Alarm, held: bool) -> Course<'_> {
         let upstream = Upstream { name: "web".into(), authority: "127.0.0.1:1".into(), headers: vec![] };
         let device =
             Device { device_id: uuid::Uuid::nil(), device_name: DeviceName::parse("d").unwrap(), device_model: None };
         let flow = Some(Flow::new(Arc::new(App::new(upstream)), held));
-        Course { session: Arc::new(Session::new(device, Default::default(), None)), flow, held, upgrade: false }
+        let session = Arc::new(Session::new(device, Default::default(), None));
+        Course { alarm, session, flow, held, upgrade: false }
     }
 
-    async fn seconds_until_given_up(course: &Course, moves: &[(u64, Stage)]) -> (u64, Stage) {
+    async fn seconds_until_given_up(moves: &[(u64, Stage)]) -> (u64, Stage) {
+        let alarm = Alarm::default();
+        let course = course(&alarm, false);
         let start = Instant::now();
         let flow = course.flow.clone().unwrap();
         let upload = async {
@@ -352,29 +354,31 @@ mod tests {
                 flow.at(*stage);
             }
         };
-        let (stage, ()) = tokio::join!(Patience::new(Duration::from_secs(10), course), upload);
+        let mut patience = Patience::new(Duration::from_secs(10), &course);
+        let (stage, ()) = tokio::join!(poll_fn(|cx| patience.poll(cx)), upload);
         (start.elapsed().as_secs(), stage)
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_wait_counts_from_the_last_move_of_the_body() {
-        assert_eq!(seconds_until_given_up(&course(false), &[]).await, (10, Stage::App));
+        assert_eq!(seconds_until_given_up(&[]).await, (10, Stage::App));
         let long = [(8, Stage::App), (16, Stage::App), (24, Stage::Done)];
-        assert_eq!(seconds_until_given_up(&course(false), &long).await, (34, Stage::Done));
+        assert_eq!(seconds_until_given_up(&long).await, (34, Stage::Done));
         // Waiting for the client is no move.
         let stalled = [(8, Stage::App), (9, Stage::Client)];
-        assert_eq!(seconds_until_given_up(&course(false), &stalled).await, (18, Stage::Client));
+        assert_eq!(seconds_until_given_up(&stalled).await, (18, Stage::Client));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_waits_to_continue_is_let_go_on_after_a_second() {
-        let course = course(true);
+        let alarm = Alarm::default();
+        let course = course(&alarm, true);
         let released = course.flow.clone().unwrap();
-        let patience = Patience::new(Duration::from_secs(10), &course);
-        let mut patience = pin!(patience);
-        assert!(tokio::time::timeout(Duration::from_millis(900), patience.as_mut()).await.is_err());
+        let mut patience = Patience::new(Duration::from_secs(10), &course);
+        let mut patience = poll_fn(|cx| patience.poll(cx));
+        assert!(tokio::time::timeout(Duration::from_millis(900), &mut patience).await.is_err());
         assert!(released.is_held());
-        assert!(tokio::time::timeout(Duration::from_millis(200), patience.as_mut()).await.is_err());
+        assert!(tokio::time::timeout(Duration::from_millis(200), &mut patience).await.is_err());
         assert!(!released.is_held());
     }
 }

@@ -1,7 +1,7 @@
 //! One client's connection: HTTP/1.1 until it ends or upgrades.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -14,19 +14,19 @@ use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioTimer;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use super::alarm::Alarm;
 use super::answer::AnswerBody;
 use super::forward::Forwarder;
 use super::headers::Peer;
 use super::pool::BUFFER;
 use super::stream::Stream;
 use super::upgrade::Tunnel;
-use crate::problem::Failure;
+use crate::auth::Recent;
 use crate::session::Session;
 
 /// How much, and how long, is read and thrown away of a request that was answered before it was read: closing at
@@ -38,37 +38,78 @@ const LINGER_FOR: Duration = Duration::from_secs(2);
 #[derive(Default)]
 struct Shared {
     tunnel: Mutex<Option<Tunnel>>,
-    /// The device that was answered last.
-    answered: Mutex<Option<Arc<Session>>>,
+    alarm: Alarm,
+    recent: Mutex<Recent>,
+    /// The device that is served, or was last.
+    served: Mutex<Option<Arc<Session>>>,
+    /// Whether that is another one than the task watches.
+    is_other: AtomicBool,
     /// Whether its answer is still coming.
     streams: Arc<AtomicBool>,
     lingers: AtomicBool,
 }
 
 impl Shared {
-    fn answered(&self, session: Arc<Session>) {
-        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
-        if !answered.as_ref().is_some_and(|last| Arc::ptr_eq(last, &session)) {
-            *answered = Some(session);
+    fn serves(&self, session: &Arc<Session>) {
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        if !served.as_ref().is_some_and(|last| Arc::ptr_eq(last, session)) {
+            *served = Some(session.clone());
+            self.is_other.store(true, Ordering::Relaxed);
         }
     }
 
     /// Whether the device whose answer is being written may no longer have it.
     fn must_break(&self) -> bool {
         self.streams.load(Ordering::Relaxed) && {
-            let answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
-            answered.as_ref().is_some_and(|session| session.ended().is_cancelled())
+            let served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+            served.as_ref().is_some_and(|session| session.ended().is_cancelled())
         }
     }
 }
 
-/// Serves one client until it leaves, `stopping` fires and it is idle, or the returned future is dropped.
+/// A token that wakes the connection's task. Asked once it does so; from then on a look is enough, and cheaper.
+struct Signal {
+    token: CancellationToken,
+    asked: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+}
+
+impl Signal {
+    fn new(token: CancellationToken) -> Self {
+        Signal { token, asked: None }
+    }
+
+    fn has_fired(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.asked.is_some() {
+            return self.token.is_cancelled();
+        }
+        self.asked.insert(Box::pin(self.token.clone().cancelled_owned())).as_mut().poll(cx).is_ready()
+    }
+}
+
+/// Wakes the connection's task when the session of the device that it serves ends.
+#[derive(Default)]
+struct Watch(Option<Pin<Box<WaitForCancellationFutureOwned>>>);
+
+impl Watch {
+    /// Turns to another device if it is one now. Whether its session has ended already.
+    fn poll(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Poll<()> {
+        if !shared.is_other.swap(false, Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        let served = shared.served.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(session) = &*served else { return Poll::Pending };
+        self.0.insert(Box::pin(session.ended().clone().cancelled_owned())).as_mut().poll(cx)
+    }
+}
+
+/// Serves one client until it leaves, `stopping` fires and it is idle, `cut` fires, or the returned future is dropped.
 pub(super) async fn serve(
     forwarder: Arc<Forwarder>,
     stream: TcpStream,
     peer: Peer,
     head_within: Duration,
     stopping: CancellationToken,
+    cut: CancellationToken,
 ) {
     let shared = Arc::new(Shared::default());
     let service = {
@@ -80,23 +121,34 @@ pub(super) async fn serve(
         })
     };
     let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(shared.alarm.clone())
         .header_read_timeout(head_within)
         .max_buf_size(BUFFER)
         .serve_connection(ClientStream::new(stream, shared.clone()), service);
 
-    let mut stopping = Some(pin!(stopping.cancelled()));
+    let (mut stopping, mut cut) = (Signal::new(stopping), Signal::new(cut));
+    let mut stopped = false;
+    let mut watch = Watch::default();
     let result = poll_fn(|cx| {
-        if stopping.as_mut().is_some_and(|stopping| stopping.as_mut().poll(cx).is_ready()) {
-            stopping = None;
+        if cut.has_fired(cx) {
+            return Poll::Ready(None);
+        }
+        if !stopped && stopping.has_fired(cx) {
+            stopped = true;
             Pin::new(&mut connection).graceful_shutdown();
         }
-        if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
-            return Poll::Ready(result.is_ok());
+        loop {
+            if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
+                return Poll::Ready(Some(result.is_ok()));
+            }
+            if shared.must_break() {
+                return Poll::Ready(Some(false));
+            }
+            ready!(watch.poll(&shared, cx));
         }
-        if shared.must_break() { Poll::Ready(false) } else { Poll::Pending }
     })
     .await;
+    let Some(result) = result else { return };
 
     let parts = connection.into_parts();
     let mut stream = parts.io;
@@ -106,7 +158,7 @@ pub(super) async fn serve(
     }
     let tunnel = shared.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(tunnel) = tunnel
-        && let Err(error) = tunnel.join(stream.inner.tcp(), parts.read_buf).await
+        && let Some(Err(error)) = cut.token.run_until_cancelled(tunnel.join(stream.inner.tcp(), parts.read_buf)).await
     {
         tracing::debug!(target: "couplet::gateway", %error, "an upgraded connection broke");
         stream.reset();
@@ -122,16 +174,20 @@ async fn respond(
     shared.streams.store(false, Ordering::Relaxed);
     let had_body = !request.body().is_end_stream();
     let answered = async {
-        let known = forwarder.auth.cached(request.headers());
+        let now = forwarder.auth.now();
+        let known = {
+            let mut recent = shared.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            forwarder.auth.cached_again(&mut recent, request.headers(), now)
+        };
         let (session, credential) = match known {
             Some(known) => known,
             None => forwarder.auth.authenticate(request.headers()).await?,
         };
-        let answer = forwarder.forward(request, session.clone(), Some(credential), peer).await?;
-        Ok::<_, Failure>((answer, session))
+        shared.serves(&session);
+        forwarder.forward(request, session, Some(credential), peer, now, &shared.alarm).await
     };
     match answered.await {
-        Ok((mut answer, session)) => {
+        Ok(mut answer) => {
             if answer.cut_short {
                 shared.lingers.store(true, Ordering::Relaxed);
             }
@@ -139,7 +195,6 @@ async fn respond(
                 *shared.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = answer.tunnel;
             } else {
                 answer.response.body_mut().tell_when_streaming(&shared.streams);
-                shared.answered(session);
             }
             answer.response
         }

@@ -9,6 +9,7 @@
 //! Whatever a device has open ends when its [`Session`] does: a request that waits is answered 401, a body that
 //! streams and a tunnel break.
 
+mod alarm;
 mod answer;
 mod forward;
 mod headers;
@@ -22,9 +23,10 @@ mod upgrade;
 mod workers;
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -43,6 +45,7 @@ pub use forward::Answer;
 pub use headers::Peer;
 pub use upgrade::Tunnel;
 
+use self::alarm::Alarm;
 use self::forward::Forwarder;
 use self::workers::{Job, Slot, Workers};
 use crate::auth::{Authenticator, CredentialHeader};
@@ -111,7 +114,15 @@ impl Gateway {
         credential: Option<CredentialHeader>,
         peer: &Peer,
     ) -> Result<Answer, Failure> {
-        self.0.forwarder.forward(request, session, credential, peer).await
+        let (now, alarm, ended) = (self.0.authenticator.now(), Alarm::default(), session.ended().clone());
+        let mut ended = pin!(ended.cancelled());
+        let mut forwarded = pin!(self.0.forwarder.forward(request, session, credential, peer, now, &alarm));
+        poll_fn(|cx| {
+            // Only to be woken: what is being forwarded looks for itself.
+            let _ = ended.as_mut().poll(cx);
+            forwarded.as_mut().poll(cx)
+        })
+        .await
     }
 
     /// Serves clients until `shutdown`, then lets exchanges finish for a while. Dropping the future cuts them all.

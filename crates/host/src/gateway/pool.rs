@@ -22,7 +22,7 @@ use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::request::RequestBody;
 use super::stream::Stream;
@@ -31,8 +31,8 @@ use crate::problem::Failure;
 
 /// Idle connections kept to one app.
 const IDLE_MAX: usize = 64;
-/// How long an idle one is kept: common app servers close theirs after 5 s, and we want to be first.
-const IDLE_FOR: Duration = Duration::from_secs(4);
+/// How many sweeps an idle one outlives: common app servers close theirs after 5 s, and we want to be first.
+const IDLE_SWEEPS: u8 = 2;
 /// What may be buffered of one message in each direction, which also bounds the answer's head.
 pub(super) const BUFFER: usize = 64 * 1024;
 
@@ -100,7 +100,8 @@ pub(super) struct Link {
     connection: Connection,
     bell: Arc<Bell>,
     waker: Waker,
-    idle_since: Option<Instant>,
+    /// How many sweeps found it idle since its last use.
+    swept: u8,
 }
 
 impl Link {
@@ -175,7 +176,7 @@ impl Pool {
             .map_err(|error| app.failure(Code::UpstreamDown, "cannot be used. Check its log.").because(error))?;
         let bell = Arc::<Bell>::default();
         let waker = Waker::from(bell.clone());
-        Ok(Box::new(Link { send, connection, bell, waker, idle_since: None }))
+        Ok(Box::new(Link { send, connection, bell, waker, swept: 0 }))
     }
 
     /// Keeps a connection whose exchange is over, unless either side wants it closed.
@@ -184,7 +185,7 @@ impl Pool {
             return;
         }
         link.bell.task.take();
-        link.idle_since = Some(Instant::now());
+        link.swept = 0;
         let mut idle = self.idle();
         let dropped = if idle.len() >= IDLE_MAX { idle.pop_front() } else { None };
         idle.push_back(link);
@@ -194,8 +195,10 @@ impl Pool {
 
     /// Closes connections that were idle too long or that the app has closed.
     pub(super) fn sweep(&self) {
-        let fresh = |link: &Link| link.idle_since.is_some_and(|since| since.elapsed() < IDLE_FOR);
-        self.idle().retain_mut(|link| fresh(link) && link.is_usable());
+        self.idle().retain_mut(|link| {
+            link.swept += 1;
+            link.swept < IDLE_SWEEPS && link.is_usable()
+        });
     }
 
     /// How many connections are idle.

@@ -135,10 +135,7 @@ async fn work(mut queue: mpsc::UnboundedReceiver<Job>, forwarder: Arc<Forwarder>
 async fn connection(job: Job, forwarder: Arc<Forwarder>) {
     let Job { stream, peer, head_within, stopping, cut, slot } = job;
     match TcpStream::from_std(stream) {
-        Ok(stream) => {
-            let served = listener::serve(forwarder, stream, peer, head_within, stopping);
-            cut.run_until_cancelled(served).await;
-        }
+        Ok(stream) => listener::serve(forwarder, stream, peer, head_within, stopping, cut).await,
         Err(error) => tracing::warn!(target: "couplet::gateway", %error, "cannot serve a connection"),
     }
     drop(slot);
