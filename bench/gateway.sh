@@ -45,9 +45,12 @@ if [ -n "${GATEWAY_COMMAND:-}" ]; then
     couplet_url="http://127.0.0.1:$port/" token=$TOKEN
 else
     "$couplet" serve "http://127.0.0.1:$app" --state-dir "$dir/state" --listen 127.0.0.1:0 \
-        --gateway 127.0.0.1:0 --json --no-input >"$dir/events" & couplet_pid=$!
+        --gateway 127.0.0.1:0 --json --no-input >"$dir/events" 2>"$dir/log" & couplet_pid=$!
     n=0
-    until [ -s "$dir/events" ]; do n=$((n + 1)); [ "$n" -lt 100 ] || exit 1; sleep 0.1; done
+    until [ -s "$dir/events" ]; do
+        n=$((n + 1)); [ "$n" -lt 100 ] || { cat "$dir/log" >&2; exit 1; }
+        sleep 0.1
+    done
     head -n 1 "$dir/events" >"$dir/ready"
     couplet_url=$(member gateway 0 url <"$dir/ready")/
     token=$(curl -sf -H "Authorization: Bearer $(cat "$dir/state/admin-token")" -H 'Content-Type: application/json' \
@@ -75,6 +78,7 @@ measure() { # name pid url
     requests=$(awk '/requests in/ {print $1}' "$dir/wrk")
     echo "$1 $before $after $requests $hertz" | awk '{printf "%s %.4f %d\n", $1, ($3 - $2) / $5 * 100000 / $4, $4}' >>"$dir/rows"
 }
+nginx -v 2>&1; haproxy -v | head -n 1; wrk -v 2>&1 | head -n 1
 round=0
 while [ "$round" -le "$rounds" ]; do
     measure couplet "$couplet_pid" "$couplet_url"
