@@ -94,10 +94,15 @@ rows = collections.defaultdict(list)
 for line in open(sys.argv[1]):
     name, cpu, requests = line.split()
     rows[name].append((float(cpu), int(requests) / float(sys.argv[2])))
-cpu = {name: statistics.median(c for c, _ in values) for name, values in rows.items()}
-print(f"{'':10}{'CPU s/100k':>12}{'min..max':>16}{'req/s':>10}{'to nginx':>10}{'to haproxy':>12}")
+cpu = {name: [c for c, _ in values] for name, values in rows.items()}
+def spread(values, digits=2):
+    return f"{min(values):.{digits}f} {statistics.median(values):.{digits}f} {max(values):.{digits}f}"
+# Each round's ratio by itself: what else the machine does weighs on all that run close to each other.
+def to(name, peer):
+    return spread([ours / theirs for ours, theirs in zip(cpu[name], cpu[peer])])
+print("min, median and max of the rounds")
+print(f"{'':10}{'CPU s/100k':>18}{'to nginx':>18}{'to haproxy':>18}{'req/s':>24}")
 for name, values in rows.items():
-    spread = f"{min(c for c, _ in values):.2f}..{max(c for c, _ in values):.2f}"
-    rate = statistics.median(r for _, r in values)
-    print(f"{name:10}{cpu[name]:12.3f}{spread:>16}{rate:10.0f}{cpu[name] / cpu['nginx']:10.2f}{cpu[name] / cpu['haproxy']:12.2f}")
+    rates = spread([r for _, r in values], 0)
+    print(f"{name:10}{spread(cpu[name]):>18}{to(name, 'nginx'):>18}{to(name, 'haproxy'):>18}{rates:>24}")
 PYTHON
