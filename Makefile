@@ -14,7 +14,7 @@ test: ## install what the tests need, build, run every test
 lint: ## formatting, clippy, licences and banned dependencies
 	@scripts/lint
 
-bench: ## the gateway beside nginx and haproxy, in one short run
+bench: ## every benchmark, beside the peers; docs/benchmarks.md says how to read them
 	@bench/run
 
 fmt: ## format the code

@@ -45,9 +45,12 @@ if [ -n "${GATEWAY_COMMAND:-}" ]; then
     couplet_url="http://127.0.0.1:$port/" token=$TOKEN
 else
     "$couplet" serve "http://127.0.0.1:$app" --state-dir "$dir/state" --listen 127.0.0.1:0 \
-        --gateway 127.0.0.1:0 --json --no-input >"$dir/events" & couplet_pid=$!
+        --gateway 127.0.0.1:0 --json --no-input >"$dir/events" 2>"$dir/log" & couplet_pid=$!
     n=0
-    until [ -s "$dir/events" ]; do n=$((n + 1)); [ "$n" -lt 100 ] || exit 1; sleep 0.1; done
+    until [ -s "$dir/events" ]; do
+        n=$((n + 1)); [ "$n" -lt 100 ] || { cat "$dir/log" >&2; exit 1; }
+        sleep 0.1
+    done
     head -n 1 "$dir/events" >"$dir/ready"
     couplet_url=$(member gateway 0 url <"$dir/ready")/
     token=$(curl -sf -H "Authorization: Bearer $(cat "$dir/state/admin-token")" -H 'Content-Type: application/json' \
@@ -75,6 +78,7 @@ measure() { # name pid url
     requests=$(awk '/requests in/ {print $1}' "$dir/wrk")
     echo "$1 $before $after $requests $hertz" | awk '{printf "%s %.4f %d\n", $1, ($3 - $2) / $5 * 100000 / $4, $4}' >>"$dir/rows"
 }
+nginx -v 2>&1; haproxy -v | head -n 1; wrk -v 2>&1 | head -n 1
 round=0
 while [ "$round" -le "$rounds" ]; do
     measure couplet "$couplet_pid" "$couplet_url"
@@ -90,10 +94,15 @@ rows = collections.defaultdict(list)
 for line in open(sys.argv[1]):
     name, cpu, requests = line.split()
     rows[name].append((float(cpu), int(requests) / float(sys.argv[2])))
-cpu = {name: statistics.median(c for c, _ in values) for name, values in rows.items()}
-print(f"{'':10}{'CPU s/100k':>12}{'min..max':>16}{'req/s':>10}{'to nginx':>10}{'to haproxy':>12}")
+cpu = {name: [c for c, _ in values] for name, values in rows.items()}
+def spread(values, digits=2):
+    return f"{min(values):.{digits}f} {statistics.median(values):.{digits}f} {max(values):.{digits}f}"
+# Each round's ratio by itself: what else the machine does weighs on all that run close to each other.
+def to(name, peer):
+    return spread([ours / theirs for ours, theirs in zip(cpu[name], cpu[peer])])
+print("min, median and max of the rounds")
+print(f"{'':10}{'CPU s/100k':>18}{'to nginx':>18}{'to haproxy':>18}{'req/s':>24}")
 for name, values in rows.items():
-    spread = f"{min(c for c, _ in values):.2f}..{max(c for c, _ in values):.2f}"
-    rate = statistics.median(r for _, r in values)
-    print(f"{name:10}{cpu[name]:12.3f}{spread:>16}{rate:10.0f}{cpu[name] / cpu['nginx']:10.2f}{cpu[name] / cpu['haproxy']:12.2f}")
+    rates = spread([r for _, r in values], 0)
+    print(f"{name:10}{spread(cpu[name]):>18}{to(name, 'nginx'):>18}{to(name, 'haproxy'):>18}{rates:>24}")
 PYTHON
