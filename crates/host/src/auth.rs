@@ -15,19 +15,17 @@ use couplet_protocol::credential::is_device_credential;
 use couplet_protocol::{AdminToken, Code, Digest};
 use http::{HeaderMap, HeaderName, header};
 use subtle::ConstantTimeEq;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::clock::{Clock, Timestamp};
 use crate::events::{Events, News};
+use crate::hasher::Hasher;
 use crate::problem::Failure;
 use crate::session::Session;
 use crate::store::devices::DeviceRow;
 use crate::store::{Store, devices, offers};
-
-/// The cost of a device token's bcrypt hash.
-const BCRYPT_COST: u32 = 10;
 
 /// The header for devices whose app uses `Authorization` itself.
 pub const COUPLET_TOKEN: HeaderName = HeaderName::from_static("couplet-token");
@@ -295,8 +293,7 @@ impl Authenticator {
 
     /// Waits for the one bcrypt permit.
     pub(crate) async fn hasher(&self) -> Result<Hasher, Failure> {
-        let permit = Arc::clone(&self.0.bcrypt).acquire_owned().await.map_err(Failure::internal)?;
-        Ok(Hasher(Arc::new(permit)))
+        Hasher::wait(&self.0.bcrypt).await
     }
 
     fn digest(&self, token: &str) -> [u8; 32] {
@@ -308,33 +305,6 @@ impl Authenticator {
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Memory> {
         self.0.memory.read().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The right to run bcrypt; one at a time, so that a flood of first checks costs one core at most. The running hash
-/// holds it too: who hangs up meanwhile does not free it early.
-pub(crate) struct Hasher(Arc<OwnedSemaphorePermit>);
-
-impl Hasher {
-    /// The hash that is stored of a device's token.
-    pub(crate) async fn hash(&self, token: &str) -> Result<String, Failure> {
-        let (token, permit) = (Zeroizing::new(token.to_owned()), Arc::clone(&self.0));
-        let hash = tokio::task::spawn_blocking(move || {
-            let hash = bcrypt::hash(token.as_str(), BCRYPT_COST);
-            drop(permit);
-            hash
-        });
-        hash.await.map_err(Failure::internal)?.map_err(Failure::internal)
-    }
-
-    async fn verify(&self, token: &str, hash: String) -> Result<bool, Failure> {
-        let (token, permit) = (Zeroizing::new(token.to_owned()), Arc::clone(&self.0));
-        let right = tokio::task::spawn_blocking(move || {
-            let right = bcrypt::verify(token.as_str(), &hash);
-            drop(permit);
-            right
-        });
-        right.await.map_err(Failure::internal)?.map_err(Failure::internal)
     }
 }
 

@@ -9,6 +9,7 @@ pub mod config;
 mod events;
 mod failpoint;
 pub mod gateway;
+mod hasher;
 mod host;
 pub mod http;
 mod library;

@@ -14,6 +14,7 @@ use super::ceremony::{self, Step};
 use crate::clock::Timestamp;
 use crate::events::News;
 use crate::failpoint;
+use crate::hasher::Hasher;
 use crate::problem::Failure;
 use crate::session::Device;
 use crate::store::audit::{Actor, Record};
@@ -248,16 +249,16 @@ impl Core {
 }
 
 impl Minted {
-    async fn device(hasher: &crate::auth::Hasher) -> Result<Minted, Failure> {
+    async fn device(hasher: &Hasher) -> Result<Minted, Failure> {
         let token = DeviceToken::from_entropy(crate::random::bytes());
         Self::make(token.expose(), token.digest(), hasher).await
     }
 
-    async fn bearer(token: &BearerToken, hasher: &crate::auth::Hasher) -> Result<Minted, Failure> {
+    async fn bearer(token: &BearerToken, hasher: &Hasher) -> Result<Minted, Failure> {
         Self::make(token.expose(), token.digest(), hasher).await
     }
 
-    async fn make(token: &str, digest: Digest, hasher: &crate::auth::Hasher) -> Result<Minted, Failure> {
+    async fn make(token: &str, digest: Digest, hasher: &Hasher) -> Result<Minted, Failure> {
         let hash = hasher.hash(token).await?;
         Ok(Minted { token: token.to_owned(), selector: digest.selector(), hash, id: crate::random::uuid() })
     }
