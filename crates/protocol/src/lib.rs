@@ -1,15 +1,31 @@
-//! What Couplet says over the wire: names, credentials, scopes, error codes and the bodies of the HTTP API.
+//! What Couplet says over the wire: names, credentials, scopes, error codes, the bodies of the HTTP API; offers, the
+//! handshake and the sealed sessions that follow.
 //!
 //! Pure: no I/O, no clock, no async. Time and randomness come in as arguments, so that both ends of a
 //! conversation can be tested on a desk. Parsing happens here, once, into types that cannot be wrong.
 
 pub mod api;
+pub mod check_code;
 pub mod credential;
 pub mod error;
+pub mod frame;
+pub mod handshake;
+pub mod identity;
+pub mod message;
 pub mod name;
+mod noise;
+pub mod offer;
+mod schedule;
 pub mod scope;
+pub mod secret;
+pub mod session;
 
+pub use check_code::CheckCode;
 pub use credential::{AdminToken, BearerToken, ClaimToken, DeviceToken, Digest, PairToken};
 pub use error::{Code, Problem};
+pub use identity::{PublicKey, StaticSecret};
 pub use name::{DeviceModel, DeviceName};
+pub use offer::{Endpoint, Offer};
+pub use schedule::{DerivationFailed, OfferKeys};
 pub use scope::Scope;
+pub use session::Session;

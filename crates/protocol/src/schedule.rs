@@ -1,0 +1,95 @@
+//! The key schedule: what is derived from an offer and from a handshake (spec/protocol.md, 2 and
+//! 3). HKDF-SHA256, RFC 5869.
+
+use aws_lc_rs::digest;
+use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
+use data_encoding::HEXLOWER;
+use zeroize::Zeroizing;
+
+use crate::identity::PublicKey;
+use crate::secret::{OfferSecret, Psk};
+
+/// HKDF could not be computed: a length beyond what RFC 5869 allows, which no caller here asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("key derivation failed")]
+pub struct DerivationFailed;
+
+/// A pseudorandom key to expand.
+pub(crate) struct Source(Prk);
+
+struct Length(usize);
+
+impl KeyType for Length {
+    fn len(&self) -> usize {
+        self.0
+    }
+}
+
+impl Source {
+    /// Extract.
+    pub(crate) fn extract(salt: &[u8], material: &[u8]) -> Self {
+        Source(Salt::new(HKDF_SHA256, salt).extract(material))
+    }
+
+    /// A key that is uniform already.
+    pub(crate) fn of_key(key: &[u8; 32]) -> Self {
+        Source(Prk::new_less_safe(HKDF_SHA256, key))
+    }
+
+    /// Expand to `N` bytes under the concatenation of `info`.
+    pub(crate) fn expand<const N: usize>(&self, info: &[&[u8]]) -> Result<Zeroizing<[u8; N]>, DerivationFailed> {
+        let mut out = Zeroizing::new([0; N]);
+        let filled = self.0.expand(info, Length(N)).and_then(|okm| okm.fill(&mut out[..]));
+        filled.map(|()| out).map_err(|_| DerivationFailed)
+    }
+}
+
+/// What both ends derive from an offer.
+#[derive(Clone, Debug)]
+pub struct OfferKeys {
+    /// Names the offer in M1.
+    pub offer_id: [u8; 8],
+    /// What the device shows a relay: hex of H(relay token).
+    pub pairing_token_hash: String,
+    /// The offer's room at a relay, in hex.
+    pub room: String,
+    /// The handshake's pre-shared key.
+    pub psk: Psk,
+}
+
+impl OfferKeys {
+    /// Derives them (spec/protocol.md, 2).
+    ///
+    /// # Errors
+    /// None that input can bring about; see [`DerivationFailed`].
+    pub fn derive(secret: &OfferSecret, host: &PublicKey, expires_at: u32) -> Result<Self, DerivationFailed> {
+        let prk = Source::extract(b"couplet/1 offer", secret.expose());
+        let token = prk.expand::<32>(&[b"relay token"])?;
+        let hash = digest::digest(&digest::SHA256, &token[..]);
+        let psk = prk.expand::<32>(&[b"psk", host.as_bytes(), &expires_at.to_be_bytes()])?;
+        Ok(OfferKeys {
+            offer_id: *prk.expand::<8>(&[b"offer id"])?,
+            pairing_token_hash: HEXLOWER.encode(hash.as_ref()),
+            room: HEXLOWER.encode(&prk.expand::<16>(&[b"room"])?[..]),
+            psk: Psk::new(*psk),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_input_of_an_offer_counts() {
+        let derive =
+            |k, hs, end| OfferKeys::derive(&OfferSecret::new([k; 16]), &PublicKey::new([hs; 32]), end).unwrap();
+        let first = derive(1, 2, 3);
+        assert!(derive(1, 2, 3).psk == first.psk && derive(1, 2, 3).offer_id == first.offer_id);
+        assert!(derive(2, 2, 3).offer_id != first.offer_id && derive(2, 2, 3).room != first.room);
+        for other in [derive(1, 9, 3), derive(1, 2, 4)] {
+            assert!(other.psk != first.psk, "the host's key and the end are bound into the psk");
+            assert_eq!(other.offer_id, first.offer_id);
+        }
+    }
+}
