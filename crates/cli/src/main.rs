@@ -23,6 +23,10 @@ use crate::failure::Failure;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    if std::env::var_os("COUPLET_UNSEALED").is_some() {
+        couplet_protocol::session::UNSEALED.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
     match command::run(args::Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         // `couplet devices | head -1` is no failure.
