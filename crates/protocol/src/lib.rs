@@ -5,6 +5,7 @@
 //! conversation can be tested on a desk. Parsing happens here, once, into types that cannot be wrong.
 
 pub mod api;
+mod cbor;
 pub mod check_code;
 pub mod credential;
 pub mod error;
