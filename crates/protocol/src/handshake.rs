@@ -8,7 +8,6 @@
 //! ```
 
 use aws_lc_rs::digest;
-use snow::HandshakeState;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -16,7 +15,7 @@ use crate::check_code::CheckCode;
 use crate::frame::{Content, Kind};
 use crate::identity::{PublicKey, StaticSecret};
 use crate::message::{AnswerPayload, Claim, ClaimPayload, Control, check_reconnect_payload, reconnect_payload};
-use crate::noise::{Pattern, begin};
+use crate::noise::{Noise, Pattern};
 use crate::offer::{Offer, SUITE_1};
 use crate::schedule::Source;
 use crate::secret::{Entropy, Psk};
@@ -96,7 +95,7 @@ pub struct PairingKeys {
 
 /// The device, after M1.
 pub struct Initiator {
-    noise: HandshakeState,
+    noise: Noise,
     nonce: Option<Entropy>,
 }
 
@@ -158,10 +157,10 @@ impl Initiator {
         ephemeral: Entropy,
         nonce: Option<Entropy>,
     ) -> Result<(Self, Vec<u8>), HandshakeError> {
-        let mut noise = begin(pattern, ours, Some(theirs), psk, &prologue(&header), ephemeral)?;
+        let mut noise = Noise::begin(pattern, ours, Some(theirs), psk, &prologue(&header), ephemeral)?;
         let mut message = vec![0; M1_MAX];
         message[..HEADER].copy_from_slice(&header);
-        let written = noise.write_message(payload, &mut message[HEADER..])?;
+        let written = noise.write(payload, &mut message[HEADER..])?;
         message.truncate(HEADER + written);
         Ok((Initiator { noise, nonce }, message))
     }
@@ -175,10 +174,9 @@ impl Initiator {
             [M2, noise @ ..] if m2.len() <= M2_MAX => noise,
             _ => return Err(HandshakeError::Malformed),
         };
-        let mut payload = Zeroizing::new(vec![0; noise.len()]);
-        let len = self.noise.read_message(noise, &mut payload)?;
-        let answer = AnswerPayload::decode(&payload[..len])?;
-        let prk = session_source(&mut self.noise);
+        let payload = self.noise.read(noise)?;
+        let answer = AnswerPayload::decode(&payload)?;
+        let prk = self.noise.finish()?;
         // Nothing is committed to when reconnecting, and nobody compares the code then.
         let zeros = Entropy::new([0; 32]);
         let ours = self.nonce.as_ref().unwrap_or(&zeros);
@@ -211,13 +209,16 @@ impl<'a> Hello<'a> {
     /// # Errors
     /// It is no M1, too long, of another version, or of a suite that this end does not know.
     pub fn parse(m1: &'a [u8]) -> Result<Self, HandshakeError> {
+        // Another version may look otherwise from the third byte on.
+        match m1 {
+            [M1, VERSION, ..] if m1.len() <= M1_MAX => {}
+            [M1, version, ..] if *version != VERSION => return Err(HandshakeError::Version(*version)),
+            _ => return Err(HandshakeError::Malformed),
+        }
         let (header, noise) = m1.split_first_chunk::<HEADER>().ok_or(HandshakeError::Malformed)?;
         // The shortest Noise message: an ephemeral key, a sealed static key, a sealed empty payload.
-        if header[0] != M1 || m1.len() > M1_MAX || noise.len() < 32 + 48 + 16 {
+        if noise.len() < 32 + 48 + 16 {
             return Err(HandshakeError::Malformed);
-        }
-        if header[1] != VERSION {
-            return Err(HandshakeError::Version(header[1]));
         }
         if header[2] != SUITE {
             return Err(HandshakeError::Suite);
@@ -259,23 +260,21 @@ impl<'a> Hello<'a> {
         psk: &Psk,
         suites: u8,
         ephemeral: Entropy,
-    ) -> Result<(HandshakeState, PublicKey, Zeroizing<Vec<u8>>), HandshakeError> {
+    ) -> Result<(Noise, PublicKey, Zeroizing<Vec<u8>>), HandshakeError> {
         // Suite 1 is all that there is: the strongest shared one, as long as it is what this end offers.
         if self.header[4] != suites || suites & SUITE_1 == 0 {
             return Err(HandshakeError::Suite);
         }
-        let mut noise = begin(pattern, ours, None, psk, &prologue(&self.header), ephemeral)?;
-        let mut payload = Zeroizing::new(vec![0; self.noise.len()]);
-        let len = noise.read_message(self.noise, &mut payload)?;
-        payload.truncate(len);
-        let theirs = noise.get_remote_static().and_then(PublicKey::from_slice).ok_or(HandshakeError::Failed)?;
+        let mut noise = Noise::begin(pattern, ours, None, psk, &prologue(&self.header), ephemeral)?;
+        let payload = noise.read(self.noise)?;
+        let theirs = noise.theirs().ok_or(HandshakeError::Failed)?;
         Ok((noise, theirs, payload))
     }
 }
 
 /// The host, after M1 has been opened.
 pub struct Responder {
-    noise: HandshakeState,
+    noise: Noise,
     device_key: PublicKey,
     claimed: Option<(Claim, [u8; 32])>,
 }
@@ -310,11 +309,12 @@ impl Responder {
         ephemeral: Entropy,
     ) -> Result<Self, HandshakeError> {
         let (noise, theirs, payload) = hello.open(Pattern::IkPsk2, ours, psk, suites, ephemeral)?;
-        check_reconnect_payload(&payload)?;
-        match bool::from(theirs.as_bytes().ct_eq(device_key.as_bytes())) {
-            true => Ok(Responder { noise, device_key: theirs, claimed: None }),
-            false => Err(HandshakeError::Failed),
+        // Before anything is made of what a stranger says.
+        if !bool::from(theirs.as_bytes().ct_eq(device_key.as_bytes())) {
+            return Err(HandshakeError::Failed);
         }
+        check_reconnect_payload(&payload)?;
+        Ok(Responder { noise, device_key: theirs, claimed: None })
     }
 
     /// The device's static key.
@@ -337,9 +337,9 @@ impl Responder {
         let payload = AnswerPayload { host_name: host_name.to_owned(), nonce: *nonce.expose() }.encode()?;
         let mut message = vec![0; M2_MAX];
         message[0] = M2;
-        let written = self.noise.write_message(&payload, &mut message[1..])?;
+        let written = self.noise.write(&payload, &mut message[1..])?;
         message.truncate(1 + written);
-        let prk = session_source(&mut self.noise);
+        let prk = self.noise.finish()?;
         let unconfirmed = Unconfirmed {
             session: Session::new(&prk, Role::Responder)?,
             prk,
@@ -406,7 +406,7 @@ impl Confirmed {
     /// # Errors
     /// None that input can bring about.
     pub fn begin(mut self) -> Result<(Session, Vec<u8>), HandshakeError> {
-        let message = Zeroizing::new(self.confirm.encode()?);
+        let message = self.confirm.encode()?;
         let mut frame = Vec::new();
         self.session.sealer.seal(Content::Control(&message), &mut frame).map_err(|_| HandshakeError::Failed)?;
         Ok((self.session, frame))
@@ -440,12 +440,4 @@ fn commitment(nonce: &Entropy, device: &PublicKey) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(hash.finish().as_ref());
     out
-}
-
-/// prk = Extract(salt h, k1 ‖ k2), from Noise's Split, raw.
-fn session_source(noise: &mut HandshakeState) -> Source {
-    let (k1, k2) = noise.dangerously_get_raw_split();
-    let (k1, k2) = (Zeroizing::new(k1), Zeroizing::new(k2));
-    let keys = Zeroizing::new([&k1[..], &k2[..]].concat());
-    Source::extract(noise.get_handshake_hash(), &keys)
 }

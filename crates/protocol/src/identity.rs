@@ -66,7 +66,7 @@ impl StaticSecret {
     /// # Errors
     /// The bytes are no key that the provider takes; of random ones practically all are.
     pub fn new(secret: [u8; 32]) -> Result<Self, InvalidKey> {
-        let public = public_of(&secret)?;
+        let public = *KeyPair::new(&secret)?.public();
         Ok(StaticSecret { secret, public })
     }
 
@@ -107,24 +107,36 @@ impl Drop for StaticSecret {
 #[error("not a usable X25519 key")]
 pub struct InvalidKey;
 
-/// The public key of a secret one.
-pub(crate) fn public_of(secret: &[u8; 32]) -> Result<PublicKey, InvalidKey> {
-    let key = PrivateKey::from_private_key(&X25519, secret).map_err(|_| InvalidKey)?;
-    let public = key.compute_public_key().map_err(|_| InvalidKey)?;
-    PublicKey::from_slice(public.as_ref()).ok_or(InvalidKey)
+/// A key pair that is ready for use: the public half is computed once. The provider clears it when it is dropped.
+pub(crate) struct KeyPair {
+    key: PrivateKey,
+    public: PublicKey,
 }
 
-/// X25519 (RFC 7748). Refuses a result of zeros only, which a public key of low order brings about.
-pub(crate) fn agree(secret: &[u8; 32], theirs: &[u8], shared: &mut [u8]) -> Result<(), InvalidKey> {
-    let key = PrivateKey::from_private_key(&X25519, secret).map_err(|_| InvalidKey)?;
-    agreement::agree(&key, UnparsedPublicKey::new(&X25519, theirs), InvalidKey, |agreed| {
-        // The provider refuses it too; the promise is kept here whatever a provider does.
-        if shared.len() < agreed.len() || bool::from(agreed.ct_eq(&[0; 32])) {
-            return Err(InvalidKey);
-        }
-        shared[..agreed.len()].copy_from_slice(agreed);
-        Ok(())
-    })
+impl KeyPair {
+    pub(crate) fn new(secret: &[u8]) -> Result<Self, InvalidKey> {
+        let key = PrivateKey::from_private_key(&X25519, secret).map_err(|_| InvalidKey)?;
+        let public = key.compute_public_key().map_err(|_| InvalidKey)?;
+        let public = PublicKey::from_slice(public.as_ref()).ok_or(InvalidKey)?;
+        Ok(KeyPair { key, public })
+    }
+
+    pub(crate) fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// X25519 (RFC 7748). Refuses a result of zeros only, which a public key of low order brings about; nothing is
+    /// written then.
+    pub(crate) fn agree(&self, theirs: &[u8], shared: &mut [u8]) -> Result<(), InvalidKey> {
+        agreement::agree(&self.key, UnparsedPublicKey::new(&X25519, theirs), InvalidKey, |agreed| {
+            // The provider refuses it too; the promise is kept here whatever a provider does.
+            if shared.len() < agreed.len() || bool::from(agreed.ct_eq(&[0; 32])) {
+                return Err(InvalidKey);
+            }
+            shared[..agreed.len()].copy_from_slice(agreed);
+            Ok(())
+        })
+    }
 }
 
 #[cfg(test)]
@@ -139,7 +151,7 @@ mod tests {
             one[0] = 1;
             one
         }] {
-            assert_eq!(agree(&[7; 32], &low, &mut shared), Err(InvalidKey));
+            assert_eq!(KeyPair::new(&[7; 32]).unwrap().agree(&low, &mut shared), Err(InvalidKey));
         }
         assert_eq!(shared, [1; 32], "nothing is written");
     }

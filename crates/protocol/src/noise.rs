@@ -1,7 +1,8 @@
 //! The primitives of the Noise handshake, for snow, over the one provider: `25519_ChaChaPoly_SHA256`.
 //!
 //! snow's own resolvers take an all-zero Diffie-Hellman result and leave keys in memory; this one refuses the first
-//! and clears the second. Its only source of randomness is the ephemeral key that the caller brings.
+//! and clears the second. Its only source of randomness is the ephemeral key that the caller brings. What snow itself
+//! computes with, the chaining key above all, it does not clear: that is out of reach from here.
 
 use std::sync::LazyLock;
 
@@ -13,7 +14,8 @@ use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{Builder, Error, HandshakeState};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::identity::{PublicKey, StaticSecret, agree, public_of};
+use crate::identity::{KeyPair, PublicKey, StaticSecret};
+use crate::schedule::Source;
 use crate::secret::{Entropy, Psk};
 
 /// How long an AEAD's tag is.
@@ -32,27 +34,72 @@ pub(crate) enum Pattern {
 static IKPSK1: LazyLock<Option<NoiseParams>> = LazyLock::new(|| "Noise_IKpsk1_25519_ChaChaPoly_SHA256".parse().ok());
 static IKPSK2: LazyLock<Option<NoiseParams>> = LazyLock::new(|| "Noise_IKpsk2_25519_ChaChaPoly_SHA256".parse().ok());
 
-/// Begins a handshake; with `theirs` as the initiator, without as the responder.
-pub(crate) fn begin(
-    pattern: Pattern,
-    ours: &StaticSecret,
-    theirs: Option<&PublicKey>,
-    psk: &Psk,
-    prologue: &[u8],
-    ephemeral: Entropy,
-) -> Result<HandshakeState, Error> {
-    let (params, location) = match pattern {
-        Pattern::IkPsk1 => (&*IKPSK1, 1),
-        Pattern::IkPsk2 => (&*IKPSK2, 2),
-    };
-    let params = params.clone().ok_or(Error::Input)?;
-    let builder = Builder::with_resolver(params, Box::new(Provider { ephemeral }))
-        .local_private_key(ours.expose())?
-        .psk(location, psk.expose())?
-        .prologue(prologue)?;
-    match theirs {
-        Some(theirs) => builder.remote_public_key(theirs.as_bytes())?.build_initiator(),
-        None => builder.build_responder(),
+/// A handshake under way.
+pub(crate) struct Noise {
+    state: HandshakeState,
+    psk_at: usize,
+}
+
+impl Noise {
+    /// Begins one; with `theirs` as the initiator, without as the responder.
+    pub(crate) fn begin(
+        pattern: Pattern,
+        ours: &StaticSecret,
+        theirs: Option<&PublicKey>,
+        psk: &Psk,
+        prologue: &[u8],
+        ephemeral: Entropy,
+    ) -> Result<Self, Error> {
+        let (params, psk_at) = match pattern {
+            Pattern::IkPsk1 => (&*IKPSK1, 1),
+            Pattern::IkPsk2 => (&*IKPSK2, 2),
+        };
+        let params = params.clone().ok_or(Error::Input)?;
+        let builder = Builder::with_resolver(params, Box::new(Provider { ephemeral }))
+            .local_private_key(ours.expose())?
+            .psk(u8::try_from(psk_at).map_err(|_| Error::Input)?, psk.expose())?
+            .prologue(prologue)?;
+        let state = match theirs {
+            Some(theirs) => builder.remote_public_key(theirs.as_bytes())?.build_initiator()?,
+            None => builder.build_responder()?,
+        };
+        Ok(Noise { state, psk_at })
+    }
+
+    /// Writes the next message to `out`; returns its length.
+    pub(crate) fn write(&mut self, payload: &[u8], out: &mut [u8]) -> Result<usize, Error> {
+        self.state.write_message(payload, out)
+    }
+
+    /// Reads the next message; returns its payload.
+    pub(crate) fn read(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let mut payload = Zeroizing::new(vec![0; message.len()]);
+        let len = self.state.read_message(message, &mut payload)?;
+        payload.truncate(len);
+        Ok(payload)
+    }
+
+    /// The initiator's static key, once its message has been read.
+    pub(crate) fn theirs(&self) -> Option<PublicKey> {
+        self.state.get_remote_static().and_then(PublicKey::from_slice)
+    }
+
+    /// prk = Extract(salt h, k1 ‖ k2), from Noise's Split, raw. Only after both messages.
+    pub(crate) fn finish(mut self) -> Result<Source, Error> {
+        if !self.state.is_handshake_finished() {
+            return Err(Error::Input);
+        }
+        let (k1, k2) = self.state.dangerously_get_raw_split();
+        let (k1, k2) = (Zeroizing::new(k1), Zeroizing::new(k2));
+        let keys = Zeroizing::new([&k1[..], &k2[..]].concat());
+        Ok(Source::extract(self.state.get_handshake_hash(), &keys))
+    }
+}
+
+impl Drop for Noise {
+    fn drop(&mut self) {
+        // snow leaves it there.
+        let _ = self.state.set_psk(self.psk_at, &[0; Psk::LEN]);
     }
 }
 
@@ -93,12 +140,9 @@ impl Random for Once {
     }
 }
 
-/// An X25519 key pair; zeros until it is set.
+/// An X25519 key pair, once it is set.
 #[derive(Default)]
-struct X25519 {
-    secret: Zeroizing<[u8; 32]>,
-    public: [u8; 32],
-}
+struct X25519(Option<KeyPair>);
 
 impl Dh for X25519 {
     fn name(&self) -> &'static str {
@@ -114,37 +158,30 @@ impl Dh for X25519 {
     }
 
     fn set(&mut self, privkey: &[u8]) {
-        // A key that is none leaves the pair at zero, with which no agreement succeeds.
-        if let Ok(secret) = privkey.try_into()
-            && let Ok(public) = public_of(&secret)
-        {
-            *self.secret = secret;
-            self.public = *public.as_bytes();
-        }
+        // Without a key no agreement succeeds.
+        self.0 = KeyPair::new(privkey).ok();
     }
 
     fn generate(&mut self, rng: &mut dyn Random) -> Result<(), Error> {
         let mut secret = Zeroizing::new([0; 32]);
         rng.try_fill_bytes(&mut secret[..])?;
         self.set(&secret[..]);
-        Ok(())
+        self.0.as_ref().map(drop).ok_or(Error::Dh)
     }
 
     fn pubkey(&self) -> &[u8] {
-        &self.public
+        self.0.as_ref().map_or(&[0; 32], |pair| pair.public().as_bytes())
     }
 
+    /// snow asks for it only to make key pairs for its caller, which is never done here.
     fn privkey(&self) -> &[u8] {
-        &self.secret[..]
+        &[0; 32]
     }
 
     fn dh(&self, pubkey: &[u8], out: &mut [u8]) -> Result<(), Error> {
         // snow hands over a buffer as long as its longest key.
         let theirs = pubkey.get(..32).ok_or(Error::Dh)?;
-        if self.public == [0; 32] {
-            return Err(Error::Dh);
-        }
-        agree(&self.secret, theirs, out).map_err(|_| Error::Dh)
+        self.0.as_ref().ok_or(Error::Dh)?.agree(theirs, out).map_err(|_| Error::Dh)
     }
 }
 
