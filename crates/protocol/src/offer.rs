@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use data_encoding::BASE32_NOPAD;
+use zeroize::Zeroizing;
 
 use crate::identity::PublicKey;
 use crate::schedule::{DerivationFailed, OfferKeys};
@@ -19,6 +20,8 @@ const VERSION: u8 = 1;
 pub const SUITE_1: u8 = 0b01;
 /// What precedes the endpoints: version, suites, end, secret, host key.
 const FIXED: usize = 1 + 1 + 4 + 16 + 32;
+/// The longest endpoint.
+const ENDPOINT_MAX: usize = 1 + 1 + 255;
 
 const APP: &str = "COUPLET:";
 const WEB: &str = "HTTPS://";
@@ -203,19 +206,21 @@ impl Offer {
         OfferKeys::derive(&self.secret, &self.host_key, self.expires_at)
     }
 
-    /// The binary form.
+    /// The binary form, with the first [`ENDPOINTS_MAX`] endpoints.
     #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         self.encode(None)
     }
 
-    fn encode(&self, without: Option<&Endpoint>) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(FIXED + 32);
+    fn encode(&self, without: Option<&Endpoint>) -> Zeroizing<Vec<u8>> {
+        let endpoints = self.endpoints.iter().take(ENDPOINTS_MAX);
+        // Made once in full length, so that no shorter copy with the secret is left behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(FIXED + ENDPOINTS_MAX * ENDPOINT_MAX));
         bytes.extend([VERSION, self.suites]);
         bytes.extend(self.expires_at.to_be_bytes());
         bytes.extend(self.secret.expose());
         bytes.extend(self.host_key.as_bytes());
-        self.endpoints.iter().filter(|e| Some(*e) != without).for_each(|endpoint| endpoint.encode(&mut bytes));
+        endpoints.filter(|e| Some(*e) != without).for_each(|endpoint| endpoint.encode(&mut bytes));
         bytes
     }
 
@@ -223,16 +228,16 @@ impl Offer {
     /// [`LinkForm::Web`] falls back to [`LinkForm::App`].
     #[must_use]
     pub fn to_link(&self, form: LinkForm) -> String {
-        let relay = self.endpoints.iter().find_map(|endpoint| match endpoint {
+        let relay = self.endpoints.iter().take(ENDPOINTS_MAX).find_map(|endpoint| match endpoint {
             Endpoint::Relay(name) if form == LinkForm::Web => Some((endpoint, name)),
             _ => None,
         });
         match relay {
             Some((endpoint, name)) => {
-                let offer = BASE32_NOPAD.encode(&self.encode(Some(endpoint)));
-                format!("{WEB}{}{WEB_PATH}{offer}", name.0.to_ascii_uppercase())
+                let offer = Zeroizing::new(BASE32_NOPAD.encode(&self.encode(Some(endpoint))));
+                format!("{WEB}{}{WEB_PATH}{}", name.0.to_ascii_uppercase(), &*offer)
             }
-            None => format!("{APP}{}", BASE32_NOPAD.encode(&self.to_bytes())),
+            None => format!("{APP}{}", &*Zeroizing::new(BASE32_NOPAD.encode(&self.to_bytes()))),
         }
     }
 
@@ -245,7 +250,7 @@ impl Offer {
         if link.len() > LINK_MAX || !link.is_ascii() {
             return Err(OfferError::NotALink);
         }
-        let link = zeroize::Zeroizing::new(link.to_ascii_uppercase());
+        let link = Zeroizing::new(link.to_ascii_uppercase());
         let (relay, text) = match link.strip_prefix(APP) {
             Some(text) => (None, text),
             None => {
@@ -255,7 +260,7 @@ impl Offer {
             }
         };
         let bytes = BASE32_NOPAD.decode(text.as_bytes()).map_err(|_| OfferError::NotBase32)?;
-        Offer::decode(&zeroize::Zeroizing::new(bytes), relay)
+        Offer::decode(&Zeroizing::new(bytes), relay)
     }
 
     /// Reads the binary form.

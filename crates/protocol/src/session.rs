@@ -220,10 +220,10 @@ impl Sealer {
     /// The one place that seals. `blank`: so many zeros behind the type.
     fn append(&mut self, kind: Kind, data: &[u8], blank: usize, out: &mut Vec<u8>) -> Result<(), SealError> {
         let epoch = self.epoch.as_mut().ok_or(SealError::Over)?;
-        let plain = data.len() + blank + 1;
-        if plain > DATA_MAX + 1 {
+        if data.len().saturating_add(blank) > DATA_MAX {
             return Err(SealError::TooLong);
         }
+        let plain = data.len() + blank + 1;
         let padded = kind != Kind::Pad && data.len() < PADDED_BELOW;
         let inner = if padded { plain.next_multiple_of(PADDING) } else { plain };
         let start = out.len();
