@@ -94,6 +94,17 @@ codes! {
     UpstreamSlow = 1502, 504, "The app took too long to answer";
     UpstreamBroken = 1503, 502, "The app broke off its answer";
     RequestNotForwardable = 1504, 400, "The request cannot be forwarded";
+    // 16xx: a device, and its forwarder
+    HostUnreachable = 1601, 502, "The host cannot be reached";
+    SessionLost = 1602, 502, "The connection to the host broke off";
+    AccessOver = 1603, 403, "This device may not use the host any more";
+    HostKeyDiffers = 1604, 502, "The host does not have the key that it should have";
+    LinkUnusable = 1605, 400, "The pairing link cannot be used";
+    VersionsDiffer = 1606, 502, "Host and device do not speak the same version";
+    CredentialsUnusable = 1607, 500, "The stored credentials cannot be used";
+    NoSuchHost = 1608, 404, "This device is not paired with such a host";
+    ForeignPage = 1609, 403, "A web page of another site sent this request";
+    TooManyRequests = 1610, 503, "Too many requests to the host are under way";
     // 19xx: ours
     Internal = 1900, 500, "Something went wrong on the host";
 }

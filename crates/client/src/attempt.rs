@@ -1,0 +1,117 @@
+//! What came of trying to reach a host over one of its addresses.
+
+use std::fmt;
+
+use couplet_protocol::handshake::HandshakeError;
+use couplet_protocol::{Code, Endpoint};
+
+/// One address that was tried in vain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Where.
+    pub endpoint: Endpoint,
+    /// Why it came to nothing.
+    pub failure: AttemptError,
+}
+
+/// Why an address was tried in vain.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AttemptError {
+    /// No connection: refused, no route, name unknown.
+    #[error("no connection ({0})")]
+    NoConnection(String),
+    /// Nobody answered in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// Something answers there, but not with Couplet's sealed sessions.
+    #[error("what answers there has no sealed sessions (status {0})")]
+    NotCouplet(u16),
+    /// It said no before there were keys, so that anyone could have said it: a hint, never a proof.
+    #[error("it refused ({0})")]
+    Refused(Hint),
+    /// It ended the connection without a word.
+    #[error("it hung up")]
+    HungUp,
+    /// It answered, but not with the key that it must have.
+    #[error("what answers there does not have the host's key")]
+    WrongKey,
+    /// It does not speak this version of the protocol.
+    #[error(transparent)]
+    Handshake(HandshakeError),
+}
+
+/// What a host said before there were keys. Nothing proves that it was the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hint(u16);
+
+impl Hint {
+    /// Reads the reason of a close frame, or the code of an error answer: `CPL-1203`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = text.strip_prefix("CPL-")?;
+        let is_number = number.len() == 4 && number.bytes().all(|byte| byte.is_ascii_digit());
+        if is_number { number.parse().ok().map(Hint) } else { None }
+    }
+
+    /// The code, when this version knows it.
+    #[must_use]
+    pub fn code(self) -> Option<Code> {
+        Code::ALL.iter().copied().find(|code| code.number() == self.0)
+    }
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.code() {
+            Some(code) => write!(f, "{code}: {}", code.title()),
+            None => write!(f, "CPL-{}", self.0),
+        }
+    }
+}
+
+impl From<HandshakeError> for AttemptError {
+    fn from(error: HandshakeError) -> Self {
+        match error {
+            // With a key that is not the host's nobody can make an answer that opens, nor change one that did.
+            HandshakeError::Failed => AttemptError::WrongKey,
+            other => AttemptError::Handshake(other),
+        }
+    }
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", Shown(&self.endpoint), self.failure)
+    }
+}
+
+/// An endpoint as people read it.
+pub(crate) struct Shown<'a>(pub(crate) &'a Endpoint);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Endpoint::Lan(address) => address.fmt(f),
+            Endpoint::Relay(name) => write!(f, "relay {name}"),
+        }
+    }
+}
+
+/// Several attempts, one a line.
+pub(crate) fn lines(attempts: &[Attempt]) -> String {
+    attempts.iter().map(|attempt| format!("\n{attempt}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_is_a_code_and_nothing_else() {
+        assert_eq!(Hint::parse("CPL-1203").and_then(Hint::code), Some(Code::PairTokenUsed));
+        assert_eq!(Hint::parse("CPL-9999").unwrap().to_string(), "CPL-9999");
+        for other in ["", "1203", "CPL-", "CPL-12031", "CPL-+203", "CPL-12 3", "cpl-1203"] {
+            assert_eq!(Hint::parse(other), None, "{other}");
+        }
+    }
+}

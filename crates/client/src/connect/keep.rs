@@ -1,0 +1,223 @@
+//! The task that keeps a session open.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use couplet_protocol::Endpoint;
+use couplet_protocol::frame::CloseCode;
+use couplet_protocol::message::Control;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Live, Shared};
+use crate::attempt::Attempt;
+use crate::backoff::Backoff;
+use crate::credentials::Credentials;
+use crate::greet::Opened;
+use crate::http;
+use crate::race::race;
+use crate::sealed::{Ending, Link};
+use crate::state::{Reason, State};
+use crate::store::{CredentialStore, StoreError};
+use crate::unblock;
+
+/// A session that lived for less was not worth the name: the next try waits.
+const LIVED: Duration = Duration::from_secs(2);
+/// How long somebody who wants a session waits at least for the next try.
+const IMPATIENT: Duration = Duration::from_secs(1);
+/// How long to leave the place to the session that took it.
+const REPLACED: Duration = Duration::from_secs(10);
+/// How long the first bytes of a session may take to be written.
+const BEGIN: Duration = Duration::from_secs(5);
+
+/// Keeps a session open for as long as it runs.
+pub(super) struct Keeper {
+    shared: Arc<Shared>,
+    store: Arc<dyn CredentialStore>,
+    /// Unfinished ones first; once a session opens, those that opened it are the only ones.
+    candidates: Vec<Credentials>,
+    last: Option<Endpoint>,
+    sessions: u64,
+    offline_since: Option<SystemTime>,
+}
+
+/// How to go on after a session.
+enum Next {
+    Retry(Reason),
+    Pause(Reason, Duration),
+    Stop(State),
+}
+
+impl Keeper {
+    pub(super) fn new(shared: Arc<Shared>, store: Arc<dyn CredentialStore>, candidates: Vec<Credentials>) -> Self {
+        Keeper { shared, store, candidates, last: None, sessions: 0, offline_since: None }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        loop {
+            let opened = match self.open().await {
+                Ok(opened) => opened,
+                Err(reason) => {
+                    tracing::debug!(target: "couplet::session", host = %self.shared.host, %reason, "no session");
+                    self.offline(reason);
+                    self.wait(backoff.next(), Duration::ZERO).await;
+                    continue;
+                }
+            };
+            let began = Instant::now();
+            let next = self.hold(opened).await;
+            let lived = began.elapsed() >= LIVED;
+            if lived {
+                backoff.reset();
+            }
+            match next {
+                Next::Stop(state) => {
+                    self.shared.state.send_replace(state);
+                    return;
+                }
+                // What broke may be back at once: a Wi-Fi that was changed, a host that was started anew.
+                Next::Retry(reason) => {
+                    self.offline(reason);
+                    let wait = if lived { Duration::ZERO } else { backoff.next() };
+                    self.wait(wait, Duration::ZERO).await;
+                }
+                Next::Pause(reason, pause) => {
+                    self.offline(reason);
+                    self.wait(backoff.next(), pause).await;
+                }
+            }
+            if self.is_closing().await {
+                return;
+            }
+        }
+    }
+
+    /// Opens a session with the first credentials that the host takes.
+    async fn open(&mut self) -> Result<Opened, Reason> {
+        self.shared.state.send_if_modified(|state| {
+            // An outage is one: its trials do not make it flicker.
+            let begins = !matches!(state, State::Offline { .. });
+            if begins {
+                *state = State::Connecting;
+            }
+            begins
+        });
+        let mut failures: Vec<Attempt> = Vec::new();
+        for at in 0..self.candidates.len() {
+            match race(&self.candidates[at], self.last.as_ref()).await {
+                Ok(opened) => {
+                    let credentials = self.candidates.swap_remove(at);
+                    self.candidates = vec![credentials];
+                    self.settle(&opened).await;
+                    return Ok(opened);
+                }
+                Err(attempts) => failures.extend(attempts),
+            }
+        }
+        Err(if failures.is_empty() { Reason::NoAddress } else { Reason::Unreachable(failures) })
+    }
+
+    /// A session that opened shows that the host counts this device as paired, and what it is called now.
+    async fn settle(&mut self, opened: &Opened) {
+        let Some(credentials) = self.candidates.first_mut() else { return };
+        let news = !credentials.is_paired() || credentials.host_name != opened.host_name;
+        credentials.paired_at.get_or_insert_with(SystemTime::now);
+        credentials.host_name.clone_from(&opened.host_name);
+        if news {
+            self.keep().await;
+        }
+    }
+
+    /// Runs the session to its end.
+    async fn hold(&mut self, opened: Opened) -> Next {
+        let Opened { endpoint, stream, link, mut heard, .. } = opened;
+        let begun = timeout(BEGIN, http::open(stream)).await;
+        let Ok(Ok((http, driver))) = begun else { return after(&link).await };
+        self.sessions += 1;
+        self.offline_since = None;
+        self.last = Some(endpoint.clone());
+        self.shared.live.send_replace(Some(Live { number: self.sessions, http, link: link.clone() }));
+        self.shared.state.send_replace(match endpoint {
+            Endpoint::Lan(endpoint) => State::Direct { endpoint },
+            Endpoint::Relay(_) => State::Relay,
+        });
+        let mut driver = std::pin::pin!(driver.run());
+        loop {
+            tokio::select! {
+                () = &mut driver => break,
+                Some(message) = heard.recv() => self.hear(message).await,
+            }
+        }
+        self.shared.live.send_replace(None);
+        after(&link).await
+    }
+
+    /// The host says where else it is.
+    async fn hear(&mut self, message: Control) {
+        let Control::Endpoints { list, serial } = message else { return };
+        let Some(credentials) = self.candidates.first_mut() else { return };
+        if serial <= credentials.endpoints_serial || list.is_empty() {
+            return;
+        }
+        credentials.endpoints = list;
+        credentials.endpoints_serial = serial;
+        self.keep().await;
+    }
+
+    /// Writes the credentials, unless the host was forgotten meanwhile.
+    async fn keep(&self) {
+        let Some(credentials) = self.candidates.first().cloned() else { return };
+        let store = self.store.clone();
+        let kept = unblock(move || -> Result<(), StoreError> {
+            let is_known = !store.load(&credentials.id())?.is_empty();
+            if is_known { store.save(&credentials) } else { Ok(()) }
+        });
+        if let Err(error) = kept.await {
+            tracing::warn!(target: "couplet::session", host = %self.shared.host, %error, "credentials cannot be kept");
+        }
+    }
+
+    fn offline(&mut self, reason: Reason) {
+        let since = *self.offline_since.get_or_insert_with(SystemTime::now);
+        self.shared.state.send_if_modified(|state| {
+            let now = State::Offline { since, reason };
+            let is_news = *state != now;
+            *state = now;
+            is_news
+        });
+    }
+
+    /// Waits, but not for long when somebody wants a session: `least` and a second.
+    async fn wait(&self, wait: Duration, least: Duration) {
+        sleep(least).await;
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = async {
+                self.shared.wanted.notified().await;
+                sleep(IMPATIENT).await;
+            } => {}
+            () = self.shared.closing.notified() => self.shared.closing.notify_one(),
+        }
+    }
+
+    async fn is_closing(&self) -> bool {
+        let asked = timeout(Duration::ZERO, self.shared.closing.notified()).await.is_ok();
+        if asked {
+            self.shared.closing.notify_one();
+        }
+        asked
+    }
+}
+
+/// What the end of a session asks for.
+async fn after(link: &Link) -> Next {
+    match link.ended().await {
+        Ending::Closed(CloseCode::Revoked) => Next::Stop(State::Revoked),
+        Ending::Closed(CloseCode::Expired) => Next::Stop(State::Expired),
+        Ending::Closed(code @ CloseCode::Replaced) => Next::Pause(Reason::Closed(code), REPLACED),
+        Ending::Closed(code @ CloseCode::Busy) => Next::Pause(Reason::Closed(code), IMPATIENT),
+        Ending::Closed(code) | Ending::ClosedByUs(code) => Next::Retry(Reason::Closed(code)),
+        Ending::Broken => Next::Retry(Reason::Broken),
+        Ending::Truncated | Ending::Silent => Next::Retry(Reason::Lost),
+    }
+}

@@ -1,0 +1,181 @@
+//! What goes wrong on a device: what happened, and what to do next.
+
+use couplet_protocol::handshake::HandshakeError;
+use couplet_protocol::offer::OfferError;
+use couplet_protocol::{Code, Endpoint};
+
+use crate::attempt::{Attempt, Hint, Shown, lines};
+use crate::credentials::HostId;
+use crate::random::NoRandomness;
+use crate::sealed::SealedError;
+use crate::state::{Reason, State};
+use crate::store::StoreError;
+
+/// A host that is known seems to have another key now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherKey {
+    /// The known host.
+    pub host: HostId,
+    /// Its name.
+    pub host_name: String,
+    /// The fingerprint of the key that it was paired under.
+    pub pinned: String,
+    /// The fingerprint of the key that is offered now.
+    pub offered: String,
+}
+
+/// Why a pairing came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum PairError {
+    /// The link cannot be read.
+    #[error(transparent)]
+    Link(#[from] OfferError),
+    /// The link is of a host that is known by name or address, and its key is another one.
+    #[error(
+        "{} is known under another key\nknown:   {}\noffered: {}", .0.host_name, .0.pinned, .0.offered
+    )]
+    OtherKey(OtherKey),
+    /// No address of the offer leads to the host.
+    #[error("the host cannot be reached:{}", lines(.tried))]
+    Unreachable {
+        /// The addresses that were tried.
+        tried: Vec<Attempt>,
+        /// Whether the offer's time is over by this machine's clock.
+        expired: bool,
+    },
+    /// The host refused before there were keys. Nothing proves that it was the host.
+    #[error("{} refused the offer ({hint})", Shown(.endpoint))]
+    Refused {
+        /// Where.
+        endpoint: Endpoint,
+        /// What it said.
+        hint: Hint,
+        /// Whether the offer's time is over by this machine's clock.
+        expired: bool,
+    },
+    /// What answers does not have the key that the link names.
+    #[error("what answers at {} does not have the key of the link ({offered})", Shown(.endpoint))]
+    WrongKey {
+        /// Where.
+        endpoint: Endpoint,
+        /// The fingerprint in the link.
+        offered: String,
+    },
+    /// The two ends do not speak the same protocol.
+    #[error(transparent)]
+    Handshake(HandshakeError),
+    /// The host said no, and it was the host.
+    #[error("the host did not pair this device ({0})")]
+    Rejected(Hint),
+    /// The owner did not answer.
+    #[error("the owner did not answer in time")]
+    NoAnswer,
+    /// The session ended before the host decided.
+    #[error("the connection to the host ended before it answered")]
+    Lost(Option<SealedError>),
+    /// Granted and kept, but the host's last word did not come.
+    #[error("the connection to the host ended just before the pairing was finished")]
+    Unfinished(SealedError),
+    /// The credentials cannot be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no randomness.
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
+}
+
+impl PairError {
+    /// What to do next.
+    #[must_use]
+    pub fn next_step(&self) -> String {
+        let anew = "Ask for a new link: couplet pair, on the host.";
+        match self {
+            PairError::Link(_) => format!("Copy the whole link. {anew}"),
+            PairError::OtherKey(other) => format!(
+                "It may be another host of that name or at that address, or the same one set up anew, or someone who \
+                 pretends to be it. Compare the keys with the host's owner. If it was set up anew, forget the old one \
+                 first: couplet connect --forget {}. If it is another host: add --another-host.",
+                other.host
+            ),
+            PairError::Unreachable { expired: true, .. } | PairError::Refused { expired: true, .. } => {
+                format!("By this machine's clock the link has expired. {anew}")
+            }
+            PairError::Unreachable { .. } => "Is this machine on the host's network, and does the host run? A \
+                                              firewall may be in between."
+                .to_owned(),
+            PairError::WrongKey { .. } => "Another machine may have the host's address, or someone is in between. Use \
+                                           a link of the host itself."
+                .to_owned(),
+            PairError::Handshake(_) => "Update the older of the two: couplet --version.".to_owned(),
+            PairError::Refused { hint, .. } | PairError::Rejected(hint) => match hint.code() {
+                Some(Code::DeviceNameInvalid) => "Choose another name: --name.".to_owned(),
+                Some(Code::PairingRejected) => "Speak with the owner, then ask for a new link.".to_owned(),
+                _ => anew.to_owned(),
+            },
+            PairError::NoAnswer | PairError::Lost(_) => {
+                "Try the same link again while it is valid, or ask for a new one: couplet pair, on the host.".to_owned()
+            }
+            PairError::Unfinished(_) => "Connect without a link; if the host does not know this device, pair it \
+                                         with a new one."
+                .to_owned(),
+            PairError::Store(error) => error.next_step(),
+            PairError::NoRandomness(_) => "Try again after a restart of the system.".to_owned(),
+        }
+    }
+}
+
+/// Why a host cannot be connected with at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// There are no credentials for it.
+    #[error("there are no credentials for {0}")]
+    Unknown(HostId),
+    /// They cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a request came to nothing. It is never sent twice.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// There was no session within the time that a request waits for one. Nothing was sent.
+    #[error("there is no connection to the host")]
+    NotConnected(State),
+    /// As many requests are under way as a session carries. Nothing was sent.
+    #[error("too many requests are under way")]
+    TooMany,
+    /// The request cannot be sent as it is: its target has no host, or a header is too long.
+    #[error("the request cannot be sent: {0}")]
+    Unsendable(String),
+    /// The host knows no upgrades.
+    #[error("the host does not take upgrades")]
+    NoUpgrades,
+    /// The session ended, or the host reset the request. It may have been carried out.
+    #[error("the host did not answer: {0}")]
+    Broken(String),
+    /// The request's own body broke off.
+    #[error("the body of the request broke off: {0}")]
+    Body(String),
+}
+
+impl RequestError {
+    /// Why there is no connection, in one line or more.
+    #[must_use]
+    pub fn why(&self) -> String {
+        match self {
+            RequestError::NotConnected(State::Offline { reason, .. }) => reason.to_string(),
+            RequestError::NotConnected(State::Revoked) => "the owner revoked this device".to_owned(),
+            RequestError::NotConnected(State::Expired) => "this device's access has ended".to_owned(),
+            other => other.to_string(),
+        }
+    }
+
+    /// The reason, when it is that there is no session.
+    #[must_use]
+    pub fn reason(&self) -> Option<&Reason> {
+        match self {
+            RequestError::NotConnected(State::Offline { reason, .. }) => Some(reason),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Pairing: from a link to credentials (spec/protocol.md, 2 and 3).
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use couplet_protocol::frame::CloseCode;
+use couplet_protocol::message::{Claim, Control, Grant};
+use couplet_protocol::{CheckCode, Code, Offer, StaticSecret};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+use crate::attempt::{Attempt, AttemptError, Hint};
+use crate::credentials::{Credentials, HostId};
+use crate::error::{OtherKey, PairError};
+use crate::greet::{Met, Opened};
+use crate::path::Path;
+use crate::sealed::SealedError;
+use crate::store::{CredentialStore, StoreError};
+use crate::{random, unblock};
+
+/// How long the owner has to answer: the host's 120 s, and some more for the way.
+const OWNER: Duration = Duration::from_secs(135);
+/// How long the host may take to say that it is paired, once it knows that this device is.
+const PAIRED: Duration = Duration::from_secs(15);
+/// A host that asks nobody grants within this; after it, the owner is being asked, and wants the check code.
+const UNASKED: Duration = Duration::from_millis(700);
+
+/// What a device says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PairRequest {
+    /// What its user calls it.
+    pub name: String,
+    /// Its model.
+    pub model: Option<String>,
+    /// Its system: `Linux`.
+    pub platform: Option<String>,
+    /// `mobile`, `desktop`, `browser` or another.
+    pub kind: String,
+    /// That it is meant: this host is another one than a known host of the same name or address.
+    pub another_host: bool,
+}
+
+/// Pairs with the host that made this link, and keeps the credentials.
+///
+/// `on_code` is called once the host has proved who it is, and only when its owner is asked: the owner must type the
+/// code that this device shows.
+///
+/// # Errors
+/// See [`PairError`]. After [`PairError::Unfinished`] the credentials are kept all the same, and the next session
+/// finishes the pairing if the host took it for done.
+pub async fn pair(
+    link: &str,
+    request: PairRequest,
+    store: &Arc<dyn CredentialStore>,
+    on_code: impl FnOnce(&CheckCode) + Send,
+) -> Result<Credentials, PairError> {
+    let offer = Offer::from_link(link)?;
+    let device_key = random::static_secret()?;
+    let known = known_hosts(store).await?;
+    if let (Some(other), false) = (other_key(&known, &offer, None), request.another_host) {
+        return Err(PairError::OtherKey(other));
+    }
+    let claim = Claim { name: request.name, model: request.model, platform: request.platform, kind: request.kind };
+    let met = meet(&offer, &device_key, &claim).await?;
+    if let (Some(other), false) = (other_key(&known, &offer, Some(&met.confirmed.host_name)), request.another_host) {
+        return Err(PairError::OtherKey(other));
+    }
+    let code = met.confirmed.check_code.clone();
+    let mut opened = met.confirm().await.map_err(lost)?;
+    let paired = agree(&mut opened, &offer, device_key, store, code, on_code).await;
+    let last_word = if paired.is_ok() { CloseCode::Done } else { CloseCode::Leaving };
+    opened.stream.close(last_word).await;
+    paired
+}
+
+/// Tries the endpoints of the offer one after the other: two copies of M1 would be two tries.
+async fn meet(offer: &Offer, device_key: &StaticSecret, claim: &Claim) -> Result<Met, PairError> {
+    let mut tried = Vec::new();
+    for path in offer.endpoints.iter().filter_map(Path::of) {
+        match Met::to_pair(&path, offer, device_key, claim.clone()).await {
+            Ok(met) => return Ok(met),
+            Err(failure) => tried.push(Attempt { endpoint: path.endpoint(), failure }),
+        }
+    }
+    Err(unmet(offer, tried))
+}
+
+/// What to say of several failures: the most telling one first.
+fn unmet(offer: &Offer, tried: Vec<Attempt>) -> PairError {
+    let ended = SystemTime::UNIX_EPOCH + Duration::from_secs(offer.expires_at.into());
+    let expired = SystemTime::now() > ended;
+    let find = |wanted: fn(&AttemptError) -> bool| tried.iter().find(|attempt| wanted(&attempt.failure)).cloned();
+    if let Some(attempt) = find(|failure| matches!(failure, AttemptError::Refused(_)))
+        && let AttemptError::Refused(hint) = attempt.failure
+    {
+        return PairError::Refused { endpoint: attempt.endpoint, hint, expired };
+    }
+    if let Some(attempt) = find(|failure| matches!(failure, AttemptError::WrongKey)) {
+        return PairError::WrongKey { endpoint: attempt.endpoint, offered: offer.host_key.fingerprint() };
+    }
+    if let Some(attempt) = find(|failure| matches!(failure, AttemptError::Handshake(_)))
+        && let AttemptError::Handshake(error) = attempt.failure
+    {
+        return PairError::Handshake(error);
+    }
+    PairError::Unreachable { tried, expired }
+}
+
+/// From the confirmed session to finished credentials.
+async fn agree(
+    opened: &mut Opened,
+    offer: &Offer,
+    device_key: StaticSecret,
+    store: &Arc<dyn CredentialStore>,
+    code: CheckCode,
+    on_code: impl FnOnce(&CheckCode) + Send,
+) -> Result<Credentials, PairError> {
+    let grant = granted(opened, &code, on_code).await?;
+    let mut credentials = Credentials::granted(offer, device_key, grant);
+    keep(store, &credentials).await?;
+    finish(opened, store, &mut credentials).await?;
+    Ok(credentials)
+}
+
+/// Waits for the owner, and shows the code when it seems that there is something to wait for.
+async fn granted(
+    opened: &mut Opened,
+    code: &CheckCode,
+    on_code: impl FnOnce(&CheckCode) + Send,
+) -> Result<Grant, PairError> {
+    let (show_at, end) = (Instant::now() + UNASKED, Instant::now() + OWNER);
+    let mut on_code = Some(on_code);
+    loop {
+        let said = tokio::select! {
+            said = timeout_at(end, opened.stream.control()) => said,
+            () = sleep_until(show_at), if on_code.is_some() => {
+                if let Some(on_code) = on_code.take() {
+                    on_code(code);
+                }
+                continue;
+            }
+        };
+        match said {
+            Ok(Ok(Control::Grant(grant))) => return Ok(grant),
+            Ok(Ok(Control::Rejected { code })) => return Err(rejected(&code)),
+            // Addresses may change meanwhile; the grant names them anew.
+            Ok(Ok(Control::Endpoints { .. })) => {}
+            Ok(Ok(_)) => return Err(PairError::Lost(Some(SealedError::Broken))),
+            Ok(Err(error)) => return Err(PairError::Lost(Some(error))),
+            Err(_) => return Err(PairError::NoAnswer),
+        }
+    }
+}
+
+/// Both sides have stored what they need; each tells the other.
+async fn finish(
+    opened: &mut Opened,
+    store: &Arc<dyn CredentialStore>,
+    credentials: &mut Credentials,
+) -> Result<(), PairError> {
+    let paired = async {
+        opened.stream.send(&Control::Ack).await?;
+        loop {
+            match opened.stream.control().await? {
+                Control::Endpoints { list, serial } => {
+                    credentials.endpoints = list;
+                    credentials.endpoints_serial = serial;
+                }
+                other => return Ok(other),
+            }
+        }
+    };
+    let said = timeout(PAIRED, paired).await;
+    match said.unwrap_or(Err(SealedError::Silent)) {
+        Ok(Control::Paired) => {}
+        Ok(Control::Rejected { code }) => {
+            // The host's last word: what was kept is of no use.
+            let (store, id) = (store.clone(), credentials.id());
+            forget_unfinished(store, id).await;
+            return Err(rejected(&code));
+        }
+        Ok(_) => return Err(PairError::Unfinished(SealedError::Broken)),
+        Err(error) => return Err(PairError::Unfinished(error)),
+    }
+    credentials.paired_at = Some(SystemTime::now());
+    keep(store, credentials).await.map_err(PairError::from)
+}
+
+/// Drops credentials that came to nothing, unless finished ones of an earlier pairing stand beside them.
+async fn forget_unfinished(store: Arc<dyn CredentialStore>, host: HostId) {
+    let forget = move || -> Result<(), StoreError> {
+        let kept = store.load(&host)?;
+        match kept.iter().find(|credentials| credentials.is_paired()) {
+            Some(finished) => store.save(finished),
+            None => store.remove(&host).map(drop),
+        }
+    };
+    // They are never used for anything but finishing, which the host refuses.
+    let _ = unblock(forget).await;
+}
+
+async fn keep(store: &Arc<dyn CredentialStore>, credentials: &Credentials) -> Result<(), StoreError> {
+    let (store, credentials) = (store.clone(), credentials.clone());
+    unblock(move || store.save(&credentials)).await
+}
+
+async fn known_hosts(store: &Arc<dyn CredentialStore>) -> Result<Vec<Credentials>, StoreError> {
+    let store = store.clone();
+    unblock(move || store.list()).await.map(|listing| listing.hosts)
+}
+
+/// The known host of which the offer seems to be, by name or by address, but with another key.
+fn other_key(known: &[Credentials], offer: &Offer, name: Option<&str>) -> Option<OtherKey> {
+    let alike = |credentials: &&Credentials| match name {
+        Some(name) => credentials.host_name == name,
+        None => credentials.endpoints.iter().any(|endpoint| offer.endpoints.contains(endpoint)),
+    };
+    // One that was paired with this very key settles it.
+    if known.iter().any(|credentials| credentials.keys.host_key == offer.host_key) {
+        return None;
+    }
+    known.iter().find(alike).map(|credentials| OtherKey {
+        host: credentials.id(),
+        host_name: credentials.host_name.clone(),
+        pinned: credentials.keys.host_key.fingerprint(),
+        offered: offer.host_key.fingerprint(),
+    })
+}
+
+fn rejected(code: &str) -> PairError {
+    match Hint::parse(code) {
+        Some(code) => PairError::Rejected(code),
+        None => PairError::Lost(Some(SealedError::Broken)),
+    }
+}
+
+fn lost(failure: AttemptError) -> PairError {
+    match failure {
+        AttemptError::Handshake(error) => PairError::Handshake(error),
+        _ => PairError::Lost(None),
+    }
+}
+
+impl PairError {
+    /// The code with the page about it.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            PairError::Link(_) => Code::LinkUnusable,
+            PairError::OtherKey(_) | PairError::WrongKey { .. } => Code::HostKeyDiffers,
+            PairError::Unreachable { .. } => Code::HostUnreachable,
+            PairError::Refused { hint, .. } | PairError::Rejected(hint) => hint.code().unwrap_or(Code::SessionLost),
+            PairError::Handshake(_) => Code::VersionsDiffer,
+            PairError::Lost(_) | PairError::Unfinished(_) => Code::SessionLost,
+            PairError::NoAnswer => Code::ClaimExpired,
+            PairError::Store(_) => Code::CredentialsUnusable,
+            PairError::NoRandomness(_) => Code::Internal,
+        }
+    }
+}
