@@ -11,6 +11,7 @@
 
 pub mod app;
 pub mod host;
+pub mod kernel;
 pub mod network;
 pub mod pattern;
 pub mod picture;

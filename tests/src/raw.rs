@@ -5,15 +5,17 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::host::PATIENCE;
+use crate::kernel;
 
 /// A connection. Every wait on it is bounded.
 #[derive(Debug)]
 pub struct Raw {
     stream: TcpStream,
+    server: SocketAddr,
     unread: Vec<u8>,
 }
 
@@ -39,8 +41,24 @@ impl Answer {
 impl Raw {
     /// Connects to `http://host:port`.
     pub async fn connect(url: &str) -> Raw {
-        let address = url.trim_start_matches("http://").trim_end_matches('/');
-        Raw { stream: TcpStream::connect(address).await.unwrap(), unread: Vec::new() }
+        Raw::over(TcpStream::connect(address(url)).await.unwrap())
+    }
+
+    /// As [`Raw::connect`], for a client whose kernel takes a few thousand bytes before somebody reads them.
+    pub async fn connect_small(url: &str) -> Raw {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(2048).unwrap();
+        Raw::over(socket.connect(address(url).parse().unwrap()).await.unwrap())
+    }
+
+    fn over(stream: TcpStream) -> Raw {
+        Raw { server: stream.peer_addr().unwrap(), stream, unread: Vec::new() }
+    }
+
+    /// What the server's kernel holds for this client: [`kernel::waiting_bytes`].
+    #[must_use]
+    pub fn waiting_bytes(&self) -> Option<u64> {
+        kernel::waiting_bytes(self.server, self.stream.local_addr().unwrap())
     }
 
     /// Sends bytes. A server that has refused already may have closed, which its answer tells better.
@@ -118,6 +136,10 @@ impl Raw {
         let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.unread)).await;
         read.unwrap_or_else(|_| panic!("nothing came, and no end: {}", String::from_utf8_lossy(&self.unread)))
     }
+}
+
+fn address(url: &str) -> &str {
+    url.trim_start_matches("http://").trim_end_matches('/')
 }
 
 /// Sends one request on a connection of its own and reads its answer.

@@ -24,6 +24,10 @@ use crate::start::StartError;
 /// How long open connections may take to end once the host stops.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 
+/// What the kernel holds of what a client was sent and has not taken, in bytes. It is what a client may still get
+/// that the host has let go of, and no more than a fast network sends while a program comes to refill it.
+pub(crate) const UNSENT_MAX: u32 = 128 * 1024;
+
 /// Binds loopback and every private address of this machine, at this port. A machine may have no IPv6.
 pub(crate) fn bind_defaults(port: u16) -> Result<Vec<TcpListener>, StartError> {
     let must = std::iter::once(IpAddr::V4(Ipv4Addr::LOCALHOST)).chain(net::lan_addresses());
@@ -100,10 +104,15 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, limits: Limits, st
 }
 
 /// What every accepted connection gets: small answers at once, and an end when the other side takes nothing for so
-/// long that it is not there, or does not mean to read. Nothing else would end such a connection.
+/// long that it is not there, or does not mean to read (nothing else would end such a connection), and until then
+/// little that waits in the kernel.
 pub(crate) fn settle(stream: &TcpStream, limits: &Limits) {
     let stalled = Duration::from_secs(limits.stalled_seconds);
-    let set = stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_user_timeout(Some(stalled)));
+    let socket = SockRef::from(stream);
+    let set = socket
+        .set_tcp_nodelay(true)
+        .and_then(|()| socket.set_tcp_user_timeout(Some(stalled)))
+        .and_then(|()| socket.set_tcp_notsent_lowat(UNSENT_MAX));
     if let Err(error) = set {
         // The other side is gone already.
         tracing::debug!(target: "couplet::http", %error, "cannot set up a connection");

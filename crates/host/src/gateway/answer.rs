@@ -114,6 +114,9 @@ impl Stream {
             if let Driver::Reader(link, pool) = std::mem::replace(&mut self.driver, Driver::Gone) {
                 pool.keep(link);
             }
+            if let Some(streams) = &self.streams {
+                streams.store(false, Ordering::Relaxed);
+            }
         } else {
             // Also after a frame: a client that does not read keeps us from being polled, so its connection
             // must have something to be woken by.

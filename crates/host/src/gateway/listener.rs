@@ -4,35 +4,28 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 use axum::response::IntoResponse;
 use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use tokio::io::{AsyncRead, ReadBuf};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::alarm::Alarm;
 use super::answer::AnswerBody;
+use super::client::{ClientStream, Fate};
 use super::forward::Forwarder;
 use super::headers::Peer;
 use super::pool::BUFFER;
-use super::stream::Stream;
 use super::upgrade::Tunnel;
 use crate::auth::Recent;
 use crate::session::Session;
-
-/// How much, and how long, is read and thrown away of a request that was answered before it was read: closing at
-/// once would reset the connection, and the client might never see the answer.
-const LINGER_BYTES: usize = 1024 * 1024;
-const LINGER_FOR: Duration = Duration::from_secs(2);
 
 /// What the connection's task and its service tell each other.
 #[derive(Default)]
@@ -44,9 +37,7 @@ struct Shared {
     served: Mutex<Option<Arc<Session>>>,
     /// Whether that is another one than the task watches.
     is_other: AtomicBool,
-    /// Whether its answer is still coming.
-    streams: Arc<AtomicBool>,
-    lingers: AtomicBool,
+    fate: Arc<Fate>,
 }
 
 impl Shared {
@@ -55,14 +46,6 @@ impl Shared {
         if !served.as_ref().is_some_and(|last| Arc::ptr_eq(last, session)) {
             *served = Some(session.clone());
             self.is_other.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether the device whose answer is being written may no longer have it.
-    fn must_break(&self) -> bool {
-        self.streams.load(Ordering::Relaxed) && {
-            let served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
-            served.as_ref().is_some_and(|session| session.ended().is_cancelled())
         }
     }
 }
@@ -86,19 +69,34 @@ impl Signal {
     }
 }
 
-/// Wakes the connection's task when the session of the device that it serves ends.
+/// Tells the client's socket when the session of the device that is served ends, and wakes the connection's task.
 #[derive(Default)]
 struct Watch(Option<Pin<Box<WaitForCancellationFutureOwned>>>);
 
 impl Watch {
-    /// Turns to another device if it is one now. Whether its session has ended already.
+    /// Turns to another device if it is one now. Ready if its session has ended already.
     fn poll(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Poll<()> {
         if !shared.is_other.swap(false, Ordering::Relaxed) {
             return Poll::Pending;
         }
         let served = shared.served.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(session) = &*served else { return Poll::Pending };
-        self.0.insert(Box::pin(session.ended().clone().cancelled_owned())).as_mut().poll(cx)
+        let waker = Waker::from(Arc::new(Ended { fate: shared.fate.clone(), task: cx.waker().clone() }));
+        let ended = self.0.insert(Box::pin(session.ended().clone().cancelled_owned()));
+        ended.as_mut().poll(&mut Context::from_waker(&waker)).map(|()| waker.wake())
+    }
+}
+
+/// What the end of a session wakes.
+struct Ended {
+    fate: Arc<Fate>,
+    task: Waker,
+}
+
+impl Wake for Ended {
+    fn wake(self: Arc<Self>) {
+        self.fate.ended.store(true, Ordering::Release);
+        self.task.wake_by_ref();
     }
 }
 
@@ -124,7 +122,7 @@ pub(super) async fn serve(
         .timer(shared.alarm.clone())
         .header_read_timeout(head_within)
         .max_buf_size(BUFFER)
-        .serve_connection(ClientStream::new(stream, shared.clone()), service);
+        .serve_connection(ClientStream::new(stream, shared.fate.clone()), service);
 
     let (mut stopping, mut cut) = (Signal::new(stopping), Signal::new(cut));
     let mut stopped = false;
@@ -141,27 +139,25 @@ pub(super) async fn serve(
             if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
                 return Poll::Ready(Some(result.is_ok()));
             }
-            if shared.must_break() {
-                return Poll::Ready(Some(false));
-            }
             ready!(watch.poll(&shared, cx));
         }
     })
     .await;
-    let Some(result) = result else { return };
-
-    let parts = connection.into_parts();
-    let mut stream = parts.io;
-    if !result {
-        stream.reset();
+    // Whatever was not finished is reset when it is dropped.
+    if result != Some(true) {
         return;
     }
+    let parts = connection.into_parts();
     let tunnel = shared.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(tunnel) = tunnel
-        && let Some(Err(error)) = cut.token.run_until_cancelled(tunnel.join(stream.inner.tcp(), parts.read_buf)).await
-    {
-        tracing::debug!(target: "couplet::gateway", %error, "an upgraded connection broke");
-        stream.reset();
+    let Some(tunnel) = tunnel else { return };
+    let mut stream = TokioIo::new(parts.io);
+    match cut.token.run_until_cancelled(tunnel.join(&mut stream, parts.read_buf)).await {
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            tracing::debug!(target: "couplet::gateway", %error, "an upgraded connection broke");
+            stream.into_inner().reset();
+        }
+        None => stream.into_inner().reset(),
     }
 }
 
@@ -171,7 +167,9 @@ async fn respond(
     peer: &Peer,
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
-    shared.streams.store(false, Ordering::Relaxed);
+    shared.fate.streams.store(false, Ordering::Relaxed);
+    let ended = shared.fate.ended.load(Ordering::Acquire);
+    shared.fate.renewed.store(ended, Ordering::Relaxed);
     let had_body = !request.body().is_end_stream();
     let answered = async {
         let now = forwarder.auth.now();
@@ -189,94 +187,24 @@ async fn respond(
     match answered.await {
         Ok(mut answer) => {
             if answer.cut_short {
-                shared.lingers.store(true, Ordering::Relaxed);
+                shared.fate.lingers.store(true, Ordering::Relaxed);
             }
             if answer.tunnel.is_some() {
                 *shared.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = answer.tunnel;
             } else {
-                answer.response.body_mut().tell_when_streaming(&shared.streams);
+                answer.response.body_mut().tell_when_streaming(&shared.fate.streams);
             }
             answer.response
         }
         Err(failure) => {
+            // A refusal is ours to say, also that of a session that has just ended.
+            shared.fate.renewed.store(true, Ordering::Relaxed);
             let mut response = failure.into_response().map(AnswerBody::ours);
             if had_body {
-                shared.lingers.store(true, Ordering::Relaxed);
+                shared.fate.lingers.store(true, Ordering::Relaxed);
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             response
         }
-    }
-}
-
-/// The client's socket, which can end in three ways: cleanly, with a wait for what is still arriving, or broken.
-struct ClientStream {
-    inner: Stream,
-    shared: Arc<Shared>,
-    linger: Option<Linger>,
-}
-
-struct Linger {
-    until: Pin<Box<Sleep>>,
-    left: usize,
-}
-
-impl ClientStream {
-    fn new(stream: TcpStream, shared: Arc<Shared>) -> Self {
-        ClientStream { inner: Stream::new(stream), shared, linger: None }
-    }
-
-    /// Makes the coming close a reset: what was sent must not be taken for the whole.
-    fn reset(&mut self) {
-        let _ = self.inner.tcp().set_zero_linger();
-    }
-}
-
-impl Read for ClientStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
-    }
-}
-
-impl Write for ClientStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        if self.linger.is_none() {
-            ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
-            if !self.shared.lingers.load(Ordering::Relaxed) {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        let this = &mut *self;
-        let linger =
-            this.linger.get_or_insert_with(|| Linger { until: Box::pin(sleep(LINGER_FOR)), left: LINGER_BYTES });
-        let mut scrap = [0; 4096];
-        while linger.left > 0 && linger.until.as_mut().poll(cx).is_pending() {
-            let mut scrap = ReadBuf::new(&mut scrap);
-            match ready!(Pin::new(this.inner.tcp()).poll_read(cx, &mut scrap)) {
-                Ok(()) if !scrap.filled().is_empty() => linger.left = linger.left.saturating_sub(scrap.filled().len()),
-                _ => break,
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }
 }

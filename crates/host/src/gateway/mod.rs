@@ -1,7 +1,7 @@
 //! The gateway: puts a real app behind device authentication.
 //!
-//! A request passes through these hands: [`listener`] reads it off a client's connection and finds the device
-//! that sent it; [`forward`] judges it, and sends it over a connection of [`pool`] after [`headers`] made its head
+//! A request passes through these hands: [`listener`] reads it off a client's connection, whose socket is
+//! [`client`], and finds the device that sent it; [`forward`] judges it, and sends it over a connection of [`pool`] after [`headers`] made its head
 //! the app's; [`request`] and [`answer`] are the two bodies, streamed frame by frame, never gathered; [`upgrade`]
 //! is what remains after a `101`. All of one client's work happens in the one task of its connection, on one
 //! thread of [`workers`], which also drives the connection to the app meanwhile.
@@ -11,6 +11,7 @@
 
 mod alarm;
 mod answer;
+mod client;
 mod forward;
 mod headers;
 mod listener;

@@ -74,6 +74,12 @@ impl Workers {
         }
     }
 
+    /// How many connections they serve.
+    #[cfg(test)]
+    pub(super) fn load(&self) -> usize {
+        self.0.iter().map(|worker| worker.load.load(Ordering::Relaxed)).sum()
+    }
+
     #[cfg(test)]
     pub(super) fn first(&self) -> &Forwarder {
         &self.0[0].forwarder

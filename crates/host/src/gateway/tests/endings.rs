@@ -103,3 +103,88 @@ async fn the_next_request_on_the_connection_is_refused() {
     client.send(format!("GET / HTTP/1.1\r\nHost: h\r\n{AUTH}\r\n")).await;
     assert!(client.head().await.starts_with("HTTP/1.1 401"));
 }
+
+/// More than a client's smallest receive buffer takes, and less than the gateway lets the kernel hold.
+const WRITTEN: usize = 90_000;
+/// What a client with the smallest receive buffer can have got before the end, and so gets after it.
+const RECEIVED_MAX: usize = 16 << 10;
+
+/// A client that has little room and has read nothing of an answer that the gateway has written and let go of.
+async fn answered_in_full(world: &World, request: &str) -> Wire {
+    let mut client = world.small_client().await;
+    client.send(request.replace("{auth}", AUTH)).await;
+    let mut app = world.accept().await;
+    app.head().await;
+    app.send(format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {WRITTEN}\r\n\r\n")).await;
+    app.send("x".repeat(WRITTEN)).await;
+    assert!(app.is_gone().await, "the gateway has taken all of it");
+    client
+}
+
+#[tokio::test]
+async fn what_the_kernel_has_not_sent_of_a_whole_answer_is_called_back() {
+    for request in [
+        "GET / HTTP/1.1\r\nHost: h\r\n{auth}\r\n",
+        "GET / HTTP/1.1\r\nHost: h\r\n{auth}Connection: close\r\n\r\n",
+        "GET / HTTP/1.0\r\n{auth}\r\n",
+    ] {
+        let world = World::new().await;
+        let mut client = answered_in_full(&world, request).await;
+        world.session.end();
+        world.all_connections_are_gone().await;
+        let (rest, error) = client.rest().await;
+        assert_eq!(error, Some(std::io::ErrorKind::ConnectionReset), "{request}: {}", rest.len());
+        assert!(rest.len() < RECEIVED_MAX, "{request}: {}", rest.len());
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_waits_in_the_kernel_comes_whole_when_nothing_ends() {
+    let world = World::new().await;
+    let mut client = answered_in_full(&world, "GET / HTTP/1.1\r\nHost: h\r\n{auth}Connection: close\r\n\r\n").await;
+    client.head().await;
+    let (rest, error) = client.rest().await;
+    assert_eq!((rest.len(), error), (WRITTEN, None));
+    world.all_connections_are_gone().await;
+}
+
+#[tokio::test]
+async fn many_small_answers_that_wait_in_the_kernel_are_called_back() {
+    let world = World::new().await;
+    let mut client = world.small_client().await;
+    client.send(format!("GET / HTTP/1.1\r\nHost: h\r\n{AUTH}\r\n").repeat(100)).await;
+    let mut app = world.accept().await;
+    for _ in 0..100 {
+        app.head().await;
+        app.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{}", "x".repeat(1000))).await;
+    }
+    world.session.end();
+    world.all_connections_are_gone().await;
+    let (rest, error) = client.rest().await;
+    assert_eq!(error, Some(std::io::ErrorKind::ConnectionReset), "{}", rest.len());
+    assert!(rest.len() < RECEIVED_MAX, "{}", rest.len());
+}
+
+#[tokio::test]
+async fn what_the_kernel_has_not_sent_of_a_tunnel_is_called_back() {
+    for app_finishes in [false, true] {
+        let world = World::new().await;
+        let mut client = world.small_client().await;
+        client.send(upgrades::UPGRADE.replace("{auth}", AUTH)).await;
+        let mut app = world.accept().await;
+        app.head().await;
+        app.send(upgrades::SWITCHED).await;
+        client.head().await;
+        client.finish().await;
+        assert_eq!(app.rest().await, (String::new(), None));
+        app.send("x".repeat(WRITTEN)).await;
+        if app_finishes {
+            app.finish().await;
+        }
+        world.session.end();
+        world.all_connections_are_gone().await;
+        let (rest, error) = client.rest().await;
+        assert_eq!(error, Some(std::io::ErrorKind::ConnectionReset), "{}", rest.len());
+        assert!(rest.len() < RECEIVED_MAX, "{}", rest.len());
+    }
+}

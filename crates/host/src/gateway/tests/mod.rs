@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use couplet_protocol::{DeviceModel, DeviceName, Scope};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -81,6 +81,24 @@ impl World {
 
     async fn client(&self) -> Wire {
         Wire::new(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    /// A client whose kernel takes a few thousand bytes before somebody reads them.
+    async fn small_client(&self) -> Wire {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(2048).unwrap();
+        Wire::new(socket.connect(self.address).await.unwrap())
+    }
+
+    /// Waits until the gateway has let go of every client.
+    async fn all_connections_are_gone(&self) {
+        let workers = self.gateway.0.workers.lock().unwrap().upgrade().expect("it serves");
+        soon(async {
+            while workers.load() > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     /// A client that has sent this, with `{auth}` filled in.

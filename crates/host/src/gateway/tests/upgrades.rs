@@ -2,9 +2,9 @@
 
 use super::*;
 
-const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: h\r\n{auth}Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+pub(super) const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: h\r\n{auth}Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
                        Sec-WebSocket-Key: k\r\n\r\n";
-const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+pub(super) const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                         Sec-WebSocket-Accept: a\r\n\r\n";
 
 pub(super) async fn upgraded(world: &World) -> (Wire, Wire) {
