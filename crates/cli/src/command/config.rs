@@ -1,16 +1,20 @@
 //! `couplet config show`.
 
+use couplet_protocol::Code;
 use serde_json::{Map, Value, json};
 
 use super::Global;
 use crate::args::ConfigCommand;
 use crate::config::{self, Environment, Loaded};
+use crate::failure::Failure;
 use crate::output;
 
 /// Prints every setting in effect.
 pub(super) fn run(global: &Global, command: ConfigCommand) -> anyhow::Result<()> {
     let ConfigCommand::Show { settings, origin, json } = command;
     let loaded = config::load(global, &settings, &Environment::of_process()?)?;
+    // What `serve` would refuse is not in effect.
+    loaded.config.checked().map_err(|error| Failure::of(Code::ConfigInvalid, format!("{error}.")))?;
     match json.json {
         true => output::json(&as_json(&loaded, origin))?,
         false => output::line(&as_toml(&loaded, origin))?,
