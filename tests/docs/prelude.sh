@@ -17,7 +17,7 @@ couplet() {
 pair_with_a_person() {
   local link pair
   link=$(mktemp)
-  command couplet "$@" >"$link" &
+  command couplet "$@" --link lan >"$link" &
   pair=$!
   until [[ -s $link ]]; do
     kill -0 "$pair" || { wait "$pair"; return; }

@@ -10,6 +10,7 @@
 )]
 
 pub mod app;
+pub mod device;
 pub mod document;
 pub mod host;
 pub mod kernel;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use app::TestApp;
+pub use device::TestDevice;
 pub use host::TestHost;
 pub use network::Network;
 pub use program::program;

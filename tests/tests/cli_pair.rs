@@ -15,7 +15,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 async fn pair(host: &TestHost, args: &[&str]) -> Terminal {
-    Terminal::start(&host.command(&[&["pair"], args].concat()), 80, 24).await
+    Terminal::start(&host.command(&[&["pair", "--link", "lan"], args].concat()), 80, 24).await
 }
 
 fn link(screen: &Screen) -> Option<String> {
@@ -125,13 +125,22 @@ async fn the_screen_says_what_to_do() {
     let home = tempfile::tempdir().unwrap();
     let serve = Running::start(inside(&network, home.path(), &["serve", "--json"]));
     serve.wait_for_line(PATIENCE, |line| line.contains("ready")).await;
-    let terminal = Terminal::start(&inside(&network, home.path(), &["pair"]), 80, 24).await;
+    let terminal = Terminal::start(&inside(&network, home.path(), &["pair", "--link", "lan"]), 80, 24).await;
     let (link, screen) = next_link(&terminal, "").await;
     let text = screen.text();
     assert!(link.starts_with("couplet://192.168.77.5:7878?"), "{link}");
     let first = text.lines().next().unwrap();
     assert!(first.contains("Scan") && first.contains("app") && first.contains("phone"), "{text}");
     assert!(text.contains("couplet devices"), "and what comes next: {text}");
+
+    // The sealed link is longer, and all of it fits, beside its code.
+    let terminal = Terminal::start(&inside(&network, home.path(), &["pair"]), 80, 24).await;
+    let screen = terminal.shows("a sealed link", PATIENCE, |screen| screen.has("COUPLET:")).await;
+    let sealed = scan(&screen, Theme::Dark).await;
+    let offer = couplet_protocol::Offer::from_link(&sealed).unwrap();
+    assert_eq!(offer.endpoints, ["192.168.77.5:7878".parse().map(couplet_protocol::Endpoint::Lan).unwrap()]);
+    assert!(screen.text().replace('\n', "").contains(&sealed), "{}", screen.text());
+    assert!(screen.has("couplet devices") && screen.has("expires in: "), "{}", screen.text());
 
     // And where none can.
     let host = TestHost::start(|_| {}).await;
@@ -182,7 +191,7 @@ async fn ctrl_c_ends_it_and_cancels_the_offer() {
     is_dead(&link).await;
     // As a script's, and by a service manager's signal.
     for signal in ["INT", "TERM"] {
-        let mut pair = Running::start(host.command(&["pair"]));
+        let mut pair = Running::start(host.command(&["pair", "--link", "lan"]));
         let link = pair.wait_for_line(PATIENCE, |_| true).await;
         pair.signal(signal);
         assert_eq!(pair.wait(PATIENCE).await.code(), Some(1), "{}", pair.written());
@@ -275,7 +284,7 @@ async fn json_prints_the_token_data() {
 #[tokio::test]
 async fn timeout_sets_the_lifetime() {
     let host = TestHost::start(|_| {}).await;
-    let pair = Running::start(host.command(&["pair", "--json", "--timeout", "300"]));
+    let pair = Running::start(host.command(&["pair", "--link", "lan", "--json", "--timeout", "300"]));
     let offer: Value = serde_json::from_str(&pair.wait_for_line(PATIENCE, |_| true).await).unwrap();
     let ends: jiff::Timestamp = offer["expires_at"].as_str().unwrap().parse().unwrap();
     let left = ends.as_second() - jiff::Timestamp::now().as_second();
@@ -295,7 +304,7 @@ async fn without_a_terminal_it_prints_the_link() {
         setup.movable_clock();
     })
     .await;
-    let mut pair = Running::start(host.command(&["pair"]));
+    let mut pair = Running::start(host.command(&["pair", "--link", "lan"]));
     let link = pair.wait_for_line(PATIENCE, |_| true).await;
     assert_eq!(exchange(&link, "iPad", None).await.0, 200);
     assert_eq!(pair.wait(PATIENCE).await.code(), Some(0), "{}", pair.written());
@@ -303,7 +312,7 @@ async fn without_a_terminal_it_prints_the_link() {
     assert_eq!(pair.stdout.text(), format!("{link}\n"), "the link and nothing else");
     pair.wait_for_error_line(PATIENCE, |line| line.contains("iPad")).await;
 
-    let mut pair = Running::start(host.command(&["pair"]));
+    let mut pair = Running::start(host.command(&["pair", "--link", "lan"]));
     pair.wait_for_line(PATIENCE, |_| true).await;
     host.set_clock("+61");
     assert_eq!(pair.wait(PATIENCE).await.code(), Some(3), "time ran out: {}", pair.written());
@@ -341,7 +350,7 @@ async fn the_owner_answers_on_the_screen() {
 #[tokio::test]
 async fn a_small_terminal_gets_the_link() {
     let host = TestHost::start(|_| {}).await;
-    let terminal = Terminal::start(&host.command(&["pair"]), 80, 10).await;
+    let terminal = Terminal::start(&host.command(&["pair", "--link", "lan"]), 80, 10).await;
     let small = |screen: &Screen| screen.has("too small") && link(screen).is_some();
     let screen = terminal.shows("it says so", PATIENCE, small).await;
     assert!(!screen.has("▀") && screen.has("Token expires in"), "{}", screen.text());
@@ -355,7 +364,7 @@ async fn a_small_terminal_gets_the_link() {
 #[tokio::test]
 async fn no_color_keeps_the_qr_readable() {
     let host = TestHost::start(|_| {}).await;
-    let mut command = host.command(&["pair"]);
+    let mut command = host.command(&["pair", "--link", "lan"]);
     command.env("NO_COLOR", "1");
     let terminal = Terminal::start(&command, 80, 24).await;
     let (link, screen) = next_link(&terminal, "").await;

@@ -213,6 +213,8 @@ async fn a_token_ends_after_60_seconds() {
     assert_eq!(exchange(&host, &body(&kept, "In time")).await.0, 200);
     host.set_clock("+61");
     refused(exchange(&host, &body(&lost, "Late")).await, 400, "CPL-1201");
+    // The offer's other credential, the link, lives longer.
+    host.set_clock("+301");
     host.event("offer.expired", |event| event["pairing_id"] == json!(lost.offer_id)).await;
     // The clock is set back: what has ended stays ended.
     host.set_clock("-1h");

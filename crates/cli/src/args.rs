@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::{FalseyValueParser, PossibleValuesParser};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 const EXIT_CODES: &str = "\
@@ -78,6 +78,7 @@ SIGTERM and Ctrl-C let requests finish and end with exit code 0; a second one en
     /// Pair a device: show a QR code and wait
     #[command(after_help = "\
 Keys: [R] makes a new code, [Q] or Ctrl-C cancels. An expired code is replaced by itself, five times.
+A device in a sealed session is let in by the six digits that it shows: type them when it asks.
 Without a terminal, or with --no-input, the link alone is printed on stdout, and when it expires the exit code is 3.
 With --json each code is a line, then each event; the last line is device.paired. With --no-input too, the first
 code is the only one.")]
@@ -85,7 +86,14 @@ code is the only one.")]
     /// List, add, rename, limit and revoke devices
     Devices(Devices),
     /// Let a waiting device in
-    Approve(Decide),
+    #[command(after_help = "\
+A device in a sealed session shows six digits, the check code. Type them here: so you let in the device in your hand, and
+no other one that saw the code.
+
+Examples:
+  couplet approve                 who waits? asks, on a terminal
+  couplet approve ipad 123456")]
+    Approve(Approve),
     /// Turn a waiting device away
     Reject(Decide),
     /// Show what an error code means and what to do, offline; without a code, list them
@@ -142,14 +150,27 @@ pub(crate) struct Settings {
 /// `couplet pair`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Pair {
-    /// How long a code lives, 10 to 600 [default: 60]
+    /// How long a code lives, 10 to 600 [default: 300, with --link lan 60]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(10..=600))]
     pub(crate) timeout: Option<u64>,
+    /// What the code carries
+    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
+    pub(crate) link: Link,
     /// Show the link alone, no QR code
     #[arg(long)]
     pub(crate) link_only: bool,
     #[command(flatten)]
     pub(crate) json: Json,
+}
+
+/// What `couplet pair` shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Link {
+    /// COUPLET:…, for sealed sessions: `couplet connect` and apps with the SDK
+    #[default]
+    App,
+    /// couplet://…, for apps that speak plain HTTP on the LAN
+    Lan,
 }
 
 /// `couplet devices`.
@@ -249,7 +270,17 @@ pub(crate) struct ScopeArgs {
     pub(crate) json: Json,
 }
 
-/// `couplet approve` and `couplet reject`.
+/// `couplet approve`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Approve {
+    #[command(flatten)]
+    pub(crate) decide: Decide,
+    /// The six digits that the device shows; without them you are asked
+    #[arg(value_name = "CODE", requires = "pairing")]
+    pub(crate) check_code: Option<String>,
+}
+
+/// What `couplet approve` and `couplet reject` take.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Decide {
     /// Which waiting device: its name, its pairing's id, or the beginning of that. Without it, those that wait are

@@ -80,6 +80,11 @@ impl Client {
         self.send(method, path, None::<&()>).await.map(drop)
     }
 
+    /// As [`Self::done`], with a body.
+    pub(crate) async fn done_with(&self, method: Method, path: &str, body: &impl Serialize) -> Result<(), Failure> {
+        self.send(method, path, Some(body)).await.map(drop)
+    }
+
     /// Follows what happens on the host from this moment on.
     pub(crate) async fn events(&self) -> Result<Events, Failure> {
         let request = self.http.get(format!("{}/api/pair/events", self.base)).header(AUTHORIZATION, &self.owner);

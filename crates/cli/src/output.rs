@@ -63,6 +63,14 @@ pub(crate) fn confirm(text: &str) -> io::Result<bool> {
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
+/// Asks for a line of text.
+pub(crate) fn ask(text: &str) -> io::Result<String> {
+    question(text);
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(answer.trim().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

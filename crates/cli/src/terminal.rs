@@ -74,6 +74,10 @@ fn restore() {
 pub(crate) enum Key {
     /// A letter, in lower case.
     Letter(char),
+    /// The line is finished.
+    Enter,
+    /// The last letter was wrong.
+    Back,
     /// Ctrl-C, or Escape.
     Quit,
     /// The window has another size.
@@ -162,6 +166,8 @@ fn key(event: event::Event) -> Option<Key> {
             match code {
                 KeyCode::Char('c' | 'd') if modifiers.contains(KeyModifiers::CONTROL) => Some(Key::Quit),
                 KeyCode::Esc => Some(Key::Quit),
+                KeyCode::Enter => Some(Key::Enter),
+                KeyCode::Backspace => Some(Key::Back),
                 KeyCode::Char(letter) if !modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) => {
                     Some(Key::Letter(letter.to_ascii_lowercase()))
                 }
@@ -186,6 +192,9 @@ mod tests {
         assert_eq!(press(KeyCode::Char('c'), KeyModifiers::CONTROL), Some(Key::Quit));
         assert_eq!(press(KeyCode::Char('c'), KeyModifiers::NONE), Some(Key::Letter('c')));
         assert_eq!(press(KeyCode::Char('r'), KeyModifiers::CONTROL), None);
+        assert_eq!(press(KeyCode::Char('7'), KeyModifiers::NONE), Some(Key::Letter('7')));
+        assert_eq!(press(KeyCode::Enter, KeyModifiers::NONE), Some(Key::Enter));
+        assert_eq!(press(KeyCode::Backspace, KeyModifiers::NONE), Some(Key::Back));
         assert_eq!(key(event::Event::Resize(1, 1)), Some(Key::Resize));
     }
 }

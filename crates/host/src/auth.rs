@@ -5,15 +5,18 @@
 //! afterwards a keyed digest of the token finds the device's session in memory. Everything that changes what a
 //! device may do raises the generation and removes its session, after the commit and before the answer.
 
+mod headers;
+mod sealed;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::hmac;
-use couplet_protocol::api::EventKind;
-use couplet_protocol::credential::is_device_credential;
-use couplet_protocol::{AdminToken, Code, Digest};
-use http::{HeaderMap, HeaderName, header};
+use couplet_protocol::api::{EventKind, NetworkPath};
+use couplet_protocol::frame::CloseCode;
+use couplet_protocol::{Code, Digest};
+use http::HeaderMap;
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -27,26 +30,9 @@ use crate::session::Session;
 use crate::store::devices::DeviceRow;
 use crate::store::{Store, devices, offers};
 
-/// The header for devices whose app uses `Authorization` itself.
-pub const COUPLET_TOKEN: HeaderName = HeaderName::from_static("couplet-token");
-
-/// Which header carried the credential; the gateway removes that one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CredentialHeader {
-    /// `Authorization: Bearer …`.
-    Authorization,
-    /// `Couplet-Token: …`.
-    CoupletToken,
-}
-
-impl CredentialHeader {
-    fn name(self) -> HeaderName {
-        match self {
-            CredentialHeader::Authorization => header::AUTHORIZATION,
-            CredentialHeader::CoupletToken => COUPLET_TOKEN,
-        }
-    }
-}
+pub use headers::{COUPLET_TOKEN, CredentialHeader};
+pub(crate) use headers::{bearer, is_owner, single};
+use headers::{presented, unknown};
 
 /// Authenticates devices. Clones share the same memory.
 #[derive(Clone, Debug)]
@@ -69,10 +55,20 @@ impl std::fmt::Debug for Inner {
     }
 }
 
-/// Sessions of the devices that have called since the start; one entry a device, so `max_devices` bounds it.
+/// Sessions of the devices that have called since the start: at most two entries a device, so `max_devices` bounds
+/// them.
 #[derive(Default)]
 struct Memory {
-    sessions: HashMap<[u8; 32], Arc<Session>>,
+    sessions: HashMap<Key, Arc<Session>>,
+}
+
+/// What a session is found by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Key {
+    /// The keyed digest of the device's token.
+    Token([u8; 32]),
+    /// The device, which a sealed session has proven.
+    Sealed(Uuid),
 }
 
 /// The credential that a connection used last, and whose it is: a request that repeats it needs no digest.
@@ -115,7 +111,7 @@ impl Authenticator {
     pub(crate) fn fixed(sessions: impl IntoIterator<Item = (String, Arc<Session>)>) -> Self {
         let store = Store::in_memory();
         let auth = Authenticator::new(store, Events::new(Timestamp::from_millis(0)), Clock::start());
-        let known = sessions.into_iter().map(|(token, session)| (auth.digest(&token), session));
+        let known = sessions.into_iter().map(|(token, session)| (Key::Token(auth.digest(&token)), session));
         auth.0.memory.write().unwrap().sessions = known.collect();
         auth
     }
@@ -170,8 +166,8 @@ impl Authenticator {
     }
 
     fn lookup(&self, token: &str, now: Timestamp) -> Option<Arc<Session>> {
-        let digest = self.digest(token);
-        let session = self.read().sessions.get(&digest).cloned()?;
+        let key = Key::Token(self.digest(token));
+        let session = self.read().sessions.get(&key).cloned()?;
         session.seen(now);
         Some(session)
     }
@@ -186,7 +182,7 @@ impl Authenticator {
             let wanted = selector.clone();
             let found = self.0.store.read(move |tx| devices::by_selector(tx, &wanted)).await?;
             let row = found.ok_or_else(unknown)?;
-            if row.ended || row.expires_at.is_some_and(|end| self.now() >= end) {
+            if self.is_over(&row) {
                 return Err(Failure::new(Code::DeviceExpired, "Ask the owner for more time: `couplet devices scope`."));
             }
             // A task of its own: who hangs up does not waste the work, and cannot have it done again and again.
@@ -211,29 +207,32 @@ impl Authenticator {
         if row.unused_until.is_some() {
             self.first_use(&row).await?;
         }
-        Ok(self.remember(token, generation, row))
+        Ok(self.remember(Key::Token(self.digest(token)), generation, row, NetworkPath::Lan))
     }
 
-    /// A credential of `GET /pair` is used for the first time: from now on it stays.
-    async fn first_use(&self, row: &DeviceRow) -> Result<(), Failure> {
+    /// A credential that was handed out without proof of its arrival is used for the first time: its device is paired
+    /// from now on. The device's word that it has stored it counts as use.
+    pub(crate) async fn first_use(&self, row: &DeviceRow) -> Result<(), Failure> {
         let (now, id, pairing) = (self.now(), row.device.device_id, row.pairing_id);
-        let news = News::of_device(EventKind::DevicePaired, now, &row.device).by_pairing(pairing);
+        let of_device = News::of_device(EventKind::DevicePaired, now, &row.device).by_pairing(pairing);
         let events = self.0.events.clone();
         let delivered = self.0.store.write(
             move |tx| {
-                let first = devices::first_use(tx, id, now)?;
-                if first && let Some(pairing) = pairing.map(|p| offers::by_id(tx, p)).transpose()?.flatten() {
-                    crate::pairing::deliver(tx, pairing, now)?;
+                if !devices::first_use(tx, id, now)? {
+                    return Ok(None);
                 }
-                Ok(first)
+                Ok(Some(match pairing.map(|p| offers::by_id(tx, p)).transpose()?.flatten() {
+                    Some(pairing) => crate::pairing::deliver(tx, pairing, now)?,
+                    None => of_device,
+                }))
             },
-            move |first| {
-                if *first {
-                    events.tell(news);
+            move |news| {
+                if let Some(news) = news {
+                    events.tell(news.clone());
                 }
             },
         );
-        if delivered.await? {
+        if delivered.await?.is_some() {
             return Ok(());
         }
         // Another request of the same device may have been first.
@@ -243,25 +242,27 @@ impl Authenticator {
         }
     }
 
-    fn remember(&self, token: &str, generation: u64, row: DeviceRow) -> Option<Arc<Session>> {
+    fn remember(&self, key: Key, generation: u64, row: DeviceRow, path: NetworkPath) -> Option<Arc<Session>> {
         let mut memory = self.0.memory.write().unwrap_or_else(PoisonError::into_inner);
         if self.generation() != generation {
             return None;
         }
         let session = Arc::new(Session::new(row.device, row.scope, row.expires_at));
+        session.came_by(path);
         session.seen(self.now());
-        memory.sessions.insert(self.digest(token), Arc::clone(&session));
+        memory.sessions.insert(key, Arc::clone(&session));
         Some(session)
     }
 
-    /// The device is revoked, restricted or given another end: its session is gone and all that it has open ends.
-    pub(crate) fn forget(&self, id: Uuid) {
+    /// The device is revoked, restricted or given another end: its session is gone and all that it has open ends, for
+    /// this reason.
+    pub(crate) fn forget(&self, id: Uuid, why: CloseCode) {
         let mut memory = self.0.memory.write().unwrap_or_else(PoisonError::into_inner);
         self.0.generation.fetch_add(1, Ordering::Release);
         memory.sessions.retain(|_, session| {
             let stays = session.device.device_id != id;
             if !stays {
-                session.end();
+                session.end_for(why);
             }
             stays
         });
@@ -283,12 +284,13 @@ impl Authenticator {
         let now = self.now();
         let over = |session: &&Arc<Session>| session.expires_at.is_some_and(|end| now >= end);
         let ids: Vec<Uuid> = self.read().sessions.values().filter(over).map(|s| s.device.device_id).collect();
-        ids.into_iter().for_each(|id| self.forget(id));
+        ids.into_iter().for_each(|id| self.forget(id, CloseCode::Expired));
     }
 
-    /// When devices were seen since the last call.
-    pub(crate) fn take_seen(&self) -> Vec<(Uuid, Timestamp)> {
-        self.read().sessions.values().filter_map(|s| Some((s.device.device_id, s.take_seen()?))).collect()
+    /// When devices were seen since the last call, and which way they came.
+    pub(crate) fn take_seen(&self) -> Vec<(Uuid, Timestamp, NetworkPath)> {
+        let seen = |session: &Arc<Session>| Some((session.device.device_id, session.take_seen()?, session.path()));
+        self.read().sessions.values().filter_map(seen).collect()
     }
 
     /// Waits for the one bcrypt permit.
@@ -308,64 +310,6 @@ impl Authenticator {
     }
 }
 
-/// The credential of a request: `Couplet-Token` when it is there, else `Authorization: Bearer`.
-fn presented(headers: &HeaderMap) -> Result<(&str, CredentialHeader), Failure> {
-    if let Some(token) = single(headers, &COUPLET_TOKEN)? {
-        return device_credential(token).map(|token| (token, CredentialHeader::CoupletToken));
-    }
-    match single(headers, &header::AUTHORIZATION)?.and_then(bearer) {
-        Some(token) => device_credential(token).map(|token| (token, CredentialHeader::Authorization)),
-        None => Err(Failure::new(
-            Code::DeviceRequired,
-            "Send the device's credential as `Authorization: Bearer dev_…`, or as `Couplet-Token: dev_…` for apps \
-             that use Authorization themselves. `couplet pair` on the host pairs a device.",
-        )),
-    }
-}
-
-/// The same text, when it has a device credential's form.
-fn device_credential(token: &str) -> Result<&str, Failure> {
-    if is_device_credential(token) {
-        return Ok(token);
-    }
-    if token.starts_with("adm_") {
-        let next = "Use a device's credential here: `couplet devices add NAME` makes one.";
-        return Err(Failure::new(Code::OwnerIsNoDevice, next));
-    }
-    Err(unknown())
-}
-
-/// The token of an `Authorization: Bearer` value.
-pub(crate) fn bearer(value: &str) -> Option<&str> {
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-/// The value of a header that may stand once.
-pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Failure> {
-    let mut values = headers.get_all(name).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
-        return Err(Failure::new(Code::DuplicateHeader, format!("Send {name} once.")));
-    }
-    // A value that is no visible ASCII is no credential, host or origin either.
-    Ok(Some(value.to_str().unwrap_or_default()))
-}
-
-/// Whether this is the owner's token.
-pub(crate) fn is_owner(headers: &HeaderMap, admin: &AdminToken) -> Result<bool, Failure> {
-    let presented = single(headers, &header::AUTHORIZATION)?.and_then(bearer).unwrap_or_default();
-    Ok(presented.as_bytes().ct_eq(admin.expose().as_bytes()).into())
-}
-
-fn unknown() -> Failure {
-    Failure::new(
-        Code::DeviceUnknown,
-        "Pair the device again: run `couplet pair` on the host and scan the new code. Its old credential does not \
-         come back.",
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -373,7 +317,7 @@ mod tests {
     use couplet_protocol::DeviceName;
     use couplet_protocol::api::DeviceKind;
     use futures_util::FutureExt;
-    use http::HeaderValue;
+    use http::{HeaderValue, header};
     use tokio::time::timeout;
 
     use super::*;
@@ -399,6 +343,8 @@ mod tests {
             token_selector: Digest::of(token).selector(),
             unused_until: None,
             pairing_id: None,
+            platform: None,
+            sealed: None,
         };
         let now = auth.now();
         auth.0.store.write(move |tx| devices::insert(tx, &new, now), |()| {}).await.unwrap();
@@ -480,7 +426,7 @@ mod tests {
         auth.rename(&DeviceRow { device: renamed, ..row });
         let (session, _) = auth.cached_again(&mut recent, &headers, auth.now()).unwrap();
         assert_eq!(session.device.device_name.as_str(), "other");
-        auth.forget(device);
+        auth.forget(device, CloseCode::Revoked);
         assert!(auth.cached_again(&mut recent, &headers, auth.now()).is_none());
     }
 }

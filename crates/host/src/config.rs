@@ -107,10 +107,14 @@ pub struct Limits {
     pub max_claims: u32,
     /// How long a one-time token lives.
     pub offer_seconds: u64,
+    /// How long a link of sealed sessions lives.
+    pub link_seconds: u64,
     /// How long a claim waits for the owner.
     pub claim_seconds: u64,
-    /// How long an unused credential of `GET /pair` lives.
+    /// How long a credential lives that its device has not used.
     pub unused_seconds: u64,
+    /// Sealed sessions open at once.
+    pub max_sessions: u32,
     /// How long a request's head may take.
     pub header_seconds: u64,
     /// How long a body may take on the pairing listener.
@@ -134,8 +138,10 @@ impl Default for Limits {
             max_offers: 8,
             max_claims: 32,
             offer_seconds: 60,
+            link_seconds: 300,
             claim_seconds: 120,
             unused_seconds: 600,
+            max_sessions: 4,
             header_seconds: 5,
             body_seconds: 30,
             max_connections: 1024,
@@ -157,8 +163,10 @@ impl Limits {
             ("max_offers", self.max_offers.into(), 1, 10_000),
             ("max_claims", self.max_claims.into(), 1, 10_000),
             ("offer_seconds", self.offer_seconds, 10, 600),
+            ("link_seconds", self.link_seconds, 10, 600),
             ("claim_seconds", self.claim_seconds, 10, 3600),
             ("unused_seconds", self.unused_seconds, 10, 86_400),
+            ("max_sessions", self.max_sessions.into(), 1, 1000),
             ("header_seconds", self.header_seconds, 1, 3600),
             ("body_seconds", self.body_seconds, 1, 3600),
             ("max_connections", many(self.max_connections), 1, 1_000_000),

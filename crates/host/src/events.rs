@@ -1,9 +1,10 @@
 //! What the owner is told as it happens: one broadcast, with a short memory for those who come back.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use couplet_protocol::api::{Event, EventKind};
+use couplet_protocol::api::{Event, EventKind, NetworkPath};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
@@ -42,7 +43,10 @@ impl News {
             device_id: None,
             device_name: None,
             device_model: None,
+            platform: None,
             network: None,
+            path: None,
+            check_code: false,
         })
     }
 
@@ -54,7 +58,9 @@ impl News {
         news.0.device_id = row.device_id;
         news.0.device_name = row.device_name.as_ref().map(ToString::to_string);
         news.0.device_model = row.device_model.as_ref().map(ToString::to_string);
+        news.0.platform = row.platform.as_ref().map(ToString::to_string);
         news.0.network = row.network.clone();
+        news.0.check_code = kind == EventKind::ApprovalWanted && row.wants_check_code();
         news
     }
 
@@ -64,6 +70,19 @@ impl News {
         news.0.device_id = Some(device.device_id);
         news.0.device_name = Some(device.device_name.to_string());
         news.0.device_model = device.device_model.as_ref().map(ToString::to_string);
+        news
+    }
+
+    /// News of a device's sealed session.
+    pub(crate) fn of_session(
+        kind: EventKind,
+        at: Timestamp,
+        device: &Device,
+        path: NetworkPath,
+        source: IpAddr,
+    ) -> Self {
+        let mut news = News::of_device(kind, at, device);
+        (news.0.path, news.0.network) = (Some(path), Some(source.to_string()));
         news
     }
 

@@ -19,6 +19,7 @@ use crate::listen;
 use crate::net::{self, Addresses};
 use crate::pairing::Pairing;
 use crate::start::{self, StartError};
+use crate::tunnel::Apps;
 
 /// How often a host on its default addresses looks for new networks.
 const WATCH: Duration = Duration::from_secs(5);
@@ -90,6 +91,8 @@ impl Host {
             apps.push(AppListeners { gateway, name, listeners, port });
         }
         pairing.core().set_addresses(Addresses { pairing: bound(&listeners) });
+        let led_to = apps.iter().map(|app| (app.name.clone(), app.gateway.clone()));
+        pairing.core().tunnels().lead_to(Apps::new(led_to));
         let host = Host { pairing, listeners, apps };
         start::announce(&host.pairing.core().config().state_dir, &bound(&host.listeners))?;
         Ok(host)
@@ -170,6 +173,7 @@ impl Host {
         core.stopping().cancel();
         tasks.close();
         tasks.wait().await;
+        let _ = tokio::time::timeout(listen::DRAIN, core.tunnels().wait()).await;
         if let Err(failure) = self.pairing.flush().await {
             tracing::warn!(target: "couplet::host", %failure, "the last seconds of last_seen are lost");
         }

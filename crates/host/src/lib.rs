@@ -24,6 +24,8 @@ mod slots;
 mod start;
 mod store;
 pub mod telemetry;
+mod tunnel;
+mod unsent;
 mod until;
 
 pub use config::Config;

@@ -49,6 +49,7 @@ impl Pairing {
             self.core().stopping().cancel();
         };
         tokio::join!(listen::serve(listener, app, self.core().config().limits.clone(), stop.clone()), told);
+        let _ = tokio::time::timeout(listen::DRAIN, self.core().tunnels().wait()).await;
         let _ = self.flush().await;
         start::withdraw(&self.core().config().state_dir);
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -18,15 +19,12 @@ use tower::ServiceExt;
 
 use crate::config::Limits;
 use crate::net;
-use crate::slots::Slots;
+use crate::slots::{Slot, Slots};
 use crate::start::StartError;
+use crate::unsent::UNSENT_MAX;
 
 /// How long open connections may take to end once the host stops.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
-
-/// What the kernel holds of what a client was sent and has not taken, in bytes. It is what a client may still get
-/// that the host has let go of, and no more than a fast network sends while a program comes to refill it.
-pub(crate) const UNSENT_MAX: u32 = 128 * 1024;
 
 /// Binds loopback and every private address of this machine, at this port. A machine may have no IPv6.
 pub(crate) fn bind_defaults(port: u16) -> Result<Vec<TcpListener>, StartError> {
@@ -84,11 +82,10 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, limits: Limits, st
                     refuse(&stream);
                     continue;
                 };
-                let connection = connection(stream, peer, app.clone(), limits.clone(), stop.clone());
+                let connection = connection(stream, peer, slot, app.clone(), limits.clone(), stop.clone());
                 let cut = cut.clone();
                 tasks.spawn(async move {
                     cut.run_until_cancelled(connection).await;
-                    drop(slot);
                 });
             }
             Err(error) => {
@@ -134,10 +131,20 @@ pub(crate) fn refuse(stream: &TcpStream) {
     let _ = stream.try_write(answer.as_bytes());
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, app: Router, limits: Limits, stop: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    slot: Slot,
+    app: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) {
     settle(&stream, &limits);
+    // A connection that becomes a sealed session keeps its slot.
+    let slot = Arc::new(slot);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(Arc::clone(&slot));
         app.clone().oneshot(request)
     });
     let mut http = hyper::server::conn::http1::Builder::new();

@@ -1,7 +1,10 @@
 //! What the host holds in memory of a device that is using it: who it is, what it may do, and whether it may go on.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use couplet_protocol::api::NetworkPath;
+use couplet_protocol::frame::CloseCode;
 use couplet_protocol::{Code, DeviceModel, DeviceName, Scope};
 use http::{HeaderName, HeaderValue};
 use tokio_util::sync::CancellationToken;
@@ -55,7 +58,10 @@ pub struct Session {
     /// `X-Couplet-Device-Id`, `-Name`, `-Model`, ready to be sent; the model is empty when unknown.
     pub headers: [HeaderValue; 3],
     ended: CancellationToken,
+    /// Set before `ended` fires.
+    why: Arc<OnceLock<CloseCode>>,
     last_seen: AtomicI64,
+    by_relay: AtomicBool,
 }
 
 impl Session {
@@ -68,7 +74,16 @@ impl Session {
             header(device.device_name.to_header()),
             header(device.device_model.as_ref().map(DeviceModel::to_header).unwrap_or_default()),
         ];
-        Session { device, scope, expires_at, headers, ended: CancellationToken::new(), last_seen: AtomicI64::new(0) }
+        Session {
+            device,
+            scope,
+            expires_at,
+            headers,
+            ended: CancellationToken::new(),
+            why: Arc::default(),
+            last_seen: AtomicI64::new(0),
+            by_relay: AtomicBool::new(false),
+        }
     }
 
     /// Whether the device may call at all.
@@ -104,11 +119,31 @@ impl Session {
     pub(crate) fn renamed(&self, device: Device) -> Self {
         let renamed = Session::new(device, self.scope.clone(), self.expires_at);
         renamed.last_seen.store(self.last_seen.load(Ordering::Relaxed), Ordering::Relaxed);
-        Session { ended: self.ended.clone(), ..renamed }
+        renamed.by_relay.store(self.by_relay.load(Ordering::Relaxed), Ordering::Relaxed);
+        Session { ended: self.ended.clone(), why: Arc::clone(&self.why), ..renamed }
     }
 
+    #[cfg(test)]
     pub(crate) fn end(&self) {
+        self.end_for(CloseCode::Revoked);
+    }
+
+    pub(crate) fn end_for(&self, why: CloseCode) {
+        let _ = self.why.set(why);
         self.ended.cancel();
+    }
+
+    /// Why it ended, once it has.
+    pub(crate) fn why(&self) -> Option<CloseCode> {
+        self.why.get().copied()
+    }
+
+    pub(crate) fn came_by(&self, path: NetworkPath) {
+        self.by_relay.store(path == NetworkPath::Relay, Ordering::Relaxed);
+    }
+
+    pub(crate) fn path(&self) -> NetworkPath {
+        if self.by_relay.load(Ordering::Relaxed) { NetworkPath::Relay } else { NetworkPath::Lan }
     }
 
     pub(crate) fn seen(&self, now: Timestamp) {

@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use couplet_protocol::{AdminToken, Code};
+use couplet_protocol::{AdminToken, Code, StaticSecret};
+use data_encoding::BASE64URL_NOPAD;
+use zeroize::Zeroizing;
 
 use crate::problem::Failure;
 use crate::store::OpenError;
@@ -46,11 +48,12 @@ const DATABASE: &str = "couplet.db";
 pub(crate) struct StateFolder {
     path: PathBuf,
     pub(crate) admin: AdminToken,
+    pub(crate) host_key: StaticSecret,
     pub(crate) lock: File,
 }
 
 impl StateFolder {
-    /// Makes or opens the folder (0700), takes its lock, reads or makes the owner's token (0600).
+    /// Makes or opens the folder (0700), takes its lock, reads or makes the owner's token and the host's key (0600).
     pub(crate) fn open(path: &Path) -> Result<StateFolder, StartError> {
         let unusable = |error: io::Error| {
             let next = format!("{}: {error}. Name a folder that this user can write: --state-dir DIR.", path.display());
@@ -73,7 +76,8 @@ impl StateFolder {
         // One that was killed leaves this behind.
         withdraw(path);
         let admin = admin_token(&path.join("admin-token")).map_err(unusable)?;
-        Ok(StateFolder { path: path.to_owned(), admin, lock })
+        let host_key = host_key(&path.join("host.key")).map_err(unusable)?;
+        Ok(StateFolder { path: path.to_owned(), admin, host_key, lock })
     }
 
     pub(crate) fn database(&self) -> PathBuf {
@@ -103,20 +107,45 @@ fn keep_private(path: &Path) -> io::Result<()> {
 }
 
 fn admin_token(path: &Path) -> io::Result<AdminToken> {
-    match fs::read_to_string(path) {
+    let Some(text) = read_private(path)? else {
+        let token = AdminToken::from_entropy(crate::random::bytes());
+        write_private(path, token.expose())?;
+        return Ok(token);
+    };
+    let broken = "admin-token is no owner's token: delete it, and the next start makes a new one";
+    AdminToken::parse(text.trim()).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, broken))
+}
+
+/// The host's static key, which every device pins: made once. A new one would lock them all out, so one that cannot
+/// be read is never replaced here.
+fn host_key(path: &Path) -> io::Result<StaticSecret> {
+    let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why);
+    let Some(text) = read_private(path)? else {
+        let secret = Zeroizing::new(crate::random::bytes::<32>());
+        let key = StaticSecret::new(*secret).map_err(|error| invalid(&error.to_string()))?;
+        write_private(path, &Zeroizing::new(BASE64URL_NOPAD.encode(&secret[..])))?;
+        return Ok(key);
+    };
+    let bytes = BASE64URL_NOPAD.decode(text.trim().as_bytes()).map(Zeroizing::new).unwrap_or_default();
+    let secret: Option<[u8; 32]> = bytes.as_slice().try_into().ok();
+    secret.map(Zeroizing::new).and_then(|secret| StaticSecret::new(*secret).ok()).ok_or_else(|| {
+        invalid(
+            "host.key is no host's key: restore it from a backup. Without it every device with a sealed session \
+             must be paired anew: then delete it, and the next start makes a new one",
+        )
+    })
+}
+
+/// The text of a file of ours, closed to others if it was not. None when there is no such file.
+fn read_private(path: &Path) -> io::Result<Option<Zeroizing<String>>> {
+    match fs::read_to_string(path).map(Zeroizing::new) {
         Ok(text) => {
-            let text = zeroize::Zeroizing::new(text);
             if fs::metadata(path)?.mode() & 0o077 != 0 {
                 fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
             }
-            let broken = "admin-token is no owner's token: delete it, and the next start makes a new one";
-            AdminToken::parse(text.trim()).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, broken))
+            Ok(Some(text))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let token = AdminToken::from_entropy(crate::random::bytes());
-            write_private(path, token.expose())?;
-            Ok(token)
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -202,10 +231,30 @@ mod tests {
         let first = StateFolder::open(&path).unwrap();
         let mode = |p: &Path| fs::metadata(p).unwrap().mode() & 0o777;
         assert_eq!((mode(&path), mode(&path.join("admin-token"))), (0o700, 0o600));
-        let token = first.admin.clone();
+        assert_eq!(mode(&path.join("host.key")), 0o600);
+        let (token, key) = (first.admin.clone(), first.host_key.clone());
         assert_eq!(StateFolder::open(&path).unwrap_err().code(), Code::AlreadyRunning);
         drop(first);
-        assert!(StateFolder::open(&path).unwrap().admin == token);
+        fs::set_permissions(path.join("host.key"), fs::Permissions::from_mode(0o644)).unwrap();
+        let again = StateFolder::open(&path).unwrap();
+        assert!(again.admin == token && again.host_key == key);
+        assert_eq!(mode(&path.join("host.key")), 0o600, "closed again");
+        let text = fs::read_to_string(path.join("host.key")).unwrap();
+        assert_eq!(BASE64URL_NOPAD.decode(text.trim().as_bytes()).unwrap(), key.expose());
+    }
+
+    #[test]
+    fn a_host_key_that_cannot_be_read_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        drop(StateFolder::open(&path).unwrap());
+        for broken in ["", "AAAA", "not base64url at all, and not 32 bytes", &"A".repeat(44)] {
+            fs::write(path.join("host.key"), broken).unwrap();
+            let error = StateFolder::open(&path).unwrap_err();
+            assert_eq!(error.code(), Code::StateFolderUnusable);
+            assert!(error.detail().contains("host.key is no host's key"), "{error}");
+            assert_eq!(fs::read_to_string(path.join("host.key")).unwrap(), broken);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::credential::{ClaimToken, PairToken};
-use crate::name::{DeviceModel, DeviceName};
+use crate::name::{DeviceModel, DeviceName, DevicePlatform};
 use crate::scope::Scope;
 
 /// Body of `POST /api/pair/generate`; an empty body is the same as `{}`.
@@ -14,9 +14,12 @@ pub struct GenerateRequest {
     /// How long the token lives, in seconds: 10 to 600; 60 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u64>,
+    /// How long the link of sealed sessions lives, in seconds: 10 to 600; 300 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_ttl: Option<u64>,
 }
 
-/// Answer of `POST /api/pair/generate`.
+/// Answer of `POST /api/pair/generate`: two credentials of one offer, which the first grant of either uses up.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct GenerateAnswer {
     /// Names the offer in events and in `DELETE /api/pair/offers/{id}`.
@@ -24,10 +27,14 @@ pub struct GenerateAnswer {
     /// One-time pairing token: `otp_` and 22 characters.
     #[schema(value_type = String, pattern = "^otp_[A-Za-z0-9_-]{22}$")]
     pub pair_token: PairToken,
-    /// What the QR carries: `couplet://ip:port?pair=otp_…`.
+    /// What the QR of a device without sealed sessions carries: `couplet://ip:port?pair=otp_…`.
     pub qr_url: String,
     /// When the token ends.
     pub expires_at: String,
+    /// What the QR of a device with sealed sessions carries: `COUPLET:…` (spec/protocol.md, 2).
+    pub link: String,
+    /// When the link ends.
+    pub link_expires_at: String,
 }
 
 /// Body of `POST /api/pair/exchange`.
@@ -85,10 +92,16 @@ pub struct PairUrlAnswer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceKind {
-    /// Exchanged a one-time token.
+    /// A phone or tablet: exchanged a one-time token, or says so itself.
     Mobile,
     /// Holds a credential of `GET /pair` or of the owner's pre-fill: editors, agents, second shells.
     Bearer,
+    /// A computer, as it says itself.
+    Desktop,
+    /// A browser, as it says itself.
+    Browser,
+    /// Calls itself something else.
+    Other,
 }
 
 /// The network path that a device last came by.
@@ -112,6 +125,10 @@ pub struct DeviceInfo {
     /// Its model as it told it.
     #[schema(value_type = Option<String>)]
     pub device_model: Option<DeviceModel>,
+    /// Its system as it told it: `iOS 19`, `Linux`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub platform: Option<DevicePlatform>,
     /// How it was paired.
     pub kind: DeviceKind,
     /// When it was paired.
@@ -200,6 +217,8 @@ pub enum Door {
     Lan,
     /// The owner's pre-fill.
     Prefill,
+    /// `POST /api/pair/generate` and its link, claimed through a sealed session.
+    Offer,
 }
 
 /// A pairing that waits for its owner.
@@ -215,12 +234,33 @@ pub struct PairingInfo {
     pub device_name: Option<String>,
     /// Its model as it told it.
     pub device_model: Option<String>,
+    /// Its system as it told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
     /// The address it came from.
     pub network: Option<String>,
+    /// Whether the device shows a check code that `approve` must be given.
+    #[serde(default)]
+    pub check_code: bool,
     /// When it was made.
     pub created_at: String,
     /// When it ends by itself.
     pub expires_at: String,
+}
+
+/// Body of `POST /api/pair/pairings/{id}/approve`; an empty body is the same as `{}`.
+#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
+pub struct ApproveRequest {
+    /// The six digits that the device shows, where [`PairingInfo::check_code`] is true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check_code: Option<String>,
+}
+
+impl std::fmt::Debug for ApproveRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let given = self.check_code.as_ref().map(|_| "[redacted]");
+        f.debug_struct("ApproveRequest").field("check_code", &given).finish()
+    }
 }
 
 /// Answer of `GET /api/pair/pairings`.
@@ -273,9 +313,18 @@ pub struct Event {
     /// Its model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_model: Option<String>,
+    /// Its system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
     /// The address that the device came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
+    /// The path that its session takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<NetworkPath>,
+    /// Whether the owner must type the check code that the device shows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub check_code: bool,
 }
 
 /// The kinds of [`Event`].
@@ -290,6 +339,9 @@ pub enum EventKind {
     /// The owner is asked.
     #[serde(rename = "approval.wanted")]
     ApprovalWanted,
+    /// The device that claimed an offer went away before it was let in: the offer is open again.
+    #[serde(rename = "offer.released")]
+    OfferReleased,
     /// A device has its credential.
     #[serde(rename = "device.paired")]
     DevicePaired,
@@ -305,6 +357,12 @@ pub enum EventKind {
     /// A device was revoked or unpaired itself.
     #[serde(rename = "device.revoked")]
     DeviceRevoked,
+    /// A device has opened a sealed session.
+    #[serde(rename = "session.opened")]
+    SessionOpened,
+    /// A device's sealed session has ended.
+    #[serde(rename = "session.closed")]
+    SessionClosed,
 }
 
 impl EventKind {
@@ -315,11 +373,14 @@ impl EventKind {
             EventKind::OfferCreated => "offer.created",
             EventKind::OfferClaimed => "offer.claimed",
             EventKind::ApprovalWanted => "approval.wanted",
+            EventKind::OfferReleased => "offer.released",
             EventKind::DevicePaired => "device.paired",
             EventKind::OfferExpired => "offer.expired",
             EventKind::PairingRejected => "pairing.rejected",
             EventKind::DeviceUpdated => "device.updated",
             EventKind::DeviceRevoked => "device.revoked",
+            EventKind::SessionOpened => "session.opened",
+            EventKind::SessionClosed => "session.closed",
         }
     }
 }
@@ -403,11 +464,14 @@ mod tests {
             EventKind::OfferCreated,
             EventKind::OfferClaimed,
             EventKind::ApprovalWanted,
+            EventKind::OfferReleased,
             EventKind::DevicePaired,
             EventKind::OfferExpired,
             EventKind::PairingRejected,
             EventKind::DeviceUpdated,
             EventKind::DeviceRevoked,
+            EventKind::SessionOpened,
+            EventKind::SessionClosed,
         ] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
         }

@@ -50,6 +50,7 @@ codes! {
     CrossSite = 1011, 403, "A web page of another site asked for an owner's page";
     MalformedQuery = 1012, 400, "The query string is not what this route takes";
     TooManyConnections = 1013, 503, "Too many connections are open";
+    UpgradeRequired = 1014, 426, "This path takes a WebSocket";
     // 11xx: who may call
     OwnerRequired = 1101, 401, "Only the owner of this host may do this";
     DeviceRequired = 1102, 401, "This needs a paired device's credential";
@@ -77,6 +78,10 @@ codes! {
     ScopeInvalid = 1215, 422, "The scope or expiry cannot be used";
     ClaimInvalid = 1216, 400, "The claim is unknown";
     ClaimCollected = 1217, 410, "The credential of this claim was already collected";
+    OfferBusy = 1218, 409, "Another device is claiming this offer";
+    CheckCodeWanted = 1219, 422, "This device is let in by its check code";
+    CheckCodeWrong = 1220, 403, "The check code is another one";
+    CheckCodesSpent = 1221, 403, "The third check code was wrong: the device was turned away";
     // 13xx: the store
     StoreUnavailable = 1301, 503, "The database cannot be used right now";
     DiskFull = 1302, 503, "The disk is full";
@@ -94,6 +99,7 @@ codes! {
     UpstreamSlow = 1502, 504, "The app took too long to answer";
     UpstreamBroken = 1503, 502, "The app broke off its answer";
     RequestNotForwardable = 1504, 400, "The request cannot be forwarded";
+    NoSuchApp = 1505, 404, "This host has no such app";
     // 16xx: a device, and its forwarder
     HostUnreachable = 1601, 502, "The host cannot be reached";
     SessionLost = 1602, 502, "The connection to the host broke off";
@@ -105,6 +111,8 @@ codes! {
     NoSuchHost = 1608, 404, "This device is not paired with such a host";
     ForeignPage = 1609, 403, "A web page of another site sent this request";
     TooManyRequests = 1610, 503, "Too many requests to the host are under way";
+    // 17xx: the host\'s end of sealed sessions
+    HandshakeFailed = 1701, 400, "The handshake of a sealed session failed";
     // 19xx: ours
     Internal = 1900, 500, "Something went wrong on the host";
 }

@@ -25,7 +25,7 @@ pub use check_code::CheckCode;
 pub use credential::{AdminToken, BearerToken, ClaimToken, DeviceToken, Digest, PairToken};
 pub use error::{Code, Problem};
 pub use identity::{PublicKey, StaticSecret};
-pub use name::{DeviceModel, DeviceName};
+pub use name::{DeviceModel, DeviceName, DevicePlatform};
 pub use offer::{Endpoint, Offer};
 pub use schedule::{DerivationFailed, OfferKeys};
 pub use scope::Scope;

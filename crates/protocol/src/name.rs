@@ -120,6 +120,10 @@ name! {
     /// The device's model as the device tells it, under the same rules as [`DeviceName`].
     DeviceModel
 }
+name! {
+    /// The device's system as the device tells it, `iOS 19` or `Linux`, under the same rules as [`DeviceName`].
+    DevicePlatform
+}
 
 #[cfg(test)]
 mod tests {

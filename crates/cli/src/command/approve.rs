@@ -1,14 +1,14 @@
 //! `couplet approve` and `couplet reject`.
 
 use couplet_protocol::Code;
-use couplet_protocol::api::{PairingInfo, PairingList, PairingState};
+use couplet_protocol::api::{ApproveRequest, PairingInfo, PairingList, PairingState};
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::Global;
-use crate::args::Decide;
+use crate::args::{Approve, Decide};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{self, plain};
@@ -43,8 +43,17 @@ impl Pick for PairingInfo {
     }
 }
 
-/// Decides about one waiting device.
-pub(super) async fn run(global: &Global, args: &Decide, decision: Decision) -> anyhow::Result<()> {
+/// Lets one waiting device in.
+pub(super) async fn approve(global: &Global, args: &Approve) -> anyhow::Result<()> {
+    run(global, &args.decide, Decision::Approve, args.check_code.as_deref()).await
+}
+
+/// Turns one waiting device away.
+pub(super) async fn reject(global: &Global, args: &Decide) -> anyhow::Result<()> {
+    run(global, args, Decision::Reject, None).await
+}
+
+async fn run(global: &Global, args: &Decide, decision: Decision, code: Option<&str>) -> anyhow::Result<()> {
     let client = super::client(global).await?;
     let mut waiting: Vec<PairingInfo> = client.get::<PairingList>("/api/pair/pairings").await?.pairings;
     waiting.retain(|pairing| pairing.state == PairingState::Approval);
@@ -52,7 +61,11 @@ pub(super) async fn run(global: &Global, args: &Decide, decision: Decision) -> a
         Some(wanted) => select::pick(&waiting, wanted, Code::NoSuchPairing)?,
         None => only(&waiting, decision, !global.no_input && output::can_ask())?,
     };
-    decide(&client, pairing.id, decision).await?;
+    let may_ask = !global.no_input && output::can_ask();
+    match decision {
+        Decision::Approve if pairing.check_code && code.is_none() && may_ask => ask_code(&client, pairing).await?,
+        _ => decide(&client, pairing.id, decision, code).await?,
+    }
     if args.json.json {
         let done = json!({"pairing_id": pairing.id, "device_name": pairing.device_name, "decision": decision.verb()});
         output::json(&done)?;
@@ -66,9 +79,33 @@ pub(super) async fn run(global: &Global, args: &Decide, decision: Decision) -> a
     Ok(())
 }
 
-/// Tells the host.
-pub(super) async fn decide(client: &Client, id: Uuid, decision: Decision) -> Result<(), Failure> {
-    client.done(Method::POST, &format!("/api/pair/pairings/{id}/{}", decision.verb())).await
+/// Tells the host. `code` is what the device shows, for one in a sealed session.
+pub(super) async fn decide(client: &Client, id: Uuid, decision: Decision, code: Option<&str>) -> Result<(), Failure> {
+    let path = format!("/api/pair/pairings/{id}/{}", decision.verb());
+    match code {
+        Some(code) => {
+            let body = ApproveRequest { check_code: Some(code.to_owned()) };
+            client.done_with(Method::POST, &path, &body).await
+        }
+        None => client.done(Method::POST, &path).await,
+    }
+}
+
+/// Asks for the check code until it is right; the host counts.
+async fn ask_code(client: &Client, pairing: &PairingInfo) -> anyhow::Result<()> {
+    let name = plain(pairing.name());
+    loop {
+        let code = output::ask(&format!("The six digits that {name} shows, or nothing to leave it:"))?;
+        if code.is_empty() {
+            return Err(Failure::new(Exit::Refused, "Nothing was decided", "").into());
+        }
+        match decide(client, pairing.id, Decision::Approve, Some(&code)).await {
+            Err(failure) if failure.is(Code::CheckCodeWrong) || failure.is(Code::CheckCodeWanted) => {
+                output::message(&failure.to_string());
+            }
+            other => return Ok(other?),
+        }
+    }
 }
 
 /// The one that waits, once the owner has seen who it is and said yes: anyone who reaches the host may be waiting.
@@ -127,7 +164,9 @@ mod tests {
             state: PairingState::Approval,
             device_name: Some(name.into()),
             device_model: None,
+            platform: None,
             network: Some("192.168.1.7".into()),
+            check_code: false,
             created_at: "2026-01-10T12:00:00Z".into(),
             expires_at: "2026-01-10T12:02:00Z".into(),
         }

@@ -143,6 +143,9 @@ fn kind(kind: DeviceKind) -> &'static str {
     match kind {
         DeviceKind::Mobile => "mobile",
         DeviceKind::Bearer => "bearer",
+        DeviceKind::Desktop => "desktop",
+        DeviceKind::Browser => "browser",
+        DeviceKind::Other => "other",
     }
 }
 
@@ -177,6 +180,7 @@ mod tests {
             device_id: Uuid::from_u128(id),
             device_name: DeviceName::parse(name).unwrap(),
             device_model: None,
+            platform: None,
             kind: DeviceKind::Mobile,
             paired_at: "2026-01-10T12:00:00Z".into(),
             last_seen: None,

@@ -18,11 +18,13 @@ use uuid::Uuid;
 use self::ceremony::{Ceremony, Outcome, Step};
 use super::Global;
 use super::approve::{Decision, decide};
-use crate::args::Pair;
+use crate::args::{Link, Pair};
 use crate::client::{Client, Events};
 use crate::failure::{Exit, Failure};
 use crate::{output, time};
 
+/// How long a code of the plain LAN door lives.
+const LAN_SECONDS: u64 = 60;
 /// How long to wait when the host says "too many" and not until when.
 const RETRY: u64 = 10;
 
@@ -33,7 +35,7 @@ pub(super) async fn run(global: &Global, args: &Pair) -> anyhow::Result<()> {
     let events = client.events().await?;
     let attended = !args.json.json && !global.no_input && output::is_interactive();
     let renewals = if attended || (args.json.json && !global.no_input) { ceremony::RENEWALS } else { 0 };
-    let mut offers = Offers { client: client.clone(), ttl: args.timeout };
+    let mut offers = Offers { client: client.clone(), ttl: args.timeout, form: args.link };
     let offer = offers.make(None).await?;
     let ceremony = Ceremony::new(offer.id, offer.until, renewals, attended);
     let mut session = Session { client, events, offers, offer, ceremony, signals: Signals::new()? };
@@ -62,12 +64,17 @@ struct Offer {
 struct Offers {
     client: Client,
     ttl: Option<u64>,
+    form: Link,
 }
 
 impl Offers {
     /// Makes one, then withdraws the one before: when none can be made, the old one still works.
     async fn make(&mut self, before: Option<Uuid>) -> Result<Offer, Failure> {
-        let request = GenerateRequest { ttl: self.ttl };
+        let request = match self.form {
+            Link::App => GenerateRequest { ttl: None, link_ttl: self.ttl },
+            // The link that nobody is shown must not keep the offer open.
+            Link::Lan => GenerateRequest { ttl: self.ttl, link_ttl: Some(self.ttl.unwrap_or(LAN_SECONDS)) },
+        };
         let answer: Value = self.client.json(Method::POST, "/api/pair/generate", Some(&request)).await?;
         let made: GenerateAnswer = serde_json::from_value(answer.clone()).map_err(|_| {
             Failure::new(Exit::Failure, "The host's offer cannot be read", "Are both of the same version?")
@@ -75,9 +82,12 @@ impl Offers {
         if let Some(before) = before {
             self.cancel(before).await;
         }
-        let left = time::seconds_until(&made.expires_at, Timestamp::now());
-        let until = Instant::now() + Duration::from_secs(left);
-        Ok(Offer { id: made.offer_id, link: made.qr_url, until, answer })
+        let (link, end) = match self.form {
+            Link::App => (made.link, made.link_expires_at),
+            Link::Lan => (made.qr_url, made.expires_at),
+        };
+        let until = Instant::now() + Duration::from_secs(time::seconds_until(&end, Timestamp::now()));
+        Ok(Offer { id: made.offer_id, link, until, answer })
     }
 
     /// Withdraws an offer. It may have ended already, and that is as good.
@@ -102,14 +112,17 @@ impl Session {
         match step {
             Step::Wait => Ok(Acted::Nothing),
             Step::Generate => self.renew().await,
-            Step::Approve(id) => {
-                match decide(&self.client, id, Decision::Approve).await {
+            Step::Approve(id, code) => {
+                match decide(&self.client, id, Decision::Approve, code.as_deref()).await {
                     Ok(()) => self.ceremony.approved(),
+                    Err(failure) if failure.is(Code::CheckCodeWrong) || failure.is(Code::CheckCodeWanted) => {
+                        self.ceremony.wrong_code(failure.detail.clone());
+                    }
                     Err(failure) => settled(failure)?,
                 }
                 Ok(Acted::Nothing)
             }
-            Step::Reject(id) => match decide(&self.client, id, Decision::Reject).await {
+            Step::Reject(id) => match decide(&self.client, id, Decision::Reject, None).await {
                 Ok(()) => Ok(match self.ceremony.rejected() {
                     Step::End(outcome) => Acted::Ended(outcome),
                     _ => Acted::Nothing,
@@ -152,7 +165,7 @@ enum Acted {
 
 /// Someone else decided first, or the claim is over: the events tell which.
 fn settled(failure: Failure) -> Result<(), Failure> {
-    let known = [Code::AlreadyDecided, Code::NoSuchPairing, Code::ClaimExpired];
+    let known = [Code::AlreadyDecided, Code::NoSuchPairing, Code::ClaimExpired, Code::CheckCodesSpent];
     if known.iter().any(|code| failure.is(*code)) { Ok(()) } else { Err(failure) }
 }
 

@@ -64,7 +64,7 @@ impl Drop for Stop {
 }
 
 impl AnswerBody {
-    pub(super) fn ours(body: axum::body::Body) -> Self {
+    pub(crate) fn ours(body: axum::body::Body) -> Self {
         AnswerBody(Kind::Ours(body))
     }
 

@@ -13,14 +13,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
-use rustix::event::{PollFd, PollFlags, Timespec};
-use socket2::SockRef;
-use tokio::io::{AsyncRead, Interest, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::stream::Stream;
-use crate::listen::UNSENT_MAX;
+use crate::unsent::{has_unsent, poll_sent, wait_for_all};
 
 /// How much, and how long, is read and thrown away of a request that was answered before it was read: closing at
 /// once would reset the connection, and the client might never see the answer.
@@ -100,7 +98,7 @@ impl ClientStream {
         loop {
             match &mut self.close {
                 Close::Open => {
-                    set_unsent_max(self.inner.tcp(), NONE);
+                    wait_for_all(self.inner.tcp());
                     self.close = Close::Sending;
                 }
                 Close::Sending => {
@@ -166,43 +164,6 @@ impl Write for ClientStream {
         let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
         self.wrote(written)
     }
-}
-
-/// With this much unsent at most, a socket is writable when everything is sent, and only then.
-const NONE: u32 = 1;
-
-fn set_unsent_max(stream: &TcpStream, max: u32) {
-    // It can fail only on a socket that is broken, and then nothing will be sent.
-    let _ = SockRef::from(stream).set_tcp_notsent_lowat(max);
-}
-
-/// Whether the kernel holds something that it has not sent once.
-fn has_unsent(stream: &TcpStream) -> bool {
-    set_unsent_max(stream, NONE);
-    let unsent = !is_writable(stream);
-    set_unsent_max(stream, UNSENT_MAX);
-    unsent
-}
-
-/// Ready when the kernel has sent everything, or never will. The socket's limit is [`NONE`] already.
-fn poll_sent(stream: &TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-    loop {
-        ready!(stream.poll_write_ready(cx))?;
-        let looked = stream.try_io(Interest::WRITABLE, || match is_writable(stream) {
-            true => Ok(()),
-            false => Err(io::ErrorKind::WouldBlock.into()),
-        });
-        match looked {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            sent => return Poll::Ready(sent),
-        }
-    }
-}
-
-fn is_writable(stream: &TcpStream) -> bool {
-    let mut stream = [PollFd::new(stream, PollFlags::OUT)];
-    // Broken counts as writable: there is nothing left to wait for.
-    !matches!(rustix::event::poll(&mut stream, Some(&Timespec::default())), Ok(0))
 }
 
 /// Reads and throws away, within bounds, until the client has finished.

@@ -15,8 +15,9 @@ use uuid::Uuid;
 use super::caller::{DeviceSession, Owner};
 use super::json::{Json, named};
 use crate::clock::Timestamp;
-use crate::pairing::Pairing;
+use crate::pairing::{Core, Pairing};
 use crate::problem::Failure;
+use crate::session::Session;
 use crate::store::audit::Actor;
 use crate::store::devices::Change;
 
@@ -117,14 +118,19 @@ pub(super) async fn me(
     headers: http::HeaderMap,
 ) -> Result<axum::Json<MeAnswer>, Failure> {
     let session = own_session(&pairing, &headers).await?.0;
-    Ok(axum::Json(MeAnswer {
+    Ok(axum::Json(me_of(pairing.core(), &session)))
+}
+
+/// What a device is told of itself.
+pub(crate) fn me_of(core: &Core, session: &Session) -> MeAnswer {
+    MeAnswer {
         device_id: session.device.device_id,
         device_name: session.device.device_name.clone(),
         device_model: session.device.device_model.clone(),
         scope: session.scope.clone(),
         expires_at: session.expires_at.map(Timestamp::to_rfc3339),
-        server_name: pairing.core().config().server_name.clone(),
-    }))
+        server_name: core.config().server_name.clone(),
+    }
 }
 
 /// Unpairs the device that calls.

@@ -4,14 +4,19 @@ use axum::extract::State;
 use couplet_protocol::Problem;
 use couplet_protocol::api::{Features, Health, PairingFeature};
 
-use crate::pairing::Pairing;
+use crate::pairing::{Core, Pairing};
 use crate::problem::Failure;
 
 /// What this host is and can do.
 #[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, body = Health)))]
 pub(super) async fn health(State(pairing): State<Pairing>) -> axum::Json<Health> {
-    let available = pairing.core().ready().await.is_ok();
-    axum::Json(Health {
+    axum::Json(of(pairing.core()).await)
+}
+
+/// The answer, for whoever asks.
+pub(crate) async fn of(core: &Core) -> Health {
+    let available = core.ready().await.is_ok();
+    Health {
         status: if available { "ok" } else { "degraded" }.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         features: Features {
@@ -23,7 +28,7 @@ pub(super) async fn health(State(pairing): State<Pairing>) -> axum::Json<Health>
                 rng: crate::random::SOURCE.to_owned(),
             },
         },
-    })
+    }
 }
 
 /// The process answers.

@@ -10,6 +10,7 @@ mod json;
 mod offers;
 mod pair_url;
 mod pairings;
+mod tunnel;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -21,6 +22,9 @@ use utoipa_axum::routes;
 
 use crate::pairing::Pairing;
 use crate::problem::Failure;
+
+pub(crate) use devices::me_of as me;
+pub(crate) use health::of as health;
 
 fn documented() -> OpenApiRouter<Pairing> {
     OpenApiRouter::new()
@@ -35,6 +39,7 @@ fn documented() -> OpenApiRouter<Pairing> {
         .routes(routes!(pairings::reject))
         .routes(routes!(pairings::audit))
         .routes(routes!(events::events))
+        .routes(routes!(tunnel::tunnel))
         .routes(routes!(authz::authz))
         .routes(routes!(pair_url::pair))
         .routes(routes!(health::health))

@@ -13,7 +13,8 @@ use super::json::{Json, JsonOrEmpty, named};
 use crate::pairing::{Claimant, Outcome, Pairing};
 use crate::problem::Failure;
 
-/// Makes a one-time pairing token and the URL that a QR carries.
+/// Opens an offer: a one-time pairing token with its URL, and the link of sealed sessions, for a QR code to carry. The
+/// first grant of either uses up both.
 #[utoipa::path(post, path = "/api/pair/generate", tag = "pairing", security(("owner" = [])),
     request_body(content = Option<GenerateRequest>),
     responses((status = 200, body = GenerateAnswer), (status = 401, body = Problem), (status = 409, body = Problem),
@@ -25,7 +26,7 @@ pub(super) async fn generate(
     JsonOrEmpty(body): JsonOrEmpty<GenerateRequest>,
 ) -> Result<axum::Json<GenerateAnswer>, Failure> {
     let authority = pairing.core().offered_authority(&host.0);
-    Ok(axum::Json(pairing.core().generate(body.ttl, &authority).await?))
+    Ok(axum::Json(pairing.core().generate(body.ttl, body.link_ttl, &authority).await?))
 }
 
 /// Withdraws an offer that no device has claimed.
@@ -66,7 +67,7 @@ pub(super) async fn exchange(
     let token = PairToken::parse(&body.pair_token).map_err(invalid)?;
     let claim = super::claim(body.claim.as_deref())?;
     let polling = claim.is_some();
-    let claimant = Claimant { name, model, source: source.ip };
+    let claimant = Claimant { name, model, platform: None, source: source.ip };
     let exchanged = pairing.core().exchange(&token, claim, claimant).await;
     Ok(match super::counted(&pairing, source, polling, exchanged)? {
         Outcome::Done(credential) => axum::Json::<DeviceCredential>(credential).into_response(),

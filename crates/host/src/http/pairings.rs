@@ -3,7 +3,7 @@
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, State};
-use couplet_protocol::api::{AuditList, PairingList};
+use couplet_protocol::api::{ApproveRequest, AuditList, PairingList};
 use couplet_protocol::{Code, Problem};
 use http::StatusCode;
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::caller::Owner;
+use super::json::JsonOrEmpty;
 use crate::pairing::Pairing;
 use crate::problem::Failure;
 
@@ -29,13 +30,19 @@ pub(super) async fn list(_: Owner, State(pairing): State<Pairing>) -> Result<axu
     Ok(axum::Json(PairingList { pairings: pairing.core().pairings().await? }))
 }
 
-/// The owner says yes.
+/// The owner says yes; to a device that shows a check code, with that code. The third wrong one turns it away.
 #[utoipa::path(post, path = "/api/pair/pairings/{id}/approve", tag = "pairing", security(("owner" = [])),
-    params(("id" = Uuid, Path)),
-    responses((status = 204), (status = 401, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
-        (status = 410, body = Problem)))]
-pub(super) async fn approve(_: Owner, State(pairing): State<Pairing>, path: Id) -> Result<StatusCode, Failure> {
-    pairing.core().approve(id(path)?).await?;
+    params(("id" = Uuid, Path)), request_body(content = Option<ApproveRequest>),
+    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
+        (status = 409, body = Problem), (status = 410, body = Problem), (status = 422, body = Problem),
+        (status = 503, body = Problem)))]
+pub(super) async fn approve(
+    _: Owner,
+    State(pairing): State<Pairing>,
+    path: Id,
+    JsonOrEmpty(body): JsonOrEmpty<ApproveRequest>,
+) -> Result<StatusCode, Failure> {
+    pairing.core().approve(id(path)?, body.check_code.as_deref()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

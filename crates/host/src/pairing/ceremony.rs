@@ -2,7 +2,7 @@
 //! `expired`. Pure: what may follow what, and when the owner is asked. The store keeps the state, this decides.
 
 use couplet_protocol::Code;
-use couplet_protocol::api::{Door, PairingState};
+use couplet_protocol::api::{Door, NetworkPath, PairingState};
 
 use crate::config::Approve;
 
@@ -17,6 +17,8 @@ pub(crate) enum Step {
     Grant,
     /// The device has its credential.
     Deliver,
+    /// The device went away before the owner said anything: another one may claim the offer.
+    Release,
     /// The owner says no, or withdraws the offer.
     Reject,
     /// Time runs out.
@@ -34,6 +36,7 @@ pub(crate) fn next(state: PairingState, step: Step) -> Result<PairingState, Code
         (Claimed, Step::Ask) => Ok(Approval),
         (Claimed | Approval, Step::Grant) => Ok(Granted),
         (Granted, Step::Deliver) => Ok(Paired),
+        (Claimed | Approval, Step::Release) => Ok(Waiting),
         (Waiting | Claimed | Approval | Granted, Step::Reject) => Ok(Rejected),
         (Waiting | Claimed | Approval | Granted, Step::Expire) => Ok(Expired),
         (Rejected, Step::Claim | Step::Deliver) => Err(Code::PairingRejected),
@@ -44,17 +47,23 @@ pub(crate) fn next(state: PairingState, step: Step) -> Result<PairingState, Code
         (Waiting | Claimed | Approval, Step::Deliver)
         | (Waiting | Approval | Granted | Paired | Rejected | Expired, Step::Ask)
         | (Waiting | Granted | Paired | Rejected | Expired, Step::Grant)
+        | (Waiting | Granted | Paired | Rejected | Expired, Step::Release)
         | (Paired | Rejected | Expired, Step::Reject | Step::Expire) => Err(Code::AlreadyDecided),
     }
 }
 
-/// Whether the owner is asked before a device that came by this door is paired. Doors that the owner opened ask
-/// only under `always`; the open LAN door always asks; the pre-fill is the owner's own act.
-pub(crate) fn asks(door: Door, approve: Approve) -> bool {
+/// Whether the owner is asked before a device that came by this door, on this path, is paired. Doors that the owner
+/// opened ask only under `always`, and under `relay` when the device came through one; the open LAN door always asks;
+/// the pre-fill is the owner's own act.
+pub(crate) fn asks(door: Door, approve: Approve, path: NetworkPath) -> bool {
     match door {
         Door::Prefill => false,
         Door::Lan => true,
-        Door::Otp | Door::Url => approve == Approve::Always,
+        Door::Otp | Door::Url | Door::Offer => match approve {
+            Approve::Never => false,
+            Approve::Relay => path == NetworkPath::Relay,
+            Approve::Always => true,
+        },
     }
 }
 
@@ -66,7 +75,8 @@ mod tests {
     use super::*;
 
     const STATES: [PairingState; 7] = [Waiting, Claimed, Approval, Granted, Paired, Rejected, Expired];
-    const STEPS: [Step; 6] = [Step::Claim, Step::Ask, Step::Grant, Step::Deliver, Step::Reject, Step::Expire];
+    const STEPS: [Step; 7] =
+        [Step::Claim, Step::Ask, Step::Grant, Step::Deliver, Step::Release, Step::Reject, Step::Expire];
 
     #[test]
     fn the_whole_table() {
@@ -76,6 +86,8 @@ mod tests {
             (Claimed, Step::Grant, Granted),
             (Approval, Step::Grant, Granted),
             (Granted, Step::Deliver, Paired),
+            (Claimed, Step::Release, Waiting),
+            (Approval, Step::Release, Waiting),
         ];
         for state in STATES {
             for step in STEPS {
@@ -102,22 +114,24 @@ mod tests {
 
     #[test]
     fn the_owner_is_asked_as_the_policy_says() {
-        for (door, never, relay, always) in [
-            (Door::Otp, false, false, true),
-            (Door::Url, false, false, true),
-            (Door::Lan, true, true, true),
-            (Door::Prefill, false, false, false),
+        for (door, path, never, relay, always) in [
+            (Door::Otp, NetworkPath::Lan, false, false, true),
+            (Door::Url, NetworkPath::Lan, false, false, true),
+            (Door::Offer, NetworkPath::Lan, false, false, true),
+            (Door::Offer, NetworkPath::Relay, false, true, true),
+            (Door::Lan, NetworkPath::Lan, true, true, true),
+            (Door::Prefill, NetworkPath::Lan, false, false, false),
         ] {
-            assert_eq!(asks(door, Approve::Never), never, "{door:?}");
-            assert_eq!(asks(door, Approve::Relay), relay, "{door:?}");
-            assert_eq!(asks(door, Approve::Always), always, "{door:?}");
+            assert_eq!(asks(door, Approve::Never, path), never, "{door:?} {path:?}");
+            assert_eq!(asks(door, Approve::Relay, path), relay, "{door:?} {path:?}");
+            assert_eq!(asks(door, Approve::Always, path), always, "{door:?} {path:?}");
         }
     }
 
     proptest! {
         /// However the steps come, a device is paired at most once, only after a grant, and an end is an end.
         #[test]
-        fn paired_once_and_only_after_a_grant(steps in prop::collection::vec(0usize..6, 0..24)) {
+        fn paired_once_and_only_after_a_grant(steps in prop::collection::vec(0usize..7, 0..24)) {
             let (mut state, mut granted, mut paired) = (Waiting, false, 0);
             for step in steps.into_iter().map(|i| STEPS[i]) {
                 let Ok(after) = next(state, step) else { continue };

@@ -2,6 +2,7 @@
 
 use couplet_protocol::Code;
 use couplet_protocol::api::{DeviceInfo, EventKind};
+use couplet_protocol::frame::CloseCode;
 use rusqlite::Transaction;
 use uuid::Uuid;
 
@@ -46,7 +47,7 @@ impl Core {
         let (auth, tell) = (self.auth.clone(), self.tell());
         let after = move |result: &((), Vec<News>)| {
             failpoint::reach("revoke.committed");
-            auth.forget(id);
+            auth.forget(id, CloseCode::Revoked);
             tell(result);
         };
         self.store.write(work, after).await.map(|((), _)| ())
@@ -69,7 +70,7 @@ impl Core {
         let (auth, tell) = (self.auth.clone(), self.tell());
         let after = move |result: &(DeviceRow, Vec<News>)| {
             if restricts {
-                auth.forget(id);
+                auth.forget(id, CloseCode::Changed);
             } else {
                 auth.rename(&result.0);
             }

@@ -4,36 +4,22 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use couplet_protocol::api::{DeviceCredential, DeviceKind, Door, EventKind, GenerateAnswer, PairingState};
-use couplet_protocol::{BearerToken, ClaimToken, Code, DeviceModel, DeviceName, DeviceToken, Digest, PairToken};
+use couplet_protocol::api::{DeviceCredential, DeviceKind, Door, NetworkPath, PairingState};
+use couplet_protocol::{BearerToken, ClaimToken, Code, DeviceName, Digest, PairToken};
 use rusqlite::Transaction;
 use uuid::Uuid;
 
 use super::Core;
 use super::ceremony::{self, Step};
+use super::minted::Minted;
+use super::steps::{Claimant, deliver, make_room, refused};
 use crate::clock::Timestamp;
 use crate::events::News;
 use crate::failpoint;
-use crate::hasher::Hasher;
 use crate::problem::Failure;
-use crate::session::Device;
-use crate::store::audit::{Actor, Record};
 use crate::store::devices::{self, NewDevice};
 use crate::store::offers::{self, PairingRow};
-
-/// How many claims one source may have waiting at the open door.
-const CLAIMS_OF_SOURCE: usize = 3;
-
-/// How long a one-time token may be asked to live, in seconds.
-const TTL: std::ops::RangeInclusive<u64> = 10..=600;
-
-/// Who claims an offer: what the device says of itself, and where it comes from.
-#[derive(Clone, Debug)]
-pub(crate) struct Claimant {
-    pub(crate) name: DeviceName,
-    pub(crate) model: Option<DeviceModel>,
-    pub(crate) source: IpAddr,
-}
+use crate::store::sealed;
 
 /// What a door answers.
 #[derive(Debug)]
@@ -50,45 +36,7 @@ enum Found {
     Waits(Timestamp, DeviceName),
 }
 
-/// A credential that is made before the transaction that stores it, because bcrypt is slow.
-struct Minted {
-    token: String,
-    selector: String,
-    hash: String,
-    id: Uuid,
-}
-
 impl Core {
-    /// Opens an offer: a one-time token for the QR.
-    pub(crate) async fn generate(&self, ttl: Option<u64>, authority: &str) -> Result<GenerateAnswer, Failure> {
-        let ttl = ttl.unwrap_or(self.config.limits.offer_seconds);
-        if !TTL.contains(&ttl) {
-            let next = format!("Ask for {} to {} seconds.", TTL.start(), TTL.end());
-            return Err(Failure::new(Code::LifetimeOutOfRange, next));
-        }
-        self.rates.generate.take(&())?;
-        let (now, most) = (self.now(), self.config.limits.max_offers);
-        let token = PairToken::from_entropy(crate::random::bytes());
-        let digest = token.digest();
-        let row = PairingRow::new(Door::Otp, now, now.after(Duration::from_secs(ttl)));
-        let (id, expires_at) = (row.id, row.expires_at);
-        let news = vec![News::of_pairing(EventKind::OfferCreated, now, &row)];
-        let work = move |tx: &Transaction<'_>| {
-            let is_open = |p: &PairingRow| p.state == PairingState::Waiting && p.expires_at > now;
-            if offers::open(tx)?.iter().filter(|p| is_open(p)).count() >= most as usize {
-                return Err(too_many_offers());
-            }
-            row.save(tx)?;
-            offers::insert_token(tx, &digest, row.expires_at, row.id)?;
-            let record = Record { pairing_id: Some(row.id), ..Record::new("offer.created", Actor::Owner) };
-            record.write(tx, now)?;
-            Ok(((), news))
-        };
-        self.store.write(work, self.tell()).await?;
-        let qr_url = format!("couplet://{authority}?pair={}", token.expose());
-        Ok(GenerateAnswer { offer_id: id, pair_token: token, qr_url, expires_at: expires_at.to_rfc3339() })
-    }
-
     /// Counts a request that anyone may make against its source's minute.
     pub(crate) fn admit(&self, source: IpAddr) -> Result<(), Failure> {
         self.rates.anyone.take(&crate::net::source_key(source))
@@ -115,7 +63,8 @@ impl Core {
         if row.id != asked.pairing_id {
             return Err(refused(Code::ClaimInvalid));
         }
-        let needs_token = row.state == PairingState::Granted || !(claim.is_some() || ceremony::asks(row.door, policy));
+        let needs_token = row.state == PairingState::Granted
+            || !(claim.is_some() || ceremony::asks(row.door, policy, NetworkPath::Lan));
         let minted = match needs_token {
             true => Some(Minted::device(&hasher).await?),
             false => None,
@@ -128,11 +77,11 @@ impl Core {
             let mut news = Vec::new();
             if first {
                 row.claim(claimant, now, &mut news)?;
-                offers::use_token(tx, &digest, now)?;
+                offers::use_token(tx, row.id, now)?;
                 failpoint::reach("pair.token_used");
             }
-            if first && ceremony::asks(row.door, policy) {
-                row.ask(tx, &claim_digest, now, &limits, &mut news)?;
+            if first && ceremony::asks(row.door, policy, NetworkPath::Lan) {
+                row.ask(tx, Some(&claim_digest), now, &limits, &mut news)?;
             } else if first {
                 row.step(Step::Grant)?;
             }
@@ -141,7 +90,7 @@ impl Core {
                     pair(tx, row, device, now, limits.max_devices, &mut news)?;
                     Found::Paired
                 }
-                _ => row.waits()?,
+                _ => waits(row)?,
             };
             failpoint::reach("pair.before_commit");
             Ok((found, news))
@@ -150,7 +99,7 @@ impl Core {
         failpoint::reach("pair.committed");
         drop(hasher);
         Ok(match (found, minted) {
-            (Found::Paired, Some(minted)) => Outcome::Done(self.credential(minted)),
+            (Found::Paired, Some(minted)) => Outcome::Done(minted.credential(&self.config.server_name)),
             (Found::Waits(expires_at, name), _) => Outcome::Waiting { claim, expires_at, name },
             (Found::Paired, None) => return Err(Failure::internal("paired without a credential")),
         })
@@ -178,7 +127,7 @@ impl Core {
         if found.as_ref().is_some_and(|row| row.door != door) {
             return Err(refused(Code::ClaimInvalid));
         }
-        let asks = found.is_none() && ceremony::asks(door, self.config.approve);
+        let asks = found.is_none() && ceremony::asks(door, self.config.approve, NetworkPath::Lan);
         let deliver = !asks && found.as_ref().is_none_or(|row| row.state == PairingState::Granted);
         let token = BearerToken::from_entropy(crate::random::bytes());
         let minted = match deliver {
@@ -195,9 +144,10 @@ impl Core {
                 None => {
                     let mut row = fresh;
                     row.save(tx)?;
-                    row.claim(Claimant { name: client_name(row.id)?, model: None, source }, now, &mut news)?;
-                    if ceremony::asks(door, policy) {
-                        row.ask(tx, &claim_digest, now, &limits, &mut news)?;
+                    let name = client_name(row.id)?;
+                    row.claim(Claimant { name, model: None, platform: None, source }, now, &mut news)?;
+                    if ceremony::asks(door, policy, NetworkPath::Lan) {
+                        row.ask(tx, Some(&claim_digest), now, &limits, &mut news)?;
                     } else {
                         row.step(Step::Grant)?;
                     }
@@ -206,10 +156,12 @@ impl Core {
             };
             let found = match (row.state, minted) {
                 (PairingState::Granted, Some(minted)) => {
-                    hand_out(tx, &mut row, &minted, now, &limits)?;
+                    let name = row.device_name.clone().map_or_else(|| client_name(row.id), Ok)?;
+                    let device = NewDevice { kind: DeviceKind::Bearer, ..minted.row(name, None, row.id) };
+                    row.hand_out(tx, device, now, &limits)?;
                     Found::Paired
                 }
-                _ => row.waits()?,
+                _ => waits(row)?,
             };
             Ok((found, news))
         };
@@ -236,114 +188,13 @@ impl Core {
             Ok(((), news))
         };
         self.store.write(work, self.tell()).await?;
-        Ok(self.credential(minted))
-    }
-
-    fn credential(&self, minted: Minted) -> DeviceCredential {
-        DeviceCredential {
-            device_token: minted.token,
-            device_id: minted.id,
-            server_name: self.config.server_name.clone(),
-        }
+        Ok(minted.credential(&self.config.server_name))
     }
 }
 
-impl Minted {
-    async fn device(hasher: &Hasher) -> Result<Minted, Failure> {
-        let token = DeviceToken::from_entropy(crate::random::bytes());
-        Self::make(token.expose(), token.digest(), hasher).await
-    }
-
-    async fn bearer(token: &BearerToken, hasher: &Hasher) -> Result<Minted, Failure> {
-        Self::make(token.expose(), token.digest(), hasher).await
-    }
-
-    async fn make(token: &str, digest: Digest, hasher: &Hasher) -> Result<Minted, Failure> {
-        let hash = hasher.hash(token).await?;
-        Ok(Minted { token: token.to_owned(), selector: digest.selector(), hash, id: crate::random::uuid() })
-    }
-
-    fn row(&self, name: DeviceName, model: Option<DeviceModel>, pairing: Uuid) -> NewDevice {
-        NewDevice {
-            device: Device { device_id: self.id, device_name: name, device_model: model },
-            kind: DeviceKind::Mobile,
-            token_hash: self.hash.clone(),
-            token_selector: self.selector.clone(),
-            unused_until: None,
-            pairing_id: Some(pairing),
-        }
-    }
-}
-
-impl PairingRow {
-    fn new(door: Door, now: Timestamp, expires_at: Timestamp) -> Self {
-        PairingRow {
-            id: crate::random::uuid(),
-            door,
-            state: PairingState::Waiting,
-            created_at: now,
-            expires_at,
-            claim_hash: None,
-            device_name: None,
-            device_model: None,
-            network: None,
-            device_id: None,
-        }
-    }
-
-    fn waits(self) -> Result<Found, Failure> {
-        let name = self.device_name.ok_or_else(|| Failure::internal("a claim without a name"))?;
-        Ok(Found::Waits(self.expires_at, name))
-    }
-
-    /// Takes the ceremony one step on.
-    pub(super) fn step(&mut self, step: Step) -> Result<(), Failure> {
-        self.state = ceremony::next(self.state, step).map_err(refused)?;
-        Ok(())
-    }
-
-    fn claim(&mut self, claimant: Claimant, now: Timestamp, news: &mut Vec<News>) -> Result<(), Failure> {
-        self.step(Step::Claim)?;
-        self.device_name = Some(claimant.name);
-        self.device_model = claimant.model;
-        self.network = Some(claimant.source.to_string());
-        news.push(News::of_pairing(EventKind::OfferClaimed, now, self));
-        Ok(())
-    }
-
-    /// Asks the owner. The claim waits its own time, whatever the offer's was.
-    fn ask(
-        &mut self,
-        tx: &Transaction<'_>,
-        claim: &Digest,
-        now: Timestamp,
-        limits: &crate::config::Limits,
-        news: &mut Vec<News>,
-    ) -> Result<(), Failure> {
-        // Only the open door is bounded here, also for each source: it must not close the doors that the owner opens.
-        if self.door == Door::Lan {
-            let open = offers::open(tx)?;
-            let waiting = || open.iter().filter(|p| p.door == Door::Lan && p.state == PairingState::Approval);
-            let of_source = waiting().filter(|p| p.network == self.network).count();
-            if waiting().count() >= limits.max_claims as usize || of_source >= CLAIMS_OF_SOURCE {
-                return Err(too_many_offers());
-            }
-        }
-        self.step(Step::Ask)?;
-        self.claim_hash = Some(claim.to_hex());
-        self.expires_at = now.after(Duration::from_secs(limits.claim_seconds));
-        self.save(tx)?;
-        let network = self.network.clone();
-        let record = Record {
-            pairing_id: Some(self.id),
-            network: network.as_deref(),
-            detail: self.device_name.as_ref().map(DeviceName::as_str),
-            ..Record::new("approval.wanted", Actor::Anyone)
-        };
-        record.write(tx, now)?;
-        news.push(News::of_pairing(EventKind::ApprovalWanted, now, self));
-        Ok(())
-    }
+fn waits(row: PairingRow) -> Result<Found, Failure> {
+    let name = row.device_name.ok_or_else(|| Failure::internal("a claim without a name"))?;
+    Ok(Found::Waits(row.expires_at, name))
 }
 
 /// The offer behind a one-time token, or the claim on it, as it stands.
@@ -365,6 +216,9 @@ fn check_offer(
         return Err(refused(Code::PairTokenInvalid));
     }
     let row = offers::by_id(tx, found.pairing_id)?.ok_or_else(|| refused(Code::PairTokenInvalid))?;
+    if row.waits_in_session() {
+        return Err(refused(Code::OfferBusy));
+    }
     ceremony::next(row.state, Step::Claim).map_err(refused)?;
     Ok(row)
 }
@@ -398,81 +252,15 @@ fn pair(
     }
     devices::insert(tx, &device, now)?;
     offers::token_became(tx, row.id, device.device.device_id)?;
+    sealed::close(tx, row.id)?;
     failpoint::reach("pair.device_inserted");
     row.device_id = Some(device.device.device_id);
-    let told = News::of_pairing(EventKind::DevicePaired, now, &row);
-    deliver(tx, row, now)?;
-    news.push(told);
+    news.push(deliver(tx, row, now)?);
     Ok(())
-}
-
-/// Hands out a client credential of `GET /pair`: paired with its first use, gone when that does not come.
-fn hand_out(
-    tx: &Transaction<'_>,
-    row: &mut PairingRow,
-    minted: &Minted,
-    now: Timestamp,
-    limits: &crate::config::Limits,
-) -> Result<(), Failure> {
-    make_room(tx, limits.max_devices)?;
-    let unused_until = now.after(Duration::from_secs(limits.unused_seconds));
-    let name = row.device_name.clone().map_or_else(|| client_name(row.id), Ok)?;
-    let device =
-        NewDevice { kind: DeviceKind::Bearer, unused_until: Some(unused_until), ..minted.row(name, None, row.id) };
-    devices::insert(tx, &device, now)?;
-    row.device_id = Some(minted.id);
-    row.expires_at = unused_until;
-    row.save(tx)?;
-    let record = Record {
-        pairing_id: Some(row.id),
-        device_id: Some(minted.id),
-        ..Record::new("credential.issued", Actor::Host)
-    };
-    record.write(tx, now)
-}
-
-/// The last step of the ceremony: the device has its credential.
-pub(crate) fn deliver(tx: &Transaction<'_>, mut row: PairingRow, now: Timestamp) -> Result<(), Failure> {
-    row.step(Step::Deliver)?;
-    row.save(tx)?;
-    let record = Record {
-        pairing_id: Some(row.id),
-        device_id: row.device_id,
-        network: row.network.as_deref(),
-        detail: row.device_name.as_ref().map(DeviceName::as_str),
-        ..Record::new("device.paired", if row.door == Door::Prefill { Actor::Owner } else { Actor::Device })
-    };
-    record.write(tx, now)
-}
-
-fn make_room(tx: &Transaction<'_>, max_devices: u32) -> Result<(), Failure> {
-    if devices::count_active(tx)? < max_devices {
-        return Ok(());
-    }
-    let next = format!("This host has its {max_devices} devices. Its owner can revoke one: `couplet devices revoke`.");
-    Err(Failure::new(Code::TooManyDevices, next))
 }
 
 /// What a client of `GET /pair` is called until its owner renames it.
 fn client_name(id: Uuid) -> Result<DeviceName, Failure> {
     let short: String = id.simple().to_string().chars().take(4).collect();
     DeviceName::parse(&format!("Client {short}")).map_err(Failure::internal)
-}
-
-fn too_many_offers() -> Failure {
-    Failure::new(Code::TooManyOffers, "Use or cancel one of them, or wait until it expires, then try again.")
-}
-
-/// The refusal of a step, with what to do next.
-pub(super) fn refused(code: Code) -> Failure {
-    let next = match code {
-        Code::PairTokenInvalid => "Ask the owner for a new code (`couplet pair`) and scan it within a minute.",
-        Code::PairTokenUsed => "Each code pairs one device. Ask the owner for a new one: `couplet pair`.",
-        Code::PairingRejected => "The owner said no. If that was a mistake, start again with a new code.",
-        Code::ClaimExpired => "Start again with a new code, and ask the owner to answer.",
-        Code::ClaimCollected => "The credential is shown once. If it was lost, revoke the device and pair again.",
-        Code::ClaimInvalid => "Start again with a new code.",
-        _ => "Look at `couplet devices` and start again if need be.",
-    };
-    Failure::new(code, next)
 }

@@ -1,19 +1,24 @@
 //! Pairing, as the doors, the owner and the library's user see it: the ceremony, the devices, the upkeep.
 
 mod ceremony;
+mod claims;
 mod devices;
 mod doors;
+mod minted;
+mod offers;
 mod owner;
+mod sealed;
+mod steps;
 mod upkeep;
 
 use std::fs::File;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use couplet_protocol::{AdminToken, Code};
+use couplet_protocol::{AdminToken, Code, StaticSecret};
 use http::uri::Authority;
 use tokio::sync::broadcast;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::auth::Authenticator;
@@ -25,8 +30,14 @@ use crate::problem::Failure;
 use crate::rate::Rate;
 use crate::start::{self, StartError};
 use crate::store::Store;
+use crate::tunnel::Tunnels;
 
-pub(crate) use doors::{Claimant, Outcome, deliver};
+use claims::Claims;
+pub(crate) use claims::{Granted, Identity, Ticket, Verdict};
+pub(crate) use doors::Outcome;
+pub(crate) use offers::{OpenOffer, TRIES};
+pub(crate) use sealed::Claimed;
+pub(crate) use steps::{Claimant, deliver};
 
 /// A host's pairing: open it once, clone it where it is needed. Its upkeep stops with the last clone.
 #[derive(Clone, Debug)]
@@ -36,6 +47,7 @@ pub struct Pairing(Arc<Inner>);
 struct Inner {
     core: Core,
     _upkeep: AbortOnDropHandle<()>,
+    _tunnels: DropGuard,
     /// Keeps a second host off the same state folder.
     _lock: File,
 }
@@ -48,6 +60,9 @@ pub(crate) struct Core {
     auth: Authenticator,
     events: Events,
     admin: Arc<AdminToken>,
+    host_key: Arc<StaticSecret>,
+    claims: Claims,
+    tunnels: Arc<Tunnels>,
     rates: Arc<Rates>,
     addresses: Arc<RwLock<Addresses>>,
     own: Arc<OwnAddresses>,
@@ -78,18 +93,22 @@ impl Pairing {
                 generate: Rate::per_minute(limits.generate_per_minute),
                 anyone: Rate::per_minute(limits.exchange_per_minute),
             }),
-            config: Arc::new(config),
             store,
             auth,
             events,
             admin: Arc::new(state.admin),
+            host_key: Arc::new(state.host_key),
+            claims: Claims::default(),
+            tunnels: Arc::new(Tunnels::new(limits.max_sessions)),
+            config: Arc::new(config),
             addresses: Arc::default(),
             own: Arc::default(),
             stopping: CancellationToken::new(),
         };
         core.start_up().await.map_err(|failure| start::upkeep_error(&failure))?;
         let upkeep = AbortOnDropHandle::new(tokio::spawn(core.clone().keep_up()));
-        Ok(Pairing(Arc::new(Inner { core, _upkeep: upkeep, _lock: state.lock })))
+        let tunnels = core.tunnels.guard();
+        Ok(Pairing(Arc::new(Inner { core, _upkeep: upkeep, _tunnels: tunnels, _lock: state.lock })))
     }
 
     /// Everything that happens to pairings and devices, from now on.
@@ -126,6 +145,21 @@ impl Core {
         &self.admin
     }
 
+    /// The host's long-term identity.
+    pub(crate) fn host_key(&self) -> &StaticSecret {
+        &self.host_key
+    }
+
+    /// Who devices are.
+    pub(crate) fn auth(&self) -> &Authenticator {
+        &self.auth
+    }
+
+    /// The sealed sessions.
+    pub(crate) fn tunnels(&self) -> &Tunnels {
+        &self.tunnels
+    }
+
     pub(crate) fn events(&self) -> &Events {
         &self.events
     }
@@ -150,16 +184,16 @@ impl Core {
         let name = asked.host().trim_start_matches('[').trim_end_matches(']');
         let loopback =
             name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        let lan = if loopback {
-            self.addresses.read().unwrap_or_else(PoisonError::into_inner).reachable().first().copied()
-        } else {
-            None
-        };
+        let lan = if loopback { self.reachable().first().copied() } else { None };
         match lan {
             Some(address) => address.to_string(),
             None if asked.port().is_some() => asked.to_string(),
             None => format!("{asked}:80"),
         }
+    }
+
+    fn reachable(&self) -> Vec<SocketAddr> {
+        self.addresses.read().unwrap_or_else(PoisonError::into_inner).reachable()
     }
 
     /// Whether the store answers.

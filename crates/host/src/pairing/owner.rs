@@ -1,17 +1,18 @@
 //! What the owner decides: approve, reject, withdraw.
 
 use couplet_protocol::Code;
-use couplet_protocol::api::{AuditEntry, EventKind, PairingInfo, PairingState};
+use couplet_protocol::api::{AuditEntry, PairingInfo, PairingState};
 use rusqlite::Transaction;
 use uuid::Uuid;
 
 use super::Core;
 use super::ceremony::Step;
-use super::doors::refused;
+use super::claims::Verdict;
+use super::steps::refused;
 use crate::clock::Timestamp;
 use crate::events::News;
 use crate::problem::Failure;
-use crate::store::audit::{self, Actor, Record};
+use crate::store::audit::{self, Actor};
 use crate::store::offers::{self, PairingRow};
 
 impl Core {
@@ -26,47 +27,42 @@ impl Core {
             .collect())
     }
 
-    /// The owner says yes: the device may collect its credential.
-    pub(crate) async fn approve(&self, id: Uuid) -> Result<(), Failure> {
+    /// The owner says yes. A device that polls may collect its credential; one that waits in its session is sent it,
+    /// if the check code is the one that it shows.
+    pub(crate) async fn approve(&self, id: Uuid, check_code: Option<&str>) -> Result<(), Failure> {
         let now = self.now();
+        let asked = self.store.read(move |tx| undecided(tx, id, now)).await?;
+        if asked.wants_check_code() {
+            return self.approve_sealed(asked, check_code).await;
+        }
         let work = move |tx: &Transaction<'_>| {
             let mut row = undecided(tx, id, now)?;
             row.step(Step::Grant)?;
             row.save(tx)?;
-            decided(tx, &row, "pairing.approved", now)?;
-            Ok(((), Vec::new()))
+            row.record("pairing.approved", Actor::Owner).write(tx, now)
         };
-        self.store.write(work, self.tell()).await.map(|((), _)| ())
+        self.store.write(work, |()| ()).await
     }
 
     /// The owner says no.
     pub(crate) async fn reject(&self, id: Uuid) -> Result<(), Failure> {
-        let now = self.now();
-        let work = move |tx: &Transaction<'_>| {
-            let mut row = undecided(tx, id, now)?;
-            row.step(Step::Reject)?;
-            row.save(tx)?;
-            decided(tx, &row, "pairing.rejected", now)?;
-            Ok(((), vec![News::of_pairing(EventKind::PairingRejected, now, &row)]))
-        };
-        self.store.write(work, self.tell()).await.map(|((), _)| ())
+        self.decide_no(id, None).await
     }
 
-    /// The owner withdraws an offer that no device has claimed.
-    pub(crate) async fn withdraw(&self, id: Uuid) -> Result<(), Failure> {
+    /// The owner's no; `why` when it was not said outright.
+    pub(super) async fn decide_no(&self, id: Uuid, why: Option<&'static str>) -> Result<(), Failure> {
         let now = self.now();
         let work = move |tx: &Transaction<'_>| {
-            let mut row = offers::by_id(tx, id)?.ok_or_else(no_such_pairing)?;
-            if row.state != PairingState::Waiting {
-                return Err(refused(Code::AlreadyDecided));
-            }
-            row.step(Step::Reject)?;
-            row.save(tx)?;
-            offers::remove_token(tx, id)?;
-            decided(tx, &row, "offer.withdrawn", now)?;
-            Ok(((), vec![News::of_pairing(EventKind::PairingRejected, now, &row)]))
+            let mut news = Vec::new();
+            undecided(tx, id, now)?.reject(tx, why, now, &mut news)?;
+            Ok(((), news))
         };
-        self.store.write(work, self.tell()).await.map(|((), _)| ())
+        let (claims, tell) = (self.claims.clone(), self.tell());
+        let after = move |result: &((), Vec<News>)| {
+            claims.conclude(id, Verdict::Refused(Code::PairingRejected));
+            tell(result);
+        };
+        self.store.write(work, after).await.map(|((), _)| ())
     }
 
     /// The audit log, newest first.
@@ -76,7 +72,7 @@ impl Core {
 }
 
 /// A claim that waits for the owner.
-fn undecided(tx: &Transaction<'_>, id: Uuid, now: Timestamp) -> Result<PairingRow, Failure> {
+pub(super) fn undecided(tx: &Transaction<'_>, id: Uuid, now: Timestamp) -> Result<PairingRow, Failure> {
     let row = offers::by_id(tx, id)?.filter(|row| row.state != PairingState::Waiting).ok_or_else(no_such_pairing)?;
     if row.state != PairingState::Approval {
         return Err(refused(Code::AlreadyDecided));
@@ -84,16 +80,6 @@ fn undecided(tx: &Transaction<'_>, id: Uuid, now: Timestamp) -> Result<PairingRo
     if now >= row.expires_at { Err(refused(Code::ClaimExpired)) } else { Ok(row) }
 }
 
-fn decided(tx: &Transaction<'_>, row: &PairingRow, action: &'static str, now: Timestamp) -> Result<(), Failure> {
-    let record = Record {
-        pairing_id: Some(row.id),
-        network: row.network.as_deref(),
-        detail: row.device_name.as_ref().map(couplet_protocol::DeviceName::as_str),
-        ..Record::new(action, Actor::Owner)
-    };
-    record.write(tx, now)
-}
-
-fn no_such_pairing() -> Failure {
+pub(super) fn no_such_pairing() -> Failure {
     Failure::new(Code::NoSuchPairing, "GET /api/pair/pairings lists those that wait; so does `couplet approve`.")
 }

@@ -3,16 +3,18 @@
 
 use std::time::Duration;
 
-use couplet_protocol::api::{EventKind, PairingState};
+use couplet_protocol::Code;
+use couplet_protocol::api::{Door, PairingState};
 use rusqlite::Transaction;
+use uuid::Uuid;
 
 use super::Core;
-use super::ceremony::Step;
-use crate::clock::Timestamp;
+use super::claims::Verdict;
+use super::sealed::free;
 use crate::events::News;
 use crate::problem::Failure;
-use crate::store::audit::{Actor, Record};
-use crate::store::{devices, offers};
+use crate::store::devices;
+use crate::store::offers::{self, PairingRow};
 
 /// How often ends are looked for: an end is kept to within this.
 const TICK: Duration = Duration::from_millis(500);
@@ -25,8 +27,30 @@ impl Core {
     /// Before anything is served: what ended while the host was down has ended. An offer that was made later than
     /// now was made under another clock, and nothing says how old it is: it has ended too.
     pub(super) async fn start_up(&self) -> Result<(), Failure> {
+        self.pick_up().await?;
         self.expire(true).await?;
         self.clean_up().await
+    }
+
+    /// Sealed sessions ended with the process before. Who had claimed an offer in one must do so again; who was
+    /// granted a credential may have it or not, and gets its whole time anew to come back with it.
+    async fn pick_up(&self) -> Result<(), Failure> {
+        let now = self.now();
+        let until = now.after(Duration::from_secs(self.config.limits.unused_seconds));
+        let work = move |tx: &Transaction<'_>| {
+            let mut news = Vec::new();
+            for mut row in offers::open(tx)? {
+                if row.waits_in_session() {
+                    free(tx, &mut row, now, &mut news)?;
+                } else if may_have_arrived(&row) {
+                    row.expires_at = until;
+                    row.save(tx)?;
+                    devices::renew_unused(tx, row.id, until)?;
+                }
+            }
+            Ok(((), news))
+        };
+        self.store.write(work, self.tell()).await.map(|((), _)| ())
     }
 
     /// Runs until its task is stopped. What ends in memory does not wait for the disk.
@@ -50,7 +74,7 @@ impl Core {
         let (mut cleaned, mut failing) = (self.now(), false);
         for n in 1_u64.. {
             tick.tick().await;
-            let mut done = self.expire(false).await;
+            let mut done = self.expire(false).await.and(self.release_orphans().await);
             if n % FLUSH == 0 {
                 done = done.and(self.flush().await);
                 self.rates.anyone.forget_idle();
@@ -77,7 +101,9 @@ impl Core {
     /// Ends what has run out of time.
     async fn expire(&self, starting: bool) -> Result<(), Failure> {
         let now = self.now();
-        let over = move |row: &offers::PairingRow| row.expires_at <= now || (starting && row.created_at > now);
+        let over = move |row: &PairingRow| {
+            row.expires_at <= now || (starting && row.created_at > now && !may_have_arrived(row))
+        };
         let due = move |tx: &Transaction<'_>| Ok(offers::open(tx)?.iter().any(over) || devices::any_ending(tx, now)?);
         if !self.store.read(due).await? {
             return Ok(());
@@ -85,19 +111,19 @@ impl Core {
         let work = move |tx: &Transaction<'_>| {
             let mut news = Vec::new();
             devices::end(tx, now)?;
+            let mut ended = Vec::new();
             for mut row in offers::open(tx)?.into_iter().filter(over) {
-                if row.state == PairingState::Granted {
-                    devices::remove_unused(tx, row.id)?;
-                }
-                row.step(Step::Expire)?;
-                row.expires_at = row.expires_at.min(now);
-                row.save(tx)?;
-                expired(tx, &row, now)?;
-                news.push(News::of_pairing(EventKind::OfferExpired, now, &row));
+                row.expire(tx, None, now, &mut news)?;
+                ended.push(row.id);
             }
-            Ok(((), news))
+            Ok((ended, news))
         };
-        self.store.write(work, self.tell()).await.map(|((), _)| ())
+        let (claims, tell) = (self.claims.clone(), self.tell());
+        let after = move |result: &(Vec<Uuid>, Vec<News>)| {
+            result.0.iter().for_each(|id| claims.conclude(*id, Verdict::Refused(Code::ClaimExpired)));
+            tell(result);
+        };
+        self.store.write(work, after).await.map(drop)
     }
 
     /// Writes down when devices were last seen. When that fails they are only a little less precise.
@@ -117,7 +143,7 @@ impl Core {
     }
 }
 
-fn expired(tx: &Transaction<'_>, row: &offers::PairingRow, now: Timestamp) -> Result<(), Failure> {
-    let record = Record { pairing_id: Some(row.id), ..Record::new("offer.expired", Actor::Host) };
-    record.write(tx, now)
+/// Whether the credential was granted in a sealed session, and its device may have stored it.
+fn may_have_arrived(row: &PairingRow) -> bool {
+    row.door == Door::Offer && row.state == PairingState::Granted
 }

@@ -1,9 +1,11 @@
 //! `paired_devices`: who may call, with what scope, until when.
 
 use couplet_protocol::api::{DeviceInfo, DeviceKind, NetworkPath};
-use couplet_protocol::{DeviceModel, DeviceName, Scope};
+use couplet_protocol::secret::Psk;
+use couplet_protocol::{DeviceModel, DeviceName, DevicePlatform, PublicKey, Scope};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use super::{foreign, named, stored_by_name};
 use crate::clock::Timestamp;
@@ -11,7 +13,8 @@ use crate::problem::Failure;
 use crate::session::Device;
 use crate::store::ByName;
 
-stored_by_name!(DeviceKind: Mobile = "mobile", Bearer = "bearer");
+stored_by_name!(DeviceKind: Mobile = "mobile", Bearer = "bearer", Desktop = "desktop", Browser = "browser",
+    Other = "other");
 stored_by_name!(NetworkPath: Lan = "lan", Relay = "relay");
 
 /// A row of `paired_devices`.
@@ -19,6 +22,7 @@ stored_by_name!(NetworkPath: Lan = "lan", Relay = "relay");
 pub(crate) struct DeviceRow {
     pub(crate) device: Device,
     pub(crate) token_hash: String,
+    pub(crate) platform: Option<DevicePlatform>,
     pub(crate) kind: DeviceKind,
     pub(crate) paired_at: Timestamp,
     pub(crate) last_seen: Option<Timestamp>,
@@ -41,6 +45,16 @@ pub(crate) struct NewDevice {
     pub(crate) token_selector: String,
     pub(crate) unused_until: Option<Timestamp>,
     pub(crate) pairing_id: Option<Uuid>,
+    pub(crate) platform: Option<DevicePlatform>,
+    pub(crate) sealed: Option<PairingSecrets>,
+}
+
+/// What a device's sealed sessions begin with (spec/protocol.md, 1).
+#[derive(Clone, Debug)]
+pub(crate) struct PairingSecrets {
+    pub(crate) psk_id: [u8; 8],
+    pub(crate) psk: Psk,
+    pub(crate) device_key: PublicKey,
 }
 
 /// What the owner may change.
@@ -59,6 +73,7 @@ impl DeviceRow {
         let scope: String = row.get("scope")?;
         let path: Option<String> = row.get("path")?;
         let pairing: Option<String> = row.get("pairing_id")?;
+        let platform: Option<String> = row.get("platform")?;
         Ok(DeviceRow {
             device: Device {
                 device_id: uuid(row.get("id")?, "id")?,
@@ -66,6 +81,7 @@ impl DeviceRow {
                 device_model: model.map(|m| DeviceModel::parse(&m)).transpose().map_err(|_| foreign("device_model"))?,
             },
             token_hash: row.get("device_token_hash")?,
+            platform: platform.map(|p| DevicePlatform::parse(&p)).transpose().map_err(|_| foreign("platform"))?,
             kind: named(row, "kind")?,
             paired_at: row.get("paired_at")?,
             last_seen: row.get("last_seen")?,
@@ -85,6 +101,7 @@ impl DeviceRow {
             device_id: self.device.device_id,
             device_name: self.device.device_name.clone(),
             device_model: self.device.device_model.clone(),
+            platform: self.platform.clone(),
             kind: self.kind,
             paired_at: self.paired_at.to_rfc3339(),
             last_seen: self.last_seen.map(Timestamp::to_rfc3339),
@@ -98,9 +115,11 @@ impl DeviceRow {
 
 /// Writes a new device.
 pub(crate) fn insert(tx: &Transaction<'_>, new: &NewDevice, now: Timestamp) -> Result<(), Failure> {
+    let sealed = new.sealed.as_ref();
     tx.execute(
         "INSERT INTO paired_devices (id, device_token_hash, device_name, device_model, paired_at, token_selector,
-            kind, unused_until, pairing_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            kind, unused_until, pairing_id, platform, psk_id, psk, device_key)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         params![
             new.device.device_id.to_string(),
             new.token_hash,
@@ -111,9 +130,32 @@ pub(crate) fn insert(tx: &Transaction<'_>, new: &NewDevice, now: Timestamp) -> R
             new.kind.name(),
             new.unused_until,
             new.pairing_id.map(|id| id.to_string()),
+            new.platform.as_ref().map(DevicePlatform::as_str),
+            sealed.map(|s| s.psk_id),
+            sealed.map(|s| s.psk.expose()),
+            sealed.map(|s| s.device_key.as_bytes()),
         ],
     )?;
     Ok(())
+}
+
+/// The device that a sealed session's M1 names, revoked or not, and what its session begins with.
+pub(crate) fn by_psk_id(
+    tx: &Transaction<'_>,
+    psk_id: &[u8; 8],
+) -> Result<Option<(DeviceRow, PairingSecrets)>, Failure> {
+    let sql = "SELECT * FROM paired_devices WHERE psk_id = ?";
+    let found = tx.prepare_cached(sql)?.query_row([psk_id], |row| {
+        let psk = Zeroizing::new(row.get::<_, Vec<u8>>("psk")?);
+        let key: Vec<u8> = row.get("device_key")?;
+        let secrets = PairingSecrets {
+            psk_id: *psk_id,
+            psk: Psk::from_slice(&psk).ok_or_else(|| foreign("psk"))?,
+            device_key: PublicKey::from_slice(&key).ok_or_else(|| foreign("device_key"))?,
+        };
+        Ok((DeviceRow::read(row)?, secrets))
+    });
+    Ok(found.optional()?)
 }
 
 /// The active device whose token has this selector.
@@ -164,7 +206,7 @@ pub(crate) fn update(tx: &Transaction<'_>, id: Uuid, change: &Change) -> Result<
     Ok(by_id(tx, id)?.filter(|row| row.revoked_at.is_none()))
 }
 
-/// Marks the first use of a credential of `GET /pair`. False when it came too late or the device is gone.
+/// Marks the first use of a credential that is not known to have arrived. False when it came too late or the device is gone.
 pub(crate) fn first_use(tx: &Transaction<'_>, id: Uuid, now: Timestamp) -> Result<bool, Failure> {
     let sql = "UPDATE paired_devices SET unused_until = NULL, last_seen = ?2
         WHERE id = ?1 AND unused_until > ?2 AND revoked_at IS NULL";
@@ -190,13 +232,20 @@ pub(crate) fn remove_unused(tx: &Transaction<'_>, pairing: Uuid) -> Result<(), F
     Ok(())
 }
 
-/// Writes down when devices were last seen.
-pub(crate) fn seen(tx: &Transaction<'_>, seen: &[(Uuid, Timestamp)]) -> Result<(), Failure> {
+/// Gives the device of a pairing another while to use its credential for the first time.
+pub(crate) fn renew_unused(tx: &Transaction<'_>, pairing: Uuid, until: Timestamp) -> Result<(), Failure> {
+    let sql = "UPDATE paired_devices SET unused_until = ?2 WHERE pairing_id = ?1 AND unused_until IS NOT NULL";
+    tx.execute(sql, params![pairing.to_string(), until])?;
+    Ok(())
+}
+
+/// Writes down when devices were last seen, and which way they came.
+pub(crate) fn seen(tx: &Transaction<'_>, seen: &[(Uuid, Timestamp, NetworkPath)]) -> Result<(), Failure> {
     let mut statement = tx.prepare_cached(
-        "UPDATE paired_devices SET last_seen = ?2, path = 'lan' WHERE id = ?1 AND (last_seen IS NULL OR last_seen < ?2)",
+        "UPDATE paired_devices SET last_seen = ?2, path = ?3 WHERE id = ?1 AND (last_seen IS NULL OR last_seen < ?2)",
     )?;
-    for (id, at) in seen {
-        statement.execute(params![id.to_string(), at])?;
+    for (id, at, path) in seen {
+        statement.execute(params![id.to_string(), at, path.name()])?;
     }
     Ok(())
 }

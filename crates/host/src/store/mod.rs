@@ -8,6 +8,7 @@ pub(crate) mod audit;
 pub(crate) mod devices;
 pub(crate) mod offers;
 mod schema;
+pub(crate) mod sealed;
 
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;

@@ -1,7 +1,7 @@
 //! `pairings`, the ceremony's rows, and `pairing_tokens`, the one-time tokens of the LAN door.
 
 use couplet_protocol::api::{Door, PairingInfo, PairingState};
-use couplet_protocol::{DeviceModel, DeviceName, Digest};
+use couplet_protocol::{DeviceModel, DeviceName, DevicePlatform, Digest};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
 
@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::problem::Failure;
 use crate::store::ByName;
 
-stored_by_name!(Door: Otp = "otp", Url = "url", Lan = "lan", Prefill = "prefill");
+stored_by_name!(Door: Otp = "otp", Url = "url", Lan = "lan", Prefill = "prefill", Offer = "offer");
 stored_by_name!(PairingState: Waiting = "waiting", Claimed = "claimed", Approval = "approval", Granted = "granted",
     Paired = "paired", Rejected = "rejected", Expired = "expired");
 
@@ -29,6 +29,7 @@ pub(crate) struct PairingRow {
     pub(crate) claim_hash: Option<String>,
     pub(crate) device_name: Option<DeviceName>,
     pub(crate) device_model: Option<DeviceModel>,
+    pub(crate) platform: Option<DevicePlatform>,
     pub(crate) network: Option<String>,
     pub(crate) device_id: Option<Uuid>,
 }
@@ -47,6 +48,7 @@ impl PairingRow {
         let name: Option<String> = row.get("device_name")?;
         let model: Option<String> = row.get("device_model")?;
         let device: Option<String> = row.get("device_id")?;
+        let platform: Option<String> = row.get("platform")?;
         Ok(PairingRow {
             id: uuid(row.get("id")?, "id")?,
             door: named(row, "door")?,
@@ -56,9 +58,15 @@ impl PairingRow {
             claim_hash: row.get("claim_hash")?,
             device_name: name.map(|n| DeviceName::parse(&n)).transpose().map_err(|_| foreign("device_name"))?,
             device_model: model.map(|m| DeviceModel::parse(&m)).transpose().map_err(|_| foreign("device_model"))?,
+            platform: platform.map(|p| DevicePlatform::parse(&p)).transpose().map_err(|_| foreign("platform"))?,
             network: row.get("network")?,
             device_id: device.map(|d| uuid(d, "device_id")).transpose()?,
         })
+    }
+
+    /// Whether the owner must type the check code that the device shows.
+    pub(crate) fn wants_check_code(&self) -> bool {
+        self.door == Door::Offer && self.state == PairingState::Approval
     }
 
     /// As the owner sees it.
@@ -69,7 +77,9 @@ impl PairingRow {
             state: self.state,
             device_name: self.device_name.as_ref().map(ToString::to_string),
             device_model: self.device_model.as_ref().map(ToString::to_string),
+            platform: self.platform.as_ref().map(ToString::to_string),
             network: self.network.clone(),
+            check_code: self.wants_check_code(),
             created_at: self.created_at.to_rfc3339(),
             expires_at: self.expires_at.to_rfc3339(),
         }
@@ -79,10 +89,11 @@ impl PairingRow {
     pub(crate) fn save(&self, tx: &Transaction<'_>) -> Result<(), Failure> {
         tx.prepare_cached(
             "INSERT INTO pairings (id, door, state, created_at, expires_at, claim_hash, device_name, device_model,
-                network, device_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-             ON CONFLICT (id) DO UPDATE SET state = excluded.state, expires_at = excluded.expires_at,
-                claim_hash = excluded.claim_hash, device_name = excluded.device_name,
-                device_model = excluded.device_model, network = excluded.network, device_id = excluded.device_id",
+                network, device_id, platform) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET door = excluded.door, state = excluded.state,
+                expires_at = excluded.expires_at, claim_hash = excluded.claim_hash,
+                device_name = excluded.device_name, device_model = excluded.device_model,
+                network = excluded.network, device_id = excluded.device_id, platform = excluded.platform",
         )?
         .execute(params![
             self.id.to_string(),
@@ -95,6 +106,7 @@ impl PairingRow {
             self.device_model.as_ref().map(DeviceModel::as_str),
             self.network,
             self.device_id.map(|id| id.to_string()),
+            self.platform.as_ref().map(DevicePlatform::as_str),
         ])?;
         Ok(())
     }
@@ -147,10 +159,16 @@ pub(crate) fn token(tx: &Transaction<'_>, token: &Digest) -> Result<Option<Token
     Ok(row.optional()?)
 }
 
-/// Marks a one-time token used.
-pub(crate) fn use_token(tx: &Transaction<'_>, token: &Digest, now: Timestamp) -> Result<(), Failure> {
-    tx.execute("UPDATE pairing_tokens SET used_at = ? WHERE token_hash = ?", params![now, token.to_hex()])?;
+/// Marks a pairing's one-time token used.
+pub(crate) fn use_token(tx: &Transaction<'_>, pairing: Uuid, now: Timestamp) -> Result<(), Failure> {
+    tx.execute("UPDATE pairing_tokens SET used_at = ? WHERE pairing_id = ?", params![now, pairing.to_string()])?;
     Ok(())
+}
+
+/// When a pairing's one-time token ends; None when it has none, or it is used.
+pub(crate) fn token_end(tx: &Transaction<'_>, pairing: Uuid) -> Result<Option<Timestamp>, Failure> {
+    let sql = "SELECT expires_at FROM pairing_tokens WHERE pairing_id = ? AND used_at IS NULL";
+    Ok(tx.prepare_cached(sql)?.query_row([pairing.to_string()], |row| row.get(0)).optional()?)
 }
 
 /// Notes which device a pairing's one-time token became.
@@ -168,7 +186,7 @@ pub(crate) fn remove_token(tx: &Transaction<'_>, pairing: Uuid) -> Result<(), Fa
     Ok(())
 }
 
-/// Forgets tokens that expired over an hour or were used over a day ago, pairings that ended over a day ago,
+/// Forgets tokens that expired over an hour or were used over a day ago, links and pairings that ended over a day ago,
 /// devices that were revoked over 30 days ago, and audit entries that are over 400 days old or beyond the newest
 /// [`AUDIT_MAX`].
 pub(crate) fn clean_up(tx: &Transaction<'_>, now: Timestamp) -> Result<usize, Failure> {
@@ -176,6 +194,7 @@ pub(crate) fn clean_up(tx: &Transaction<'_>, now: Timestamp) -> Result<usize, Fa
     let hours = |n: u64| now.before(Duration::from_secs(n * 3600));
     let tokens =
         tx.execute("DELETE FROM pairing_tokens WHERE expires_at < ?1 OR used_at < ?2", params![hours(1), hours(24)])?;
+    let links = tx.execute("DELETE FROM sealed_offers WHERE expires_at < ?", [hours(24)])?;
     let pairings = tx.execute(
         "DELETE FROM pairings WHERE state IN ('paired', 'rejected', 'expired') AND expires_at < ?",
         params![hours(24)],
@@ -186,5 +205,5 @@ pub(crate) fn clean_up(tx: &Transaction<'_>, now: Timestamp) -> Result<usize, Fa
             OR (actor IN ('anyone', 'host') AND id <= (SELECT max(id) FROM audit) - ?2 / 10)",
         params![hours(24 * 400), AUDIT_MAX],
     )?;
-    Ok(tokens + pairings + devices + audit)
+    Ok(tokens + links + pairings + devices + audit)
 }

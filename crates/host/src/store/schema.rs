@@ -70,6 +70,27 @@ const MIGRATIONS: &[M<'static>] = &[
         CREATE INDEX idx_audit_at ON audit(at);
         ",
     ),
+    // Sealed sessions. The secrets are symmetric and must be at hand, so they cannot be hashed.
+    M::up(
+        "
+        ALTER TABLE paired_devices ADD COLUMN psk_id BLOB;             -- 8 bytes; NULL: no sealed sessions
+        ALTER TABLE paired_devices ADD COLUMN psk BLOB;                -- 32 bytes
+        ALTER TABLE paired_devices ADD COLUMN device_key BLOB;         -- 32 bytes, X25519
+        ALTER TABLE paired_devices ADD COLUMN platform TEXT;
+        CREATE UNIQUE INDEX idx_paired_devices_psk_id ON paired_devices(psk_id);
+
+        ALTER TABLE pairings ADD COLUMN platform TEXT;
+
+        CREATE TABLE sealed_offers (                      -- the second credential of an offer: its link
+            offer_id BLOB PRIMARY KEY,                    -- 8 bytes
+            pairing_id TEXT NOT NULL UNIQUE,
+            psk BLOB,                                     -- 32 bytes; NULL once the offer is over
+            suites INTEGER NOT NULL,
+            expires_at TIMESTAMP NOT NULL,
+            tried INTEGER NOT NULL DEFAULT 0              -- devices that got the host's answer and went away
+        );
+        ",
+    ),
 ];
 
 /// All migrations, oldest first.

@@ -15,8 +15,22 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(super) struct Asking {
     pub(super) name: String,
     pub(super) model: Option<String>,
+    pub(super) platform: Option<String>,
     pub(super) network: Option<String>,
+    /// What the owner has typed of the code that the device shows; None when it shows none.
+    pub(super) code: Option<Typed>,
 }
+
+/// A check code on its way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Typed {
+    pub(super) digits: String,
+    /// What the host said of the last one.
+    pub(super) remark: Option<String>,
+}
+
+/// How many digits a check code has.
+pub(super) const DIGITS: usize = 6;
 
 /// The stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,8 +66,8 @@ pub(super) enum Step {
     Wait,
     /// Make a new code; it takes the place of the one before.
     Generate,
-    /// Tell the host yes.
-    Approve(Uuid),
+    /// Tell the host yes, with the check code of a device that shows one.
+    Approve(Uuid, Option<String>),
     /// Tell the host no.
     Reject(Uuid),
     /// It is over.
@@ -66,6 +80,8 @@ pub(super) struct Ceremony {
     /// Every offer made here: a device may have scanned the one before just in time.
     ours: Vec<Uuid>,
     current: Uuid,
+    /// When the current offer ends.
+    until: Instant,
     phase: Phase,
     renewals: u8,
     /// Whether somebody can press a key when the renewals are used up.
@@ -75,7 +91,7 @@ pub(super) struct Ceremony {
 impl Ceremony {
     /// Begins with the first offer.
     pub(super) fn new(offer: Uuid, until: Instant, renewals: u8, attended: bool) -> Self {
-        Ceremony { ours: vec![offer], current: offer, phase: Phase::Open(until), renewals, attended }
+        Ceremony { ours: vec![offer], current: offer, until, phase: Phase::Open(until), renewals, attended }
     }
 
     /// The stage.
@@ -97,6 +113,7 @@ impl Ceremony {
     pub(super) fn generated(&mut self, offer: Uuid, until: Instant) {
         self.ours.push(offer);
         self.current = offer;
+        self.until = until;
         self.phase = Phase::Open(until);
     }
 
@@ -129,6 +146,11 @@ impl Ceremony {
                 self.phase = Phase::Asked(asking(event));
                 Step::Wait
             }
+            // The device went away before it was let in.
+            EventKind::OfferReleased => {
+                self.phase = Phase::Open(self.until);
+                Step::Wait
+            }
             EventKind::OfferExpired => self.expire(),
             EventKind::PairingRejected => Step::End(match &self.phase {
                 Phase::Claimed(device) | Phase::Asked(device) | Phase::Granted(device) => {
@@ -149,17 +171,57 @@ impl Ceremony {
         }
     }
 
-    /// A letter was pressed.
+    /// A letter or digit was pressed.
     pub(super) fn on_letter(&mut self, letter: char) -> Step {
+        if letter.is_ascii_digit()
+            && let Some(typed) = self.typed()
+        {
+            if typed.digits.len() < DIGITS {
+                typed.digits.push(letter);
+            }
+            return Step::Wait;
+        }
         match (letter, &self.phase) {
             ('q', _) => Step::End(Outcome::Cancelled),
             ('r', Phase::Open(_) | Phase::Expired) => {
                 self.renewals = RENEWALS;
                 Step::Generate
             }
-            ('y', Phase::Asked(_)) => Step::Approve(self.current),
+            ('y', Phase::Asked(device)) if device.code.is_none() => Step::Approve(self.current, None),
             ('n', Phase::Asked(_)) => Step::Reject(self.current),
             _ => Step::Wait,
+        }
+    }
+
+    /// The last digit was wrong.
+    pub(super) fn on_back(&mut self) {
+        if let Some(typed) = self.typed() {
+            typed.digits.pop();
+        }
+    }
+
+    /// The code is typed.
+    pub(super) fn on_enter(&mut self) -> Step {
+        let current = self.current;
+        match self.typed() {
+            Some(typed) if typed.digits.len() == DIGITS => {
+                Step::Approve(current, Some(std::mem::take(&mut typed.digits)))
+            }
+            _ => Step::Wait,
+        }
+    }
+
+    /// The host knows another code.
+    pub(super) fn wrong_code(&mut self, remark: String) {
+        if let Some(typed) = self.typed() {
+            *typed = Typed { digits: String::new(), remark: Some(remark) };
+        }
+    }
+
+    fn typed(&mut self) -> Option<&mut Typed> {
+        match &mut self.phase {
+            Phase::Asked(device) => device.code.as_mut(),
+            _ => None,
         }
     }
 
@@ -198,7 +260,9 @@ fn asking(event: &Event) -> Asking {
     Asking {
         name: event.device_name.clone().unwrap_or_else(|| "A device".to_owned()),
         model: event.device_model.clone(),
+        platform: event.platform.clone(),
         network: event.network.clone(),
+        code: event.check_code.then(Typed::default),
     }
 }
 
@@ -216,7 +280,10 @@ pub(super) mod tests {
             device_id: None,
             device_name: Some("iPad".into()),
             device_model: None,
+            platform: None,
             network: Some("192.168.1.7".into()),
+            path: None,
+            check_code: false,
         }
     }
 
@@ -273,10 +340,40 @@ pub(super) mod tests {
         ceremony.on_event(&event(EventKind::ApprovalWanted, 1));
         assert_eq!(ceremony.on_time(now + Duration::from_secs(100)), Step::Wait);
         assert_eq!(ceremony.on_letter('r'), Step::Wait, "a new code would leave the device in front of the door");
-        assert_eq!(ceremony.on_letter('y'), Step::Approve(Uuid::from_u128(1)));
+        assert_eq!(ceremony.on_letter('y'), Step::Approve(Uuid::from_u128(1), None));
         ceremony.approved();
         assert!(matches!(ceremony.phase(), Phase::Granted(_)));
         assert_eq!(ceremony.on_letter('n'), Step::Wait);
+    }
+
+    #[test]
+    fn a_device_that_shows_a_code_is_let_in_by_it() {
+        let (mut ceremony, _) = begun(RENEWALS, true);
+        ceremony.on_event(&event(EventKind::OfferClaimed, 1));
+        ceremony.on_event(&Event { check_code: true, ..event(EventKind::ApprovalWanted, 1) });
+        assert_eq!(ceremony.on_letter('y'), Step::Wait, "a yes alone is not enough");
+        for digit in "123459".chars() {
+            assert_eq!(ceremony.on_letter(digit), Step::Wait);
+        }
+        ceremony.on_back();
+        assert_eq!(ceremony.on_enter(), Step::Wait, "five digits");
+        ceremony.on_letter('6');
+        ceremony.on_letter('7');
+        let approve = Step::Approve(Uuid::from_u128(1), Some("123456".into()));
+        assert_eq!(ceremony.on_enter(), approve);
+        ceremony.wrong_code("2 tries are left.".into());
+        let Phase::Asked(device) = ceremony.phase() else { panic!() };
+        assert_eq!(device.code.as_ref().unwrap().remark.as_deref(), Some("2 tries are left."));
+        assert_eq!(ceremony.on_letter('n'), Step::Reject(Uuid::from_u128(1)));
+    }
+
+    #[test]
+    fn a_device_that_goes_away_leaves_the_code_open() {
+        let (mut ceremony, now) = begun(RENEWALS, true);
+        ceremony.on_event(&event(EventKind::OfferClaimed, 1));
+        ceremony.on_event(&event(EventKind::ApprovalWanted, 1));
+        assert_eq!(ceremony.on_event(&event(EventKind::OfferReleased, 1)), Step::Wait);
+        assert_eq!(ceremony.phase(), &Phase::Open(now + Duration::from_secs(60)));
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use couplet_protocol::{Endpoint, Offer};
 use unicode_width::UnicodeWidthStr;
 
-use super::ceremony::{Asking, Phase};
+use super::ceremony::{Asking, DIGITS, Phase};
 use crate::output::plain;
 use crate::qr::Qr;
 
@@ -29,18 +30,35 @@ pub(super) fn frame(phase: &Phase, qr: Option<&Qr>, link: &str, size: (usize, us
         }
         Phase::Expired => lines(&["The code expired, and nobody used the last ones.", "", KEYS]),
         Phase::Claimed(device) => lines(&[&format!("{} has scanned the code …", who(device)), "", "[Q] quit"]),
-        Phase::Asked(device) => lines(&[
-            &format!("{} asks to be paired.", plain(&device.name)),
-            "",
-            &format!("  Model    {}", device.model.as_deref().map_or_else(|| "not told".to_owned(), plain)),
-            &format!("  Network  {}", device.network.as_deref().map_or_else(|| "not known".to_owned(), plain)),
-            "",
-            "Is it yours? [y] let it in  [n] turn it away",
-        ]),
+        Phase::Asked(device) => asked(device),
         Phase::Granted(device) => {
             lines(&[&format!("{} may come in; waiting until it does …", who(device)), "", "[Q] quit"])
         }
     }
+}
+
+fn asked(device: &Asking) -> Vec<String> {
+    let told = |text: &Option<String>, otherwise: &str| text.as_deref().map_or_else(|| otherwise.to_owned(), plain);
+    let mut shown = vec![
+        format!("{} asks to be paired.", plain(&device.name)),
+        String::new(),
+        format!("  Model    {}", told(&device.model, "not told")),
+        format!("  Network  {}", told(&device.network, "not known")),
+    ];
+    if let Some(platform) = &device.platform {
+        shown.insert(3, format!("  System   {}", plain(platform)));
+    }
+    shown.push(String::new());
+    match &device.code {
+        None => shown.push("Is it yours? [y] let it in  [n] turn it away".to_owned()),
+        Some(typed) => {
+            shown.extend(typed.remark.iter().map(|remark| plain(remark)));
+            let blanks = "_".repeat(DIGITS.saturating_sub(typed.digits.len()));
+            shown.push(format!("Type the six digits that it shows: {}{blanks}", typed.digits));
+            shown.push("[Enter] let it in  [n] turn it away".to_owned());
+        }
+    }
+    shown
 }
 
 fn lines(lines: &[&str]) -> Vec<String> {
@@ -58,7 +76,7 @@ fn open(qr: Option<&Qr>, link: &str, left: u128, (columns, rows): (usize, usize)
             KEYS.to_owned(),
         ];
     };
-    let typed = format!("Or type: {link}");
+    let typed = format!("Link: {link}");
     let next = if of_this_machine(link) { UNREACHABLE } else { NEXT }.to_owned();
     let full = vec![typed.clone(), next, countdown.clone(), KEYS.to_owned()];
     let short = vec![typed, format!("{countdown}   {SHORT_KEYS}")];
@@ -79,7 +97,11 @@ fn open(qr: Option<&Qr>, link: &str, left: u128, (columns, rows): (usize, usize)
 }
 
 fn of_this_machine(link: &str) -> bool {
-    ["couplet://127.", "couplet://[::1]"].iter().any(|start| link.starts_with(start))
+    let is_loopback = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Lan(address) if address.ip().is_loopback());
+    match Offer::from_link(link) {
+        Ok(offer) => offer.endpoints.iter().all(is_loopback),
+        Err(_) => ["couplet://127.", "couplet://[::1]"].iter().any(|start| link.starts_with(start)),
+    }
 }
 
 /// `iPad Pro (iPad Pro 12.9-inch)`.
@@ -109,7 +131,7 @@ mod tests {
         let lines = shown(&Phase::Open(now + Duration::from_millis(44_300)), true, (80, 24), now);
         assert_eq!(lines.len(), 24);
         assert_eq!(lines[0], TITLE);
-        assert_eq!(lines[20], format!("Or type: {URL}"));
+        assert_eq!(lines[20], format!("Link: {URL}"));
         assert_eq!(&lines[22..], ["Token expires in: 45s", KEYS]);
         assert!(lines[20..].iter().all(|line| line.width() <= 80), "{lines:#?}");
     }
@@ -137,7 +159,7 @@ mod tests {
     #[test]
     fn the_owner_sees_name_model_and_network() {
         let now = Instant::now();
-        let device = Asking { name: "iPad\x1b[2J".into(), model: None, network: Some("192.168.1.7".into()) };
+        let device = Asking { name: "iPad\x1b[2J".into(), network: Some("192.168.1.7".into()), ..Asking::default() };
         let lines = shown(&Phase::Asked(device), true, (80, 24), now);
         assert_eq!(lines[0], "iPad[2J asks to be paired.");
         assert_eq!(&lines[2..4], ["  Model    not told", "  Network  192.168.1.7"]);

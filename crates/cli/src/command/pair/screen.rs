@@ -25,6 +25,11 @@ pub(super) async fn run(session: &mut Session, link_only: bool) -> anyhow::Resul
             event = session.events.next() => session.ceremony.on_event(&event?),
             key = keys.next() => match key {
                 Key::Letter(letter) => session.ceremony.on_letter(letter),
+                Key::Enter => session.ceremony.on_enter(),
+                Key::Back => {
+                    session.ceremony.on_back();
+                    Step::Wait
+                }
                 Key::Quit => Step::End(Outcome::Cancelled),
                 Key::Resize => Step::Wait,
             },

@@ -45,6 +45,9 @@ fn ask(session: &Session) {
         let network =
             device.network.as_deref().map_or_else(String::new, |from| format!(" from {}", output::plain(from)));
         let who = frame::who(device);
-        output::message(&format!("{who}{network} asks to be paired: couplet approve {id}, or couplet reject {id}"));
+        let code = if device.code.is_some() { " CODE, with the six digits that it shows" } else { "" };
+        output::message(&format!(
+            "{who}{network} asks to be paired: couplet approve {id}{code}, or couplet reject {id}"
+        ));
     }
 }
