@@ -12,7 +12,7 @@ Exit codes:
   1  failure
   2  the command line cannot be understood, or needs a terminal or --yes
   3  time ran out: the code or the claim expired
-  4  refused: the owner said no to a device, or you to a question
+  4  refused: the owner said no to a device or revoked it, or you to a question
   5  no host is running on the state folder
 
 Environment:
@@ -26,6 +26,22 @@ Examples:
   couplet pair                           show a QR code and wait for the phone
   couplet devices                        who is paired
   couplet devices revoke 'Old phone'     end a device's access";
+
+const CONNECT: &str = "\
+A link pairs this machine first: the host's owner gets one from couplet pair. It is a secret until it is used; with -
+it is read from stdin, where other users of this machine cannot see it. If the owner is asked, a check code is shown
+for the owner to type. From then on no link is needed: name the host, or nothing if there is only one.
+
+Programs of this machine then use the app at the address that is shown; web pages of other sites cannot.
+With --json the first line says that it is ready and where, then each change of the connection is a line.
+SIGTERM and Ctrl-C end it with exit code 0. It ends with 4 when the owner revokes this device.
+
+Examples:
+  couplet connect 'COUPLET:…'                   pair, then forward
+  couplet connect                               go on later
+  couplet connect nas --app wiki --listen 127.0.0.1:8080
+  couplet connect --list
+  couplet connect --forget nas";
 
 /// Pair phones, watches, editors and other clients with a server that you own.
 #[derive(Debug, Parser)]
@@ -96,6 +112,9 @@ Examples:
     Approve(Approve),
     /// Turn a waiting device away
     Reject(Decide),
+    /// Be a device: pair this machine with a host, and use its apps at an address of this machine
+    #[command(after_help = CONNECT)]
+    Connect(Connect),
     /// Show what an error code means and what to do, offline; without a code, list them
     Explain(Explain),
     /// Show the settings in effect
@@ -287,6 +306,34 @@ pub(crate) struct Decide {
     /// listed, and you are asked about a single one
     #[arg(value_name = "DEVICE")]
     pub(crate) pairing: Option<String>,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// `couplet connect`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Connect {
+    /// A pairing link, - to read one from stdin, or the name or id of a host that this machine is paired with
+    #[arg(value_name = "LINK|HOST")]
+    pub(crate) target: Option<String>,
+    /// What the host calls this device, when it is paired [default: this machine's name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Which of the host's apps [default: its first]
+    #[arg(long, value_name = "NAME", value_parser = crate::command::app_name)]
+    pub(crate) app: Option<http::HeaderValue>,
+    /// Where programs of this machine find it [default: the first free port of 127.0.0.1 from 7890 on]
+    #[arg(long, value_name = "127.0.0.1:PORT", value_parser = crate::command::loopback)]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+    /// Pair although a host of this name or address is known under another key: it is another host
+    #[arg(long)]
+    pub(crate) another_host: bool,
+    /// List the hosts that this machine is paired with
+    #[arg(long, conflicts_with_all = ["target", "name", "app", "listen", "another_host"])]
+    pub(crate) list: bool,
+    /// Forget a host: this machine's credentials for it are removed
+    #[arg(long, value_name = "HOST", conflicts_with_all = ["target", "name", "app", "listen", "another_host", "list"])]
+    pub(crate) forget: Option<String>,
     #[command(flatten)]
     pub(crate) json: Json,
 }

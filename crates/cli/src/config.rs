@@ -55,7 +55,8 @@ impl Environment {
     }
 }
 
-fn machine_name() -> String {
+/// This machine's name.
+pub(crate) fn machine_name() -> String {
     let uname = rustix::system::uname();
     let name = uname.nodename().to_string_lossy();
     let name = name.strip_suffix(".local").unwrap_or(&name).trim().to_owned();

@@ -45,6 +45,11 @@ pub(crate) fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
+/// Whether messages go to a terminal.
+pub(crate) fn is_seen() -> bool {
+    io::stderr().is_terminal()
+}
+
 /// Whether messages may be coloured: stderr is a terminal and `NO_COLOR` is not set.
 pub(crate) fn colour() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())

@@ -8,8 +8,8 @@ use crate::output::plain;
 
 /// What can be picked.
 pub(crate) trait Pick {
-    /// Its id.
-    fn id(&self) -> Uuid;
+    /// Its id, in lower case.
+    fn id(&self) -> String;
     /// What people call it.
     fn name(&self) -> &str;
 }
@@ -26,11 +26,11 @@ pub(crate) fn short(id: Uuid) -> String {
 pub(crate) fn pick<'a, T: Pick>(items: &'a [T], wanted: &str, absent: Code) -> Result<&'a T, Failure> {
     let wanted = wanted.trim();
     let lower = wanted.to_lowercase();
-    if let Some(item) = items.iter().find(|item| item.id().to_string() == lower) {
+    if let Some(item) = items.iter().find(|item| item.id() == lower) {
         return Ok(item);
     }
     let meant = |item: &&T| {
-        let by_id = !lower.is_empty() && item.id().to_string().starts_with(&lower);
+        let by_id = !lower.is_empty() && item.id().starts_with(&lower);
         by_id || item.name().to_lowercase() == lower
     };
     let found: Vec<&T> = items.iter().filter(meant).collect();
@@ -55,8 +55,8 @@ mod tests {
     use super::*;
 
     impl Pick for (u128, &str) {
-        fn id(&self) -> Uuid {
-            Uuid::from_u128(self.0)
+        fn id(&self) -> String {
+            Uuid::from_u128(self.0).to_string()
         }
         fn name(&self) -> &str {
             self.1

@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use couplet_protocol::frame::CloseCode;
+use couplet_protocol::message::Control;
 use http::{Request, Response};
-use tokio::sync::{Notify, watch};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::credentials::HostId;
 use crate::error::{ConnectError, RequestError};
 use crate::http::{Body, Failed, Http, Upgrade};
-use crate::sealed::Link;
+use crate::sealed::{Link, SealedStream};
 use crate::state::State;
 use crate::store::CredentialStore;
 use crate::unblock;
@@ -68,6 +70,28 @@ impl Client {
         let (state, live) = (watch::Sender::new(State::Connecting), watch::Sender::new(None));
         let shared = Arc::new(Shared { host, state, live, wanted: Notify::new(), closing: Notify::new() });
         let task = tokio::spawn(keep::Keeper::new(shared.clone(), store, candidates).run());
+        Ok(Client { shared, task: AbortOnDropHandle::new(task) })
+    }
+
+    /// A client over a session that is open already, as [`SealedStream::new`] gives it, and over no other: when that
+    /// ends, so does the client. `state` is what it counts as until then. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub async fn over<S>(
+        host: HostId,
+        (stream, link, heard): (SealedStream<S>, Link, mpsc::Receiver<Control>),
+        state: State,
+    ) -> Result<Self, RequestError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let opened = crate::http::open(stream).await;
+        let (http, driver) = opened.map_err(|error| RequestError::Broken(error.to_string()))?;
+        let live = watch::Sender::new(Some(Live { number: 1, http, link: link.clone() }));
+        let state = watch::Sender::new(state);
+        let shared = Arc::new(Shared { host, state, live, wanted: Notify::new(), closing: Notify::new() });
+        let task = tokio::spawn(keep::once(shared.clone(), driver, link, heard));
         Ok(Client { shared, task: AbortOnDropHandle::new(task) })
     }
 
@@ -125,15 +149,16 @@ impl Client {
         }
     }
 
-    /// Closes the session and tells the host, for at most a second and a half. Whatever is under way breaks off.
-    pub async fn close(self) {
+    /// Closes the session and tells the host, for at most a second and a half. Whatever is under way breaks off, and no
+    /// other session is opened.
+    pub async fn close(&self) {
         let live = self.shared.live.borrow().clone();
         self.shared.closing.notify_one();
         if let Some(live) = live {
             live.link.close(CloseCode::Leaving);
             let _ = timeout(CLOSE, live.link.ended()).await;
         }
-        drop(self.task);
+        self.task.abort();
     }
 }
 

@@ -34,8 +34,8 @@ impl Decision {
 }
 
 impl Pick for PairingInfo {
-    fn id(&self) -> Uuid {
-        self.id
+    fn id(&self) -> String {
+        self.id.to_string()
     }
 
     fn name(&self) -> &str {

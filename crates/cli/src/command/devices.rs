@@ -9,7 +9,6 @@ use couplet_protocol::api::{
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::Global;
 use crate::args::{Devices, DevicesCommand, List, ScopeArgs};
@@ -22,8 +21,8 @@ use crate::{table, time};
 const PATH: &str = "/api/pair/devices";
 
 impl Pick for DeviceInfo {
-    fn id(&self) -> Uuid {
-        self.device_id
+    fn id(&self) -> String {
+        self.device_id.to_string()
     }
 
     fn name(&self) -> &str {
@@ -172,6 +171,8 @@ fn state(device: &DeviceInfo, now: Timestamp) -> String {
 mod tests {
     use couplet_protocol::name::{DeviceModel, DeviceName};
     use couplet_protocol::scope::Scope;
+
+    use uuid::Uuid;
 
     use super::*;
 

@@ -3,6 +3,7 @@
 mod approve;
 mod completions;
 mod config;
+mod connect;
 mod devices;
 mod explain;
 mod man;
@@ -11,6 +12,8 @@ mod serve;
 
 use crate::args::{Cli, Command};
 use crate::client::Client;
+
+pub(crate) use connect::{app_name, loopback};
 
 /// What a command needs besides its own arguments.
 type Global = crate::args::Global;
@@ -24,6 +27,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Devices(args) => short(devices::run(&global, args)),
         Command::Approve(args) => short(approve::approve(&global, &args)),
         Command::Reject(args) => short(approve::reject(&global, &args)),
+        Command::Connect(args) => connect::run(&global, args),
         Command::Explain(args) => explain::run(&args),
         Command::Config(args) => config::run(&global, args.command),
         Command::Completions { shell } => completions::run(shell),

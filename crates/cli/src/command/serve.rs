@@ -20,7 +20,7 @@ use crate::output;
 /// Runs the host until a signal ends it.
 pub(super) fn run(global: &Global, args: &Serve) -> anyhow::Result<()> {
     let loaded = config::load(global, &args.settings, &Environment::of_process()?)?;
-    couplet_host::telemetry::init(&filter(), output::colour());
+    couplet_host::telemetry::init(&filter("couplet=info"), output::colour());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let next = next_step(global, &loaded);
     runtime.block_on(serve(loaded.config, &next, args.json.json))
@@ -38,15 +38,15 @@ fn next_step(global: &Global, loaded: &config::Loaded) -> String {
 }
 
 /// An argument as a shell takes it.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-+:@%=,~".contains(c);
     if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// What is logged: `COUPLET_LOG` is the more exact of the two variables, so it wins.
-fn filter() -> String {
+pub(super) fn filter(default: &str) -> String {
     let named = |name| std::env::var(name).ok().filter(|filter| !filter.is_empty());
-    named("COUPLET_LOG").or_else(|| named("RUST_LOG")).unwrap_or_else(|| "couplet=info".to_owned())
+    named("COUPLET_LOG").or_else(|| named("RUST_LOG")).unwrap_or_else(|| default.to_owned())
 }
 
 async fn serve(config: couplet_host::Config, next: &str, json: bool) -> anyhow::Result<()> {

@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 use couplet_protocol::Endpoint;
 use couplet_protocol::frame::CloseCode;
 use couplet_protocol::message::Control;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Live, Shared};
@@ -207,6 +209,27 @@ impl Keeper {
         }
         asked
     }
+}
+
+/// Runs a session that was open already, to its end.
+pub(super) async fn once<S>(
+    shared: Arc<Shared>,
+    driver: http::Driver<S>,
+    link: Link,
+    mut heard: mpsc::Receiver<Control>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    tokio::select! {
+        () = driver.run() => {}
+        // News of addresses are of no use to a client that opens no sessions.
+        () = async { while heard.recv().await.is_some() {} std::future::pending().await } => {}
+    }
+    shared.live.send_replace(None);
+    shared.state.send_replace(match after(&link).await {
+        Next::Stop(state) => state,
+        Next::Retry(reason) | Next::Pause(reason, _) => State::Offline { since: SystemTime::now(), reason },
+    });
 }
 
 /// What the end of a session asks for.

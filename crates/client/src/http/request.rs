@@ -106,8 +106,13 @@ where
     let mut upload = Box::pin(upload);
     let mut sending = true;
     if holds && let Some(answer) = hold(&mut answer).await {
-        drop(upload);
-        return Ok(with_body(answer.map_err(|error| broken(&error))?, None, permit));
+        let answer = answer.map_err(|error| broken(&error))?;
+        // Giving the body up resets the stream, and with it what has not come yet of the answer.
+        let unsent = AbortOnDropHandle::new(tokio::spawn(async move {
+            let _unsent = upload;
+            std::future::pending::<()>().await;
+        }));
+        return Ok(with_body(answer, Some(unsent), permit));
     }
     let head = poll_fn(|cx| {
         if sending && let Poll::Ready(sent) = upload.as_mut().poll(cx) {
@@ -131,13 +136,14 @@ where
 async fn hold(answer: &mut ResponseFuture) -> Option<Result<Response<h2::RecvStream>, h2::Error>> {
     let mut enough = pin!(sleep_until(Instant::now() + CONTINUE));
     poll_fn(|cx| {
-        if let Poll::Ready(answer) = poll_answer(answer, cx) {
-            return Poll::Ready(Some(answer));
-        }
+        // First, as looking for the answer throws away what comes before it.
         while let Poll::Ready(Some(Ok(interim))) = answer.poll_informational(cx) {
             if interim.status() == StatusCode::CONTINUE {
                 return Poll::Ready(None);
             }
+        }
+        if let Poll::Ready(answer) = poll_answer(answer, cx) {
+            return Poll::Ready(Some(answer));
         }
         enough.as_mut().poll(cx).map(|()| None)
     })

@@ -1,0 +1,152 @@
+//! `couplet connect`: this machine as a device.
+
+mod digits;
+mod forward;
+mod hosts;
+mod online;
+mod pairing;
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use couplet_client::{CredentialStore, Credentials, FileStore};
+use couplet_protocol::Code;
+use etcetera::BaseStrategy;
+use http::HeaderValue;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use zeroize::Zeroizing;
+
+use super::Global;
+use crate::args::Connect;
+use crate::failure::{Exit, Failure};
+use crate::output;
+
+/// The longest text that is read from stdin, in bytes: a link is a few hundred.
+const LINK_MAX: u64 = 4096;
+
+/// Pairs if there is a link, then forwards until a signal ends it.
+pub(super) fn run(global: &Global, args: Connect) -> anyhow::Result<()> {
+    let store = store()?;
+    if args.list {
+        return hosts::list(&*store, args.json.json);
+    }
+    if let Some(wanted) = &args.forget {
+        return hosts::forget(&*store, wanted, args.json.json);
+    }
+    couplet_host::telemetry::init(&super::serve::filter("couplet=warn"), output::colour());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(connect(global, args, store))
+}
+
+async fn connect(_: &Global, args: Connect, store: Arc<dyn CredentialStore>) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    // Before anything is paired: a port that is taken must not cost a link.
+    let listener = online::listen(args.listen).await?;
+    let target = args.target.as_deref().unwrap_or_default();
+    let credentials = if target == "-" || is_link(target) {
+        let link = if target == "-" { read_link()? } else { Zeroizing::new(target.to_owned()) };
+        tokio::select! {
+            paired = pairing::pair(&link, &args, &store) => paired?,
+            () = signals.next() => {
+                output::message("Cancelled.");
+                return Err(Failure::said(Exit::Failure).into());
+            }
+        }
+    } else {
+        hosts::find(&*store, args.target.as_deref())?
+    };
+    let host = online::Host { id: credentials.id(), name: output::plain(&credentials.host_name) };
+    online::run(host, store, listener, args.app, args.json.json, signals).await
+}
+
+/// Where this user's credentials are.
+fn store() -> Result<Arc<dyn CredentialStore>, Failure> {
+    let base = etcetera::choose_base_strategy().map_err(|_| {
+        Failure::of(Code::CredentialsUnusable, "There is no home folder to keep them in: set HOME or XDG_DATA_HOME.")
+    })?;
+    Ok(Arc::new(FileStore::new(base.data_dir().join("couplet").join("hosts"))))
+}
+
+/// Whether it is meant as a link: host names are not, whatever they are.
+fn is_link(text: &str) -> bool {
+    let text = text.trim_start();
+    ["couplet:", "https://"].iter().any(|start| text.get(..start.len()).is_some_and(|t| t.eq_ignore_ascii_case(start)))
+}
+
+fn read_link() -> Result<Zeroizing<String>, Failure> {
+    let mut text = Zeroizing::new(String::new());
+    let read = std::io::stdin().lock().take(LINK_MAX).read_to_string(&mut text);
+    match read {
+        Ok(_) if !text.trim().is_empty() => Ok(text),
+        _ => Err(Failure::of(Code::LinkUnusable, "There is none on stdin: couplet connect - < link.")),
+    }
+}
+
+/// Reads `--app`: a name of an app, as the host's configuration has it.
+pub(crate) fn app_name(text: &str) -> Result<HeaderValue, String> {
+    let is_name = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let name = HeaderValue::from_str(text).ok().filter(|_| is_name);
+    name.ok_or_else(|| "this is no name of an app: see the host's couplet serve".to_owned())
+}
+
+/// Reads `--listen`. What listens there acts for this device, so it must not be open to other machines.
+pub(crate) fn loopback(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Ok(address),
+        Ok(_) => Err("other machines could use it as this device: name a loopback address, 127.0.0.1".to_owned()),
+        Err(_) => Err("write an address and a port, as in 127.0.0.1:8080".to_owned()),
+    }
+}
+
+/// The credentials' host in one line of JSON.
+fn named(credentials: &Credentials) -> serde_json::Value {
+    serde_json::json!({
+        "host": credentials.host_name,
+        "host_id": credentials.id().as_str(),
+        "device_id": credentials.device_id,
+    })
+}
+
+/// SIGINT, SIGTERM and SIGHUP.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Signals([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?]))
+    }
+
+    async fn next(&mut self) {
+        let [int, term, hup] = &mut self.0;
+        tokio::select! {
+            _ = int.recv() => {}
+            _ = term.recv() => {}
+            _ = hup.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_told_from_names_of_hosts() {
+        for link in ["COUPLET:AEBA", "couplet:aeba", " couplet://192.168.1.2:7878?pair=otp_x", "HTTPS://R.EXAMPLE/P#A"]
+        {
+            assert!(is_link(link), "{link}");
+        }
+        for name in ["", "nas", "couplet", "https", "é", "https:/"] {
+            assert!(!is_link(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn it_listens_on_loopback_only() {
+        assert!(loopback("127.0.0.1:0").is_ok() && loopback("[::1]:8080").is_ok());
+        for other in ["0.0.0.0:8080", "192.168.1.2:80", "[::]:1", "8080", "localhost:80"] {
+            assert!(loopback(other).is_err(), "{other}");
+        }
+        assert!(app_name("wiki").is_ok() && app_name("a b").is_err() && app_name("").is_err());
+    }
+}

@@ -1,0 +1,180 @@
+//! While it runs: where it listens, and how things stand with the host.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use couplet_client::{Client, ConnectError, CredentialStore, HostId, Reason, State};
+use couplet_protocol::Code;
+use http::HeaderValue;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::Signals;
+use super::forward::Forwarder;
+use super::hosts::unusable;
+use crate::failure::{Exit, Failure};
+use crate::output;
+
+/// The ports that are tried when none is named: an address that stays the same can be kept as a bookmark.
+const PORTS: std::ops::Range<u16> = 7890..7900;
+
+/// Which host.
+pub(super) struct Host {
+    pub(super) id: HostId,
+    pub(super) name: String,
+}
+
+/// Listens at this address, else at a free one.
+pub(super) async fn listen(at: Option<SocketAddr>) -> Result<TcpListener, Failure> {
+    let ours = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    if let Some(at) = at {
+        return TcpListener::bind(at).await.map_err(|error| match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                Failure::of(Code::PortInUse, format!("{at} is taken: name another port with --listen."))
+            }
+            _ => Failure::of(Code::AddressUnusable, format!("{at}: {error}.")),
+        });
+    }
+    for port in PORTS {
+        if let Ok(listener) = TcpListener::bind(ours(port)).await {
+            return Ok(listener);
+        }
+    }
+    let any = TcpListener::bind(ours(0)).await;
+    any.map_err(|error| Failure::of(Code::AddressUnusable, format!("127.0.0.1: {error}.")))
+}
+
+/// Forwards until a signal comes or the host ends it, and tells how things stand.
+pub(super) async fn run(
+    host: Host,
+    store: Arc<dyn CredentialStore>,
+    listener: TcpListener,
+    app: Option<HeaderValue>,
+    json: bool,
+    mut signals: Signals,
+) -> anyhow::Result<()> {
+    let client = Client::connect(host.id.clone(), store).await.map_err(|error| match error {
+        ConnectError::Store(error) => unusable(&error),
+        ConnectError::Unknown(_) => Failure::of(Code::NoSuchHost, error.to_string()),
+    })?;
+    let client = Arc::new(client);
+    let address = listener.local_addr()?;
+    let forwarder = Forwarder::new(client.clone(), app, address);
+    let _forwarding = AbortOnDropHandle::new(tokio::spawn(forwarder.run(listener)));
+    let url = format!("http://{address}");
+    if json {
+        output::json(&json!({"event": "ready", "url": url, "host": host.name, "host_id": host.id.as_str()}))?;
+    } else {
+        output::message(&format!("{} is at {url}", host.name));
+    }
+    let mut states = client.state();
+    loop {
+        let now = states.borrow_and_update().clone();
+        match json {
+            true => output::json(&line(&now))?,
+            false => output::message(&sentence(&now, &host.name)),
+        }
+        if now.is_final() {
+            return Err(over(&now, &host).into());
+        }
+        tokio::select! {
+            changed = states.changed() => changed?,
+            () = signals.next() => {
+                client.close().await;
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A state as a line of JSON.
+fn line(state: &State) -> Value {
+    let mut line = json!({"event": "state", "state": state.name()});
+    match state {
+        State::Direct { endpoint } => line["endpoint"] = endpoint.to_string().into(),
+        State::Offline { since, reason } => {
+            line["since"] = time(*since).into();
+            line["reason"] = reason.to_string().into();
+        }
+        _ => {}
+    }
+    line
+}
+
+fn time(at: SystemTime) -> String {
+    Timestamp::try_from(at).unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// A state as people read it.
+fn sentence(state: &State, host: &str) -> String {
+    match state {
+        State::Connecting => format!("Connecting with {host}…"),
+        State::Direct { endpoint } => format!("Connected with {host}, straight over this network ({endpoint})."),
+        State::Relay => format!("Connected with {host} through a relay."),
+        State::Offline { reason, .. } => {
+            let reason = reason.to_string().replace('\n', "\n  ");
+            format!("No connection with {host}: {reason}\nTrying again…{}", warning(state))
+        }
+        State::Revoked | State::Expired => format!("{host} has ended this device's access."),
+        other => format!("{host}: {}", other.name()),
+    }
+}
+
+/// What a host without the pinned key can mean.
+fn warning(state: &State) -> &'static str {
+    match state {
+        State::Offline { reason, .. } if is_wrong_key(reason) => {
+            "\nWhat answers there does not have the key that this machine is paired with. Another machine may have the \
+             address now, the host may have been set up anew, or someone pretends to be it (CPL-1604). Nothing was \
+             sent to it. More: couplet explain CPL-1604"
+        }
+        _ => "",
+    }
+}
+
+fn is_wrong_key(reason: &Reason) -> bool {
+    reason.is_wrong_key()
+}
+
+/// Why there is nothing left to do.
+fn over(state: &State, host: &Host) -> Failure {
+    let detail = match state {
+        State::Expired => format!("The time that {} gave this device is over. Its owner can give it more.", host.name),
+        _ => format!(
+            "The owner of {} revoked this device. To forget the host: couplet connect --forget {}",
+            host.name, host.id
+        ),
+    };
+    Failure { exit: Exit::Refused, ..Failure::of(Code::AccessOver, detail) }
+}
+
+#[cfg(test)]
+mod tests {
+    use couplet_protocol::frame::CloseCode;
+
+    use super::*;
+
+    #[test]
+    fn states_are_lines_and_sentences() {
+        let direct = State::Direct { endpoint: "192.168.1.2:7878".parse().unwrap() };
+        assert_eq!(line(&direct), json!({"event": "state", "state": "direct", "endpoint": "192.168.1.2:7878"}));
+        let since = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        let offline = State::Offline { since, reason: Reason::Closed(CloseCode::Leaving) };
+        let expected =
+            json!({"event": "state", "state": "offline", "since": "1970-01-01T00:00:01Z", "reason": "it stopped"});
+        assert_eq!(line(&offline), expected);
+        assert_eq!(sentence(&offline, "nas"), "No connection with nas: it stopped\nTrying again…");
+    }
+
+    #[tokio::test]
+    async fn without_a_port_the_next_free_one_is_taken() {
+        let first = listen(None).await.unwrap();
+        let second = listen(None).await.unwrap();
+        assert_ne!(first.local_addr().unwrap(), second.local_addr().unwrap());
+        let failure = listen(Some(first.local_addr().unwrap())).await.unwrap_err();
+        assert!(failure.is(Code::PortInUse), "{failure}");
+    }
+}
