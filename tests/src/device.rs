@@ -148,6 +148,12 @@ impl Unsealed {
         Ok(Unsealed { socket })
     }
 
+    /// The same, for a device whose kernel takes a few thousand bytes before somebody reads them.
+    pub async fn open_small(host: &str) -> Self {
+        let socket = websocket::connect_small(&format!("{host}/api/pair/tunnel")).await;
+        Unsealed { socket: socket.expect("the host takes the WebSocket") }
+    }
+
     /// Sends a message as it is.
     pub async fn send(&mut self, message: Message) {
         // A host that has refused already may have closed; what it says tells more.
@@ -193,11 +199,9 @@ impl Answered {
     /// # Errors
     /// None: the host answers later, if at all.
     pub async fn confirm(self) -> Result<Sealed, Said> {
-        let Answered { mut socket, confirmed } = self;
-        let (check_code, host_name) = (confirmed.check_code.clone(), confirmed.host_name.clone());
-        let (session, frame) = confirmed.begin().unwrap();
-        let _ = socket.send(Message::binary(frame)).await;
-        Ok(Sealed { socket, session, check_code, host_name })
+        let (confirm, mut sealed) = self.unconfirmed();
+        sealed.send(&confirm).await;
+        Ok(sealed)
     }
 
     /// Sends this instead of the first frame, and reads what the host says to it.
@@ -206,13 +210,12 @@ impl Answered {
         receive(&mut self.socket).await.expect_err("the host must not go on")
     }
 
-    /// The first frame, not sent, and the rest.
+    /// The message that the first frame must carry, not sealed, and the rest.
     #[must_use]
-    pub fn into_frame(self) -> (Vec<u8>, Sealed) {
+    pub fn unconfirmed(self) -> (Control, Sealed) {
         let Answered { socket, confirmed } = self;
-        let (check_code, host_name) = (confirmed.check_code.clone(), confirmed.host_name.clone());
-        let (session, frame) = confirmed.begin().unwrap();
-        (frame, Sealed { socket, session, check_code, host_name })
+        let Confirmed { session, confirm, host_name, check_code } = confirmed;
+        (confirm, Sealed { socket, session, check_code, host_name })
     }
 }
 

@@ -1,8 +1,8 @@
 //! A WebSocket client with a credential.
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Uri};
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Request, Uri};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
@@ -16,6 +16,22 @@ pub type WebSocket = WebSocketStream<TcpStream>;
 /// # Errors
 /// The server refuses: [`Error::Http`] has its answer.
 pub async fn connect(url: &str, headers: &[(&str, &str)]) -> Result<WebSocket, Error> {
+    let (request, authority) = request(url, headers);
+    upgrade(request, TcpStream::connect(authority).await?).await
+}
+
+/// The same, for a client whose kernel takes a few thousand bytes before somebody reads them.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_small(url: &str) -> Result<WebSocket, Error> {
+    let (request, authority) = request(url, &[]);
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(2048)?;
+    upgrade(request, socket.connect(authority.parse().unwrap()).await?).await
+}
+
+fn request(url: &str, headers: &[(&str, &str)]) -> (Request<()>, String) {
     let url = url.replacen("http://", "ws://", 1);
     let uri: Uri = url.parse().unwrap();
     let authority = uri.authority().unwrap().as_str().to_owned();
@@ -24,7 +40,10 @@ pub async fn connect(url: &str, headers: &[(&str, &str)]) -> Result<WebSocket, E
         let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
         request.headers_mut().insert(name, HeaderValue::from_str(value).unwrap());
     }
-    let stream = TcpStream::connect(authority).await?;
+    (request, authority)
+}
+
+async fn upgrade(request: Request<()>, stream: TcpStream) -> Result<WebSocket, Error> {
     stream.set_nodelay(true)?;
     Ok(client_async(request, stream).await?.0)
 }
