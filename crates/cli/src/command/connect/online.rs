@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use couplet_client::{Client, ConnectError, CredentialStore, HostId, Reason, State};
+use couplet_client::{Attempt, AttemptError, Client, ConnectError, CredentialStore, HostId, Reason, State};
 use couplet_protocol::Code;
 use http::HeaderValue;
 use jiff::Timestamp;
@@ -126,17 +126,21 @@ fn sentence(state: &State, host: &str) -> String {
 /// What a host without the pinned key can mean.
 fn warning(state: &State) -> &'static str {
     match state {
-        State::Offline { reason, .. } if is_wrong_key(reason) => {
+        State::Offline { reason, .. } if reason.is_wrong_key() => {
             "\nWhat answers there does not have the key that this machine is paired with. Another machine may have the \
              address now, the host may have been set up anew, or someone pretends to be it (CPL-1604). Nothing was \
              sent to it. More: couplet explain CPL-1604"
+        }
+        State::Offline { reason: Reason::Unreachable(attempts), .. } if attempts.iter().any(is_refusal) => {
+            "\nNothing proves that the host itself said this: another machine may have its address now, or it was set up \
+             anew. The credentials are kept."
         }
         _ => "",
     }
 }
 
-fn is_wrong_key(reason: &Reason) -> bool {
-    reason.is_wrong_key()
+fn is_refusal(attempt: &Attempt) -> bool {
+    matches!(attempt.failure, AttemptError::Refused(_))
 }
 
 /// Why there is nothing left to do.
