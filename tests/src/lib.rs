@@ -12,6 +12,7 @@
 pub mod app;
 pub mod device;
 pub mod document;
+pub mod git;
 pub mod host;
 pub mod kernel;
 pub mod laptop;
