@@ -29,6 +29,12 @@ impl Network {
         network
     }
 
+    /// What the kernel calls it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
     /// Runs `ip` in it.
     pub async fn ip(&self, args: &str) {
         ip(&[&["-n", &self.0], &*args.split(' ').collect::<Vec<_>>()].concat()).await;

@@ -1,0 +1,209 @@
+//! Host and laptop on two machines, as far as the kernel is concerned: what the network between them sees, and what
+//! becomes of a session when it is cut.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "whatever goes wrong here fails the test")]
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use e2e::host::PATIENCE;
+use e2e::{Forwarder, Laptop, Network, Running, eventually, program};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const HOST: &str = "192.168.77.5";
+/// What nobody on the way may read: in a request, and in an answer.
+const ASKED: &str = "canary-in-the-request";
+const ANSWERED: &str = "canary-in-the-answer";
+
+/// An app that answers with the canary, over and over; `/endless` without an end.
+const APP: &str = r#"
+import http.server, sys, time
+class App(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        for n in range(1000000000 if self.path == "/endless" else 1000):
+            self.wfile.write(b"canary-in-the-answer\n")
+            if self.path == "/endless":
+                time.sleep(0.05)
+    def log_message(self, *args):
+        pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 3000), App)
+print("ready", flush=True)
+server.serve_forever()
+"#;
+
+/// Writes every packet of an interface into a file.
+const CAPTURE: &str = r#"
+import socket, sys
+packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+packets.bind(("lan0", 0))
+packets.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)
+print("ready", flush=True)
+with open(sys.argv[1], "wb", buffering=0) as file:
+    while True:
+        file.write(packets.recv(1 << 18))
+"#;
+
+/// Two networks with a cable between them; host and app in one, a laptop in the other.
+struct World {
+    near: Network,
+    far: Network,
+    folder: TempDir,
+    laptop: Laptop,
+    unsealed: bool,
+    _running: Vec<Running>,
+}
+
+impl World {
+    async fn start(name: &str, unsealed: bool) -> Self {
+        let near = Network::new(&format!("{name}-host")).await;
+        let far = Network::new(&format!("{name}-laptop")).await;
+        near.ip(&format!("link add lan0 type veth peer name lan0 netns {}", far.name())).await;
+        for (network, address) in [(&near, HOST), (&far, "192.168.77.6")] {
+            network.ip(&format!("address add {address}/24 dev lan0")).await;
+            network.ip("link set lan0 up").await;
+        }
+        let mut world = World {
+            near,
+            far,
+            folder: tempfile::tempdir().unwrap(),
+            laptop: Laptop::new(),
+            unsealed,
+            _running: Vec::new(),
+        };
+        let app = Running::start(world.near.exec(&python(), &["-c", APP]));
+        app.wait_for_line(PATIENCE, |line| line == "ready").await;
+        let listen = format!("{HOST}:7878");
+        let serve = ["serve", "http://127.0.0.1:3000", "--json", "--approve", "always", "--listen", &listen];
+        let host = Running::start(world.owner(&serve));
+        host.wait_for_line(PATIENCE, |line| line.contains("\"ready\"")).await;
+        world._running = vec![app, host];
+        world
+    }
+
+    /// A command of the host's owner, on the host.
+    fn owner(&self, args: &[&str]) -> Command {
+        let mut command = self.near.exec(program::couplet_path().as_os_str(), args);
+        command.arg("--state-dir").arg(self.folder.path().join("state")).env("HOME", self.folder.path());
+        self.seal(command)
+    }
+
+    fn seal(&self, mut command: Command) -> Command {
+        if self.unsealed {
+            command.env("COUPLET_UNSEALED", "1");
+        }
+        command
+    }
+
+    /// `couplet connect` on the laptop.
+    fn connect(&self, args: &[&str]) -> Running {
+        let args = [&["connect"], args, &["--json", "--listen", "127.0.0.1:7890"]].concat();
+        let mut command = self.far.exec(program::couplet_path().as_os_str(), &args);
+        self.laptop.at_home(&mut command);
+        Running::start(self.seal(command))
+    }
+
+    /// Pairs, with the code that the laptop shows.
+    async fn pair(&self) -> Forwarder {
+        let pair = Running::start(self.owner(&["pair", "--no-input"]));
+        let link = pair.wait_for_line(PATIENCE, |line| line.starts_with("COUPLET:")).await;
+        let connect = self.connect(&[&link, "--name", "Laptop"]);
+        let line = connect.wait_for_line(PATIENCE, |line| line.contains("check_code")).await;
+        let code = serde_json::from_str::<Value>(&line).unwrap()["check_code"].as_str().unwrap().to_owned();
+        Running::start(self.owner(&["approve", "Laptop", &code])).succeeds(PATIENCE).await;
+        let mut forwarder = Forwarder::ready(connect).await;
+        forwarder.state("direct").await;
+        forwarder
+    }
+
+    fn curl(&self, path: &str) -> Running {
+        let curl = program::path().join("curl");
+        let header = format!("X-Canary: {}", ASKED.repeat(20));
+        let url = format!("http://127.0.0.1:7890{path}");
+        Running::start(self.far.exec(curl.as_os_str(), &["-q", "-sSN", "-H", &header, &url]))
+    }
+
+    /// Whether the laptop's programs get the app's answer.
+    async fn works(&self) -> bool {
+        let answer = self.curl("/").succeeds(2 * PATIENCE).await;
+        answer.lines().filter(|line| *line == ANSWERED).count() == 1000
+    }
+
+    /// Begins to keep every packet between the two.
+    async fn capture(&self) -> (Running, PathBuf) {
+        let file = self.folder.path().join("packets");
+        let capture = Running::start(self.near.exec(&python(), &["-c", CAPTURE, file.to_str().unwrap()]));
+        capture.wait_for_line(PATIENCE, |line| line == "ready").await;
+        (capture, file)
+    }
+}
+
+fn python() -> std::ffi::OsString {
+    program::path().join("python3").into_os_string()
+}
+
+fn holds(packets: &[u8], canary: &str) -> bool {
+    packets.windows(canary.len()).any(|bytes| bytes == canary.as_bytes())
+}
+
+/// Pairs and uses the app while every packet is kept.
+async fn packets(name: &str, unsealed: bool) -> Vec<u8> {
+    let world = World::start(name, unsealed).await;
+    let (capture, file) = world.capture().await;
+    let forwarder = world.pair().await;
+    assert!(world.works().await);
+    forwarder.stop().await;
+    // The last packets are there when those of the next connection are.
+    let again = Forwarder::ready(world.connect(&[])).await;
+    assert!(world.works().await);
+    again.stop().await;
+    eventually("both sessions were captured", PATIENCE, async || {
+        std::fs::read(&file).unwrap().windows(24).filter(|bytes| *bytes == b"GET /api/pair/tunnel HTT").count() >= 2
+    })
+    .await;
+    drop(capture);
+    std::fs::read(&file).unwrap()
+}
+
+#[tokio::test]
+async fn the_network_sees_frames_and_nothing_else() {
+    let sealed = packets("sealed", false).await;
+    assert!(sealed.len() > 2 * 1000 * ANSWERED.len(), "{} bytes", sealed.len());
+    for canary in [ASKED, ANSWERED, "Laptop", "X-Canary", "device_token"] {
+        assert!(!holds(&sealed, canary), "{canary} was seen on the network");
+    }
+    // The same look finds it where nothing is sealed, so it could have failed.
+    let unsealed = packets("unsealed", true).await;
+    assert!(holds(&unsealed, ANSWERED));
+}
+
+#[tokio::test]
+async fn a_link_that_is_cut_and_mended_needs_no_new_pairing() {
+    let world = World::start("cut", false).await;
+    let mut forwarder = world.pair().await;
+    let mut download = world.curl("/endless");
+    download.wait_for_line(PATIENCE, |line| line == ANSWERED).await;
+    world.near.ip("link set lan0 down").await;
+    // While somebody waits for an answer, a silent host is noticed within ten seconds.
+    forwarder.state("offline").await;
+    assert!(!download.wait(PATIENCE).await.success(), "a part must not look whole");
+    world.near.ip("link set lan0 up").await;
+    forwarder.state("direct").await;
+    assert!(world.works().await);
+    forwarder.stop().await;
+}
+
+#[tokio::test]
+async fn a_short_cut_is_not_even_noticed() {
+    let world = World::start("short", false).await;
+    let forwarder = world.pair().await;
+    let download = world.curl("/endless");
+    download.wait_for_line(PATIENCE, |line| line == ANSWERED).await;
+    world.near.ip("link set lan0 down").await;
+    world.near.ip("link set lan0 up").await;
+    let lines = download.stdout.count();
+    eventually("the download goes on", PATIENCE, async || download.stdout.count() > lines + 50).await;
+    assert!(world.works().await);
+    forwarder.stop().await;
+}
