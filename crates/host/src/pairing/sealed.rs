@@ -19,6 +19,7 @@ use super::owner::undecided;
 use super::steps::{Claimant, refused};
 use crate::clock::Timestamp;
 use crate::events::News;
+use crate::failpoint;
 use crate::problem::Failure;
 use crate::store::audit::Actor;
 use crate::store::devices::{NewDevice, PairingSecrets};
@@ -222,7 +223,9 @@ fn grant(
     row.hand_out(tx, device, now, limits)?;
     offers::use_token(tx, row.id, now)?;
     offers::token_became(tx, row.id, device_id)?;
-    sealed::close(tx, row.id)
+    sealed::close(tx, row.id)?;
+    failpoint::reach("sealed.before_commit");
+    Ok(())
 }
 
 /// Opens a claimed offer again, or ends it when nothing of it is left.

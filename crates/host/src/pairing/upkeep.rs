@@ -18,6 +18,9 @@ use crate::store::offers::{self, PairingRow};
 
 /// How often ends are looked for: an end is kept to within this.
 const TICK: Duration = Duration::from_millis(500);
+/// How often the ends of what is in use are looked for. A session that ends then has a while to say so, and all of it
+/// is over within a second.
+const TICK_IN_MEMORY: Duration = Duration::from_millis(250);
 /// How many ticks pass between writes of `last_seen`.
 const FLUSH: u64 = 20;
 /// How long old rows stay at most beyond their time.
@@ -56,7 +59,7 @@ impl Core {
     /// Runs until its task is stopped. What ends in memory does not wait for the disk.
     pub(super) async fn keep_up(self) {
         let ends = async {
-            let mut tick = tokio::time::interval(TICK);
+            let mut tick = tokio::time::interval(TICK_IN_MEMORY);
             loop {
                 tick.tick().await;
                 self.auth.end_expired();

@@ -60,11 +60,12 @@ where
     }
 }
 
-/// Says why in the clear, and lets the peer read it: closing with something unread would throw it away.
+/// Says why in the clear, and lets the peer read it: closing with something unread would throw it away. Where there are
+/// too many, none is waited for.
 async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>, code: Code) {
     let frame = CloseFrame { code: REFUSED.into(), reason: code.to_string().into() };
     let parting = async {
-        if socket.close(Some(frame)).await.is_ok() {
+        if socket.close(Some(frame)).await.is_ok() && code != Code::TooManyConnections {
             while let Some(Ok(_)) = socket.next().await {}
         }
     };

@@ -17,8 +17,9 @@ use crate::events::News;
 use crate::pairing::Core;
 use crate::session::Session;
 
-/// How much longer than the CLOSE may take its connection lives on.
-const LEEWAY: Duration = Duration::from_millis(100);
+/// How long a device that may not go on is given. With the time until an end is noticed, nothing of it is left after a
+/// second.
+const CUT: Duration = Duration::from_millis(400);
 
 /// The slots. Clones share them.
 #[derive(Clone, Debug)]
@@ -93,28 +94,39 @@ where
         return stream.close(CloseCode::Busy).await;
     };
     tell(&core, EventKind::SessionOpened, &session, &origin);
-    let serving = super::serve::serve(&core, stream, device, origin.source);
-    tokio::pin!(serving);
-    let code = tokio::select! {
-        () = &mut serving => None,
-        () = session.ended().cancelled() => Some(session.why().unwrap_or(CloseCode::Changed)),
-        () = core.stopping().cancelled() => Some(CloseCode::Leaving),
-        () = slot.replaced.cancelled() => Some(CloseCode::Replaced),
-        () = sleep(SESSION_TIME) => Some(CloseCode::TooOld),
-    };
-    if let Some(code) = code {
-        link.close(code);
-        // Whoever polls the stream sends the CLOSE. A peer that takes nothing is cut off.
-        let parting = async {
-            tokio::select! {
-                () = &mut serving => {}
-                _ = link.ended() => {}
-            }
-        };
-        let _ = timeout(PARTING + LEEWAY, parting).await;
-    }
+    run(&core, super::serve::serve(&core, stream, device, origin.source), &link, &session, &slot).await;
     drop(slot);
     tell(&core, EventKind::SessionClosed, &session, &origin);
+}
+
+/// Serves until something ends the session, and tells the peer what. A peer that takes nothing is cut off: the
+/// connection is gone when this returns.
+async fn run(core: &Core, serving: impl Future<Output = ()>, link: &Link, session: &Session, slot: &Slot) {
+    tokio::pin!(serving);
+    let code = tokio::select! {
+        () = &mut serving => return,
+        () = session.ended().cancelled() => session.why().unwrap_or(CloseCode::Changed),
+        () = core.stopping().cancelled() => CloseCode::Leaving,
+        () = slot.replaced.cancelled() => CloseCode::Replaced,
+        () = sleep(SESSION_TIME) => CloseCode::TooOld,
+    };
+    link.close(code);
+    // Whoever polls the stream sends the CLOSE.
+    let parting = async {
+        tokio::select! {
+            () = &mut serving => {}
+            _ = link.ended() => {}
+        }
+    };
+    let _ = timeout(patience(code), parting).await;
+}
+
+/// How long the peer is given to take the CLOSE. One that it misses is told again when the device comes back.
+fn patience(code: CloseCode) -> Duration {
+    match code {
+        CloseCode::Revoked | CloseCode::Expired | CloseCode::Changed => CUT,
+        _ => PARTING,
+    }
 }
 
 fn tell(core: &Core, kind: EventKind, session: &Session, origin: &Origin) {
