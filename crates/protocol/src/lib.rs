@@ -20,6 +20,8 @@ mod schedule;
 pub mod scope;
 pub mod secret;
 pub mod session;
+#[cfg(test)]
+mod vectors;
 
 pub use check_code::CheckCode;
 pub use credential::{AdminToken, BearerToken, ClaimToken, DeviceToken, Digest, PairToken};

@@ -84,6 +84,13 @@ impl Noise {
         self.state.get_remote_static().and_then(PublicKey::from_slice)
     }
 
+    /// k1, k2 and h, for the vectors.
+    #[cfg(test)]
+    pub(crate) fn raw(&mut self) -> ([u8; 32], [u8; 32], Vec<u8>) {
+        let (k1, k2) = self.state.dangerously_get_raw_split();
+        (k1, k2, self.state.get_handshake_hash().to_vec())
+    }
+
     /// prk = Extract(salt h, k1 ‖ k2), from Noise's Split, raw. Only after both messages.
     pub(crate) fn finish(mut self) -> Result<Source, Error> {
         if !self.state.is_handshake_finished() {
