@@ -318,3 +318,6 @@ impl std::fmt::Debug for Opener {
         f.debug_struct("Opener").field("frames", &self.frames).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
