@@ -27,12 +27,16 @@ pub(crate) fn within(networks: &[IpNet], ip: IpAddr) -> bool {
 }
 
 /// What counts as one source: an IPv4 address, or an IPv6 /64, since one machine has as many addresses in it as
-/// it likes. Link-local and loopback addresses count one by one: a whole LAN shares that /64.
+/// it likes. All link-local IPv6 addresses are one: they are as free to make, and no device is offered one to call. So
+/// are those of 127.0.0.0/8 beyond its first 256, any of which a program on this machine may call from.
 pub(crate) fn source_key(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
-        IpAddr::V6(ip) if !ip.is_unicast_link_local() && !ip.is_loopback() => {
+        IpAddr::V6(ip) if !ip.is_loopback() => {
             let [a, b, c, d, ..] = ip.segments();
             IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        IpAddr::V4(ip) if ip.is_loopback() && !matches!(ip.octets(), [_, 0, 0, _]) => {
+            Ipv4Addr::new(127, 1, 0, 0).into()
         }
         ip => ip,
     }
@@ -165,7 +169,13 @@ mod tests {
         assert_eq!(key("192.168.1.5"), "192.168.1.5");
         assert_eq!(key("::ffff:192.168.1.5"), "192.168.1.5");
         assert_eq!(key("fd00:1:2:3:4:5:6:7"), "fd00:1:2:3::");
-        assert_eq!(key("fe80::5"), "fe80::5");
+        assert_eq!(key("fe80::5"), key("fe80::6:7"));
+        assert_eq!(
+            (key("127.0.0.1"), key("127.0.0.100"), key("::1")),
+            ("127.0.0.1".into(), "127.0.0.100".into(), "::1".into())
+        );
+        assert_eq!(key("127.0.1.1"), key("127.9.9.9"));
+        assert!(source_key("127.9.9.9".parse().unwrap()).is_loopback());
     }
 
     #[test]
