@@ -183,7 +183,7 @@ impl Authenticator {
             let found = self.0.store.read(move |tx| devices::by_selector(tx, &wanted)).await?;
             let row = found.ok_or_else(unknown)?;
             if self.is_over(&row) {
-                return Err(Failure::new(Code::DeviceExpired, "Ask the owner for more time: `couplet devices scope`."));
+                return Err(Failure::of_device(Code::DeviceExpired));
             }
             // A task of its own: who hangs up does not waste the work, and cannot have it done again and again.
             let (auth, token) = (self.clone(), Zeroizing::new(token.to_owned()));

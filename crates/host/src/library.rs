@@ -19,6 +19,7 @@ use crate::http::caller::{DeviceSession, authenticate};
 use crate::listen;
 use crate::net::Addresses;
 use crate::pairing::Pairing;
+use crate::problem::Failure;
 use crate::start::{self, StartError};
 
 impl Pairing {
@@ -123,7 +124,7 @@ where
                 Some(answer) => {
                     Ok(answer?.map(|body| Body::new(crate::until::Until::new(body, session.ended().clone()))))
                 }
-                None => Ok(crate::http::caller::out_of_scope(Code::DeviceUnknown).into_response()),
+                None => Ok(Failure::of_device(Code::DeviceUnknown).into_response()),
             }
         })
     }

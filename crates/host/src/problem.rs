@@ -21,6 +21,22 @@ impl Failure {
         Failure { code, detail: detail.into(), retry_after: None, cause: None }
     }
 
+    /// A refusal of a device, worded alike wherever it knocks.
+    pub(crate) fn of_device(code: Code) -> Self {
+        let next = match code {
+            Code::DeviceUnknown => {
+                "Pair the device again: run `couplet pair` on the host and scan the new code. Its old credential does \
+                 not come back."
+            }
+            Code::DeviceExpired => "Ask the owner for more time: `couplet devices scope`.",
+            Code::MethodOutOfScope => "Use GET, HEAD or OPTIONS, or ask the owner for more: `couplet devices scope`.",
+            Code::PathOutOfScope => "Use a path within its scope, or ask the owner for more: `couplet devices scope`.",
+            Code::PathAmbiguous => "Send the path without `%`, `\\`, `;`, empty, `.` or `..` segments.",
+            _ => "Ask the owner: `couplet devices` shows what the device may do.",
+        };
+        Failure::new(code, next)
+    }
+
     /// Asks the caller to come back in so many seconds.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {

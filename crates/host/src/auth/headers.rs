@@ -79,9 +79,5 @@ pub(crate) fn is_owner(headers: &HeaderMap, admin: &AdminToken) -> Result<bool, 
 }
 
 pub(super) fn unknown() -> Failure {
-    Failure::new(
-        Code::DeviceUnknown,
-        "Pair the device again: run `couplet pair` on the host and scan the new code. Its old credential does not \
-         come back.",
-    )
+    Failure::of_device(Code::DeviceUnknown)
 }

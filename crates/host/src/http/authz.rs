@@ -5,7 +5,6 @@ use axum::response::{IntoResponse, Response};
 use couplet_protocol::{Code, Problem};
 use http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 
-use super::caller::out_of_scope;
 use super::guard::Source;
 use crate::auth::single;
 use crate::pairing::Pairing;
@@ -40,7 +39,7 @@ pub(super) async fn authz(
             return Err(Failure::new(Code::GatewayRequired, next));
         }
     };
-    verdict.map_err(out_of_scope)?;
+    verdict.map_err(Failure::of_device)?;
     if !session.scope.is_unlimited() && headers.keys().any(|name| overrides_request(name.as_str())) {
         let next = "Leave X-HTTP-Method-Override, X-Original-URL and their kin out: this device is limited.";
         return Err(Failure::new(Code::PathAmbiguous, next));
@@ -58,9 +57,9 @@ fn described(headers: &HeaderMap) -> Result<Option<(&str, Uri)>, Failure> {
     };
     // A `#` would be cut off here and reach the app; an absolute URI would name another host.
     if uri.contains('#') || !uri.starts_with('/') {
-        return Err(out_of_scope(Code::PathAmbiguous));
+        return Err(Failure::of_device(Code::PathAmbiguous));
     }
-    let uri = uri.parse().map_err(|_| out_of_scope(Code::PathAmbiguous))?;
+    let uri = uri.parse().map_err(|_| Failure::of_device(Code::PathAmbiguous))?;
     Ok(Some((method, uri)))
 }
 

@@ -66,19 +66,8 @@ pub(crate) async fn authenticate(pairing: &Pairing, parts: &Parts) -> Result<Dev
     let (session, _) = auth.authenticate(&parts.headers).await?;
     let path = parts.extensions.get::<OriginalUri>().map_or(parts.uri.path(), |uri| uri.path());
     let upgrade = parts.headers.contains_key(http::header::UPGRADE);
-    session.permits(auth.now(), parts.method.as_str(), path, upgrade).map_err(out_of_scope)?;
+    session.permits(auth.now(), parts.method.as_str(), path, upgrade).map_err(Failure::of_device)?;
     Ok(DeviceSession(session))
-}
-
-/// The refusal of a device that is known.
-pub(crate) fn out_of_scope(code: Code) -> Failure {
-    let next = match code {
-        Code::DeviceExpired => "Ask the owner for more time: `couplet devices scope`.",
-        Code::PathAmbiguous => "Send the path without `%`, `\\`, `;`, empty, `.` or `..` segments.",
-        Code::DeviceUnknown => "Pair the device again: run `couplet pair` on the host.",
-        _ => "Ask the owner for a wider scope: `couplet devices scope`.",
-    };
-    Failure::new(code, next)
 }
 
 /// `Device` in a handler's arguments: a paired device calls, within its scope. `Option<Device>`: or somebody else,

@@ -148,6 +148,6 @@ async fn own_session(pairing: &Pairing, headers: &http::HeaderMap) -> Result<Dev
     let (session, _) = auth.authenticate(headers).await?;
     match session.is_live(auth.now()) {
         Ok(()) => Ok(DeviceSession(session)),
-        Err(code) => Err(super::caller::out_of_scope(code)),
+        Err(code) => Err(Failure::of_device(code)),
     }
 }
