@@ -413,3 +413,83 @@ async fn a_second_host_on_the_same_folder_is_refused() {
     assert_ne!(serve.wait(PATIENCE).await.code(), Some(0));
     host.pair_device("iPad").await;
 }
+
+/// Starts a host on the folder and expects that it refuses to.
+async fn refused_start(folder: &Path, code: &str, says: &str) {
+    let mut serve = couplet();
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--no-input", "--state-dir"]).arg(folder);
+    let mut serve = Running::start(serve);
+    serve.wait_for_error_line(PATIENCE, |line| line.contains(code)).await;
+    assert_ne!(serve.wait(PATIENCE).await.code(), Some(0));
+    assert!(serve.written().contains(says), "{}", serve.written());
+}
+
+/// What another user could have put there is not believed: a key or a database of their choice.
+#[tokio::test]
+async fn what_belongs_to_another_user_is_refused() {
+    use std::os::unix::fs::lchown;
+    let mut host = TestHost::start(|_| {}).await;
+    host.stop().await;
+    let folder = host.state_dir();
+    let (ours, theirs) = (Some(0), Some(65534));
+    for file in ["couplet.db", "host.key", "admin-token", "lock", ""] {
+        let file = folder.join(file);
+        lchown(&file, theirs, None).unwrap();
+        refused_start(&folder, "CPL-1406", "belongs to another user").await;
+        lchown(&file, ours, None).unwrap();
+    }
+    let planted = folder.join("serve.json");
+    std::os::unix::fs::symlink("/dev/null", &planted).unwrap();
+    lchown(&planted, theirs, None).unwrap();
+    refused_start(&folder, "CPL-1406", "serve.json").await;
+    std::fs::remove_file(planted).unwrap();
+    host.restart().await;
+    host.pair_device("iPad").await;
+}
+
+#[tokio::test]
+async fn nobody_else_can_read_the_state_folder() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut host = TestHost::start(|_| {}).await;
+    let folder = host.state_dir();
+    let modes = || {
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let files = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path());
+        let open: Vec<_> = files.filter(|file| mode(file) != 0o600).collect();
+        (mode(&folder), open)
+    };
+    assert_eq!(modes(), (0o700, vec![]));
+    host.stop().await;
+    for (file, mode) in [("couplet.db", 0o666), ("host.key", 0o644), ("admin-token", 0o640), ("", 0o755)] {
+        std::fs::set_permissions(folder.join(file), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    host.restart().await;
+    assert_eq!(modes(), (0o700, vec![]), "closed again");
+}
+
+/// What anyone on the LAN can cause pushes out nothing that the owner or a device did.
+#[tokio::test]
+async fn the_audit_log_is_trimmed() {
+    let mut host = TestHost::start(|_| {}).await;
+    host.pair_device("iPad").await;
+    host.stop().await;
+    let db = Connection::open(host.state_dir().join("couplet.db")).unwrap();
+    db.execute("DELETE FROM audit", []).unwrap();
+    let insert = |count: u32, actor: &str, days: u32| {
+        let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+            INSERT INTO audit (at, action, actor)
+            SELECT strftime('%Y-%m-%d %H:%M:%f', 'now', '-' || ?3 || ' days'), 'old ' || ?3, ?2 FROM n";
+        db.execute(sql, rusqlite::params![count, actor, days]).unwrap();
+    };
+    insert(1, "owner", 401);
+    insert(5, "device", 30);
+    insert(100_000, "owner", 20);
+    insert(5, "host", 10);
+    insert(10_000, "anyone", 5);
+    drop(db);
+    host.restart().await;
+    let db = open(&host);
+    let count =
+        |of: &str| -> i64 { db.query_row("SELECT count(*) FROM audit WHERE action = ?", [of], |r| r.get(0)).unwrap() };
+    assert_eq!(["old 401", "old 30", "old 20", "old 10", "old 5"].map(count), [0, 0, 100_000, 0, 10_000]);
+}

@@ -59,7 +59,7 @@ impl StateFolder {
             let next = format!("{}: {error}. Name a folder that this user can write: --state-dir DIR.", path.display());
             StartError::new(Code::StateFolderUnusable, next)
         };
-        keep_private(path).map_err(unusable)?;
+        keep_private(path).and_then(|()| keep_files_private(path)).map_err(unusable)?;
         let options = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).to_owned();
         let lock = options.open(path.join("lock")).map_err(unusable)?;
         match lock.try_lock() {
@@ -106,6 +106,29 @@ fn keep_private(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o700))
 }
 
+/// What the host keeps in its folder.
+const FILES: [&str; 7] = [DATABASE, "couplet.db-wal", "couplet.db-shm", "admin-token", "host.key", "lock", SERVE_JSON];
+
+/// A folder that was open to others may hold a database or a key of their choice: what belongs to another user is
+/// refused. Files of ours that others could read are closed.
+fn keep_files_private(folder: &Path) -> io::Result<()> {
+    let me = rustix::process::geteuid().as_raw();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        let name = entry.file_name();
+        if metadata.uid() != me {
+            let name = name.to_string_lossy();
+            let why = format!("{name} in it belongs to another user, who may have made it up: remove it, or chown it");
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
+        if metadata.is_file() && metadata.mode() & 0o077 != 0 && FILES.iter().any(|file| name == *file) {
+            fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o600))?;
+        }
+    }
+    Ok(())
+}
+
 fn admin_token(path: &Path) -> io::Result<AdminToken> {
     let Some(text) = read_private(path)? else {
         let token = AdminToken::from_entropy(crate::random::bytes());
@@ -136,15 +159,10 @@ fn host_key(path: &Path) -> io::Result<StaticSecret> {
     })
 }
 
-/// The text of a file of ours, closed to others if it was not. None when there is no such file.
+/// The text of a file of ours. None when there is no such file.
 fn read_private(path: &Path) -> io::Result<Option<Zeroizing<String>>> {
     match fs::read_to_string(path).map(Zeroizing::new) {
-        Ok(text) => {
-            if fs::metadata(path)?.mode() & 0o077 != 0 {
-                fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-            }
-            Ok(Some(text))
-        }
+        Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

@@ -14,8 +14,8 @@ stored_by_name!(Door: Otp = "otp", Url = "url", Lan = "lan", Prefill = "prefill"
 stored_by_name!(PairingState: Waiting = "waiting", Claimed = "claimed", Approval = "approval", Granted = "granted",
     Paired = "paired", Rejected = "rejected", Expired = "expired");
 
-/// How many audit entries are kept, and a tenth of that of those that nobody known caused: where the open door is
-/// open, anyone on the LAN can cause some, and must not push out the others.
+/// How many audit entries are kept of what the owner and the devices did, and a tenth of that of the rest: where the
+/// open door is open, anyone on the LAN can cause some, and must not push out the others.
 const AUDIT_MAX: i64 = 100_000;
 
 /// A row of `pairings`.
@@ -187,8 +187,8 @@ pub(crate) fn remove_token(tx: &Transaction<'_>, pairing: Uuid) -> Result<(), Fa
 }
 
 /// Forgets tokens that expired over an hour or were used over a day ago, links and pairings that ended over a day ago,
-/// devices that were revoked over 30 days ago, and audit entries that are over 400 days old or beyond the newest
-/// [`AUDIT_MAX`].
+/// devices that were revoked over 30 days ago, and audit entries that are over 400 days old or too many
+/// ([`AUDIT_MAX`]).
 pub(crate) fn clean_up(tx: &Transaction<'_>, now: Timestamp) -> Result<usize, Failure> {
     use std::time::Duration;
     let hours = |n: u64| now.before(Duration::from_secs(n * 3600));
@@ -201,8 +201,11 @@ pub(crate) fn clean_up(tx: &Transaction<'_>, now: Timestamp) -> Result<usize, Fa
     )?;
     let devices = tx.execute("DELETE FROM paired_devices WHERE revoked_at < ?", params![hours(24 * 30)])?;
     let audit = tx.execute(
-        "DELETE FROM audit WHERE at < ?1 OR id <= (SELECT max(id) FROM audit) - ?2
-            OR (actor IN ('anyone', 'host') AND id <= (SELECT max(id) FROM audit) - ?2 / 10)",
+        "DELETE FROM audit WHERE at < ?1
+            OR (actor IN ('owner', 'device') AND id <= (
+                SELECT id FROM audit WHERE actor IN ('owner', 'device') ORDER BY id DESC LIMIT 1 OFFSET ?2))
+            OR (actor IN ('anyone', 'host') AND id <= (
+                SELECT id FROM audit WHERE actor IN ('anyone', 'host') ORDER BY id DESC LIMIT 1 OFFSET ?2 / 10))",
         params![hours(24 * 400), AUDIT_MAX],
     )?;
     Ok(tokens + links + pairings + devices + audit)
