@@ -3,9 +3,10 @@
 
 use std::collections::HashSet;
 
+use couplet_protocol::Code;
 use couplet_protocol::api::{DeviceKind, DeviceList, MeAnswer, PairUrlAnswer, PairingList};
 use e2e::program::couplet_path;
-use e2e::{Network, Running, TestApp, TestHost};
+use e2e::{Network, Running, TestApp, TestHost, problem};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -346,6 +347,40 @@ async fn the_open_door_asks_the_owner() {
     let waiting: PairingList = host.owner().expect(Method::GET, "/api/pair/pairings", 200, None).await;
     let reject = format!("/api/pair/pairings/{}/reject", waiting.pairings[0].id);
     assert_eq!(host.owner().post(&reject).send().await.unwrap().status(), 204);
+}
+
+/// A page that someone looks at must not knock at the door: as a picture or a frame, or as a page of another site.
+#[tokio::test]
+async fn the_open_door_is_not_for_what_web_pages_embed() {
+    let host = TestHost::start(|setup| {
+        setup.arg("--lan-pairing").arg("open");
+    })
+    .await;
+    for headers in [
+        &[("sec-fetch-site", "cross-site"), ("sec-fetch-dest", "document")][..],
+        &[("sec-fetch-site", "same-site"), ("sec-fetch-dest", "empty")],
+        &[("sec-fetch-site", "same-origin"), ("sec-fetch-dest", "image")],
+        &[("sec-fetch-site", "none"), ("sec-fetch-dest", "iframe")],
+        &[("sec-fetch-site", "none"), ("sec-fetch-dest", "document"), ("sec-purpose", "prefetch;prerender")],
+        &[("accept", "image/avif,image/webp,image/png,*/*;q=0.8")],
+    ] {
+        let mut request = host.anyone().get("/pair");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        problem::expect(request.send().await.unwrap(), Code::CrossSite).await;
+    }
+    let waiting: PairingList = host.owner().expect(Method::GET, "/api/pair/pairings", 200, None).await;
+    assert!(waiting.pairings.is_empty(), "the owner is not asked");
+    // A person who types the address, and a program.
+    for headers in [&[("sec-fetch-site", "none"), ("sec-fetch-dest", "document"), ("accept", "text/html,*/*")][..], &[]]
+    {
+        let mut request = host.anyone().get("/pair");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        assert_eq!(request.send().await.unwrap().status(), 202);
+    }
 }
 
 #[tokio::test]

@@ -43,6 +43,9 @@ pub(super) async fn pair(
     let door = match Owner::from_request_parts(&mut parts, &pairing).await {
         Ok(_) => Door::Url,
         Err(failure) if failure.code() != Code::OwnerRequired => return Err(failure),
+        Err(_) if is_embedded(&parts.headers) => {
+            return Err(Failure::new(Code::CrossSite, "Open this address yourself, or fetch it with your client."));
+        }
         Err(_) if pairing.core().config().lan_pairing == LanPairing::Open => {
             if claim.is_none() {
                 pairing.core().admit(source.ip)?;
@@ -62,6 +65,16 @@ pub(super) async fn pair(
         Outcome::Done(token) => answer(&pairing, &host, &token),
         Outcome::Waiting { claim, expires_at, name } => waiting(claim, expires_at, &name),
     })
+}
+
+/// Whether a browser fetches this as a part of some page, or ahead of its person: nobody would wait for the answer.
+/// Over plain HTTP browsers send `Sec-Fetch-*` to this machine only, so what a page asks for beyond it is told by
+/// `Accept`, as far as it is told at all.
+fn is_embedded(headers: &HeaderMap) -> bool {
+    let says = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    says("sec-fetch-dest").is_some_and(|dest| !matches!(dest, "document" | "empty"))
+        || says("sec-purpose").or(says("purpose")).is_some_and(|purpose| purpose.contains("prefetch"))
+        || says("accept").is_some_and(|types| types.starts_with("image/"))
 }
 
 fn answer(pairing: &Pairing, host: &CheckedHost, token: &BearerToken) -> Response {
