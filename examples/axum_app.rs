@@ -1,10 +1,9 @@
 //! An axum app that paired devices may use, beside its own login. Run it, then pair a device with it:
 //! `couplet pair --state-dir target/axum-app`.
 
-#![allow(clippy::expect_used, reason = "an example")]
-
 use axum::{Router, extract::FromRef, routing::get};
-use couplet_host::{Config, Device, Pairing, StartError};
+use couplet_host::{Config, Device, Pairing};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 #[derive(Clone, FromRef)]
@@ -23,16 +22,18 @@ async fn notes(device: Device) -> String {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), StartError> {
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::var("LISTEN").unwrap_or("127.0.0.1:7878".into());
-    let listener = tokio::net::TcpListener::bind(address).await.expect("a free port");
+    let listener = tokio::net::TcpListener::bind(address).await?;
     let pairing = Pairing::open(Config::new("target/axum-app", "My app")).await?;
-
     let private = Router::new().route("/notes", get(notes)).route_layer(pairing.require_device());
     let app = Router::new()
         .route("/", get(hello))
         .merge(private)
         .with_state(App { pairing: pairing.clone() })
         .merge(pairing.routes());
-    pairing.serve(listener, app, CancellationToken::new()).await
+    let (stop, mut terminate) = (CancellationToken::new(), signal(SignalKind::terminate())?);
+    let asked = stop.clone();
+    tokio::spawn(async move { terminate.recv().await.map(|()| asked.cancel()) });
+    Ok(pairing.serve(listener, app, stop).await?)
 }

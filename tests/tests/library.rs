@@ -66,8 +66,8 @@ impl Pairs {
 /// The example, running in a folder of its own.
 struct Example {
     pairs: Pairs,
-    _running: Running,
-    _folder: TempDir,
+    running: Running,
+    folder: TempDir,
 }
 
 impl Example {
@@ -85,7 +85,7 @@ impl Example {
         .await;
         let admin = std::fs::read_to_string(folder.path().join("target/axum-app/admin-token")).unwrap();
         let pairs = Pairs { url, admin: admin.trim().to_owned() };
-        Example { pairs, _running: running, _folder: folder }
+        Example { pairs, running, folder }
     }
 }
 
@@ -110,6 +110,16 @@ async fn the_example_lets_paired_devices_in_until_they_are_revoked() {
     pairs.revoke(&phone).await;
     assert_eq!(pairs.text(token, "/").await, (200, "Hello, stranger\n".to_owned()));
     problem::expect(pairs.caller(token).get("/notes").send().await.unwrap(), Code::DeviceUnknown).await;
+}
+
+#[tokio::test]
+async fn the_example_stops_in_good_order() {
+    let mut example = Example::start().await;
+    let told = example.folder.path().join("target/axum-app/serve.json");
+    assert!(told.exists());
+    example.running.signal("TERM");
+    assert_eq!(example.running.wait(PATIENCE).await.code(), Some(0));
+    assert!(!told.exists(), "the command line no longer looks for it");
 }
 
 /// An app in this process, served by the library. Dropping it stops it.
