@@ -43,3 +43,38 @@ impl Hasher {
         right.await.map_err(Failure::internal)?.map_err(Failure::internal)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// The one thread for blocking work is held at a gate, so that the hash cannot be done early.
+    #[test]
+    fn who_hangs_up_does_not_free_the_permit_early() {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let permits = Arc::new(Semaphore::new(1));
+            for verify in [false, true] {
+                let (open, gate) = std::sync::mpsc::channel::<()>();
+                let blocked = tokio::task::spawn_blocking(move || gate.recv());
+                let hasher = Hasher::wait(&permits).await.unwrap();
+                let answered = match verify {
+                    true => hasher.verify("dev_", "$2b$10$".to_owned()).now_or_never().is_some(),
+                    false => hasher.hash("dev_").now_or_never().is_some(),
+                };
+                assert!(!answered, "it waits at the gate");
+                drop(hasher);
+                assert_eq!(permits.available_permits(), 0, "the work is still to be done");
+                open.send(()).unwrap();
+                timeout(Duration::from_secs(60), Hasher::wait(&permits)).await.expect("free after the work").unwrap();
+                blocked.await.unwrap().unwrap();
+            }
+        });
+    }
+}
