@@ -308,3 +308,27 @@ async fn receive(socket: &mut WebSocket) -> Result<Vec<u8>, Said> {
         }
     }
 }
+
+/// The first bytes of a device's HTTP/2: a GET for this path. The answer may be as long as it likes. Names are in lower
+/// case; nothing may be longer than 126 bytes.
+#[must_use]
+pub fn get(path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+    let window = 0x7fff_0000_u32.to_be_bytes();
+    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    let mut frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        sent.extend(&u32::try_from(payload.len()).unwrap().to_be_bytes()[1..]);
+        sent.extend([kind, flags, 0, 0, 0, stream]);
+        sent.extend(payload);
+    };
+    // SETTINGS_INITIAL_WINDOW_SIZE, and WINDOW_UPDATE for the connection.
+    frame(4, 0, 0, &[&[0, 4][..], &window].concat());
+    frame(8, 0, 0, &window);
+    // HEADERS with END_STREAM and END_HEADERS: GET, http, the path, the authority, and what else there is.
+    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let mut fields = [vec![0x82, 0x86, 4], text(path), vec![1], text("localhost")].concat();
+    for (name, value) in headers {
+        fields.extend([vec![0], text(name), text(value)].concat());
+    }
+    frame(1, 5, 1, &fields);
+    sent
+}

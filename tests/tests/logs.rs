@@ -2,7 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use e2e::{TestApp, TestHost};
+use couplet_protocol::Offer;
+use couplet_protocol::message::Control;
+use couplet_protocol::offer::LinkForm;
+use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
+use e2e::device::{Said, get, keys};
+use e2e::{TestApp, TestDevice, TestHost};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -49,6 +54,26 @@ async fn rust_log_selects_pairing_events() {
         host.stop().await;
         assert_eq!(host.logs().contains("device.paired"), expected, "{filter}");
     }
+}
+
+/// Everything that the host leaves behind, once it is stopped: by name.
+async fn places(host: &mut TestHost) -> Vec<(String, Vec<u8>)> {
+    let command_line = std::fs::read(format!("/proc/{}/cmdline", host.pid())).unwrap();
+    host.stop().await;
+    let mut places = vec![
+        ("log".to_owned(), host.logs().into_bytes()),
+        ("stdout".to_owned(), host.printed().into_bytes()),
+        ("ps".to_owned(), command_line),
+    ];
+    for entry in std::fs::read_dir(host.state_dir()).unwrap() {
+        let path = entry.unwrap().path();
+        if !matches!(path.file_name().unwrap().to_str(), Some("admin-token" | "host.key")) {
+            places.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+        }
+    }
+    assert!(places.iter().any(|(name, bytes)| name == "log" && bytes.len() > 1000), "the log was really on");
+    assert!(places.iter().any(|(name, _)| name.ends_with("couplet.db")));
+    places
 }
 
 /// Every flow with the most talkative log: no secret is in the log, on stdout, in the database or in `ps`.
@@ -102,21 +127,7 @@ async fn no_secret_is_ever_logged() {
     assert_eq!(down.status(), 502);
     assert_eq!(host.device(&device_token).delete("/api/pair/me").send().await.unwrap().status(), 204);
 
-    let command_line = std::fs::read(format!("/proc/{}/cmdline", host.pid())).unwrap();
-    host.stop().await;
-    let mut places = vec![
-        ("log".to_owned(), host.logs().into_bytes()),
-        ("stdout".to_owned(), host.printed().into_bytes()),
-        ("ps".to_owned(), command_line),
-    ];
-    for entry in std::fs::read_dir(host.state_dir()).unwrap() {
-        let path = entry.unwrap().path();
-        if path.file_name().unwrap() != "admin-token" {
-            places.push((path.display().to_string(), std::fs::read(&path).unwrap()));
-        }
-    }
-    assert!(places.iter().any(|(name, bytes)| name == "log" && bytes.len() > 1000), "the log was really on");
-    assert!(places.iter().any(|(name, _)| name.ends_with("couplet.db")));
+    let places = places(&mut host).await;
     for secret in &secrets {
         // The prefix is no secret; what follows is.
         let random = secret.rsplit_once('_').filter(|(prefix, _)| prefix.len() == 3).map_or(&secret[..], |(_, r)| r);
@@ -126,4 +137,87 @@ async fn no_secret_is_ever_logged() {
             assert!(!found, "{}… is in {name}", &secret[..8]);
         }
     }
+}
+
+/// How a secret of bytes may have been written, in a log or anywhere: as it is, in hex, as text, as a list.
+fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
+    let list = format!("{secret:?}");
+    let list = list.trim_matches(['[', ']']).as_bytes().to_vec();
+    let hex = HEXLOWER.encode(secret);
+    let url = BASE64URL_NOPAD.encode(secret);
+    // The last letter of base64 depends on what follows.
+    let text = BASE64.encode(secret).trim_end_matches('=').to_owned();
+    let (url, text) = (url[..url.len() - 1].into(), text[..text.len() - 1].into());
+    vec![secret.to_vec(), list, hex.to_uppercase().into(), hex.into(), url, text]
+}
+
+/// The same for sealed sessions: keys, links, codes, and what is said in them.
+#[tokio::test]
+async fn no_secret_of_a_sealed_session_is_ever_logged() {
+    let app = TestApp::start().await;
+    let mut host = TestHost::start(|setup| {
+        setup.app(app.url()).env("RUST_LOG", "trace").arg("--approve").arg("always");
+    })
+    .await;
+    let key_file = std::fs::read_to_string(host.state_dir().join("host.key")).unwrap();
+    let host_key = BASE64URL_NOPAD.decode(key_file.trim().as_bytes()).unwrap();
+    let (answer, device) = (host.generate().await, TestDevice::new("iPad"));
+    let offer = Offer::from_link(&answer.link).unwrap();
+
+    // Wrong uses first: each path has its chance to say too much.
+    let unknown = Offer { host_key: device.key.public(), ..offer.clone() };
+    let _ = device.claim(host.pairing_url(), &unknown.to_link(LinkForm::App)).await;
+    drop(device.claim(host.pairing_url(), &answer.link).await.unwrap());
+    host.event("offer.released", |_| true).await;
+    let mut sealed = device.claim(host.pairing_url(), &answer.link).await.unwrap();
+    host.event("approval.wanted", |_| true).await;
+    let code = sealed.check_code.show();
+    let approve = format!("/api/pair/pairings/{}/approve", answer.offer_id);
+    for typed in ["000 001", &code] {
+        let _ = host.owner().post(&approve).json(&json!({ "check_code": typed })).send().await.unwrap();
+    }
+    let grant = sealed.granted().await;
+    sealed.send(&Control::Ack).await;
+    assert_eq!(sealed.said().await, Said::Control(Control::Paired));
+    sealed
+        .send_data(&get("/echo/the-path-of-a-sealed-request", &[("x-canary", "the-header-of-a-sealed-request")]))
+        .await;
+    assert!(matches!(sealed.said().await, Said::Data(_)));
+    e2e::eventually("the app is asked", e2e::host::PATIENCE, async || !app.requests().is_empty()).await;
+    sealed.send_raw(vec![0x11; 300]).await;
+    host.event("session.closed", |_| true).await;
+    let thief = TestDevice::new("iPad");
+    let _ = thief.reconnect(host.pairing_url(), &keys(&answer.link, &grant)).await;
+    let late = device.reconnect(host.pairing_url(), &keys(&answer.link, &grant)).await.unwrap();
+    drop(late);
+
+    let link = answer.link.split_once(':').unwrap().1.to_owned();
+    let mut secrets = vec![
+        ("the link", vec![link.to_lowercase().into_bytes(), link.into_bytes()]),
+        ("the offer's secret", forms(offer.secret.expose())),
+        ("the offer's PSK", forms(offer.keys().unwrap().psk.expose())),
+        ("the device's key", forms(device.key.expose())),
+        ("the host's key", forms(&host_key)),
+        ("the device's token", vec![grant.device_token[4..].as_bytes().to_vec()]),
+        ("the check code", vec![code.clone().into_bytes(), format!("\"{}\"", code.replace(' ', "")).into_bytes()]),
+        ("the path", vec![b"the-path-of-a-sealed-request".to_vec()]),
+        ("the header", vec![b"the-header-of-a-sealed-request".to_vec()]),
+    ];
+    let mut places = places(&mut host).await;
+    let find = |places: &[(String, Vec<u8>)], secrets: &[(&str, Vec<Vec<u8>>)]| {
+        for (what, forms) in secrets {
+            for (name, bytes) in places {
+                let found = forms.iter().any(|form| bytes.windows(form.len()).any(|window| window == form));
+                assert!(!found, "{what} is in {name}");
+            }
+        }
+    };
+    find(&places, &secrets);
+    // The host keeps the pairing's own secret, and in its database alone.
+    secrets.push(("the pairing's PSK", forms(grant.psk.expose())));
+    let database = places.iter().find(|(name, _)| name.ends_with("couplet.db")).unwrap();
+    let kept = grant.psk.expose();
+    assert!(database.1.windows(kept.len()).any(|window| window == kept), "the search finds what is there");
+    places.retain(|(name, _)| !name.contains("couplet.db"));
+    find(&places, &secrets);
 }

@@ -8,7 +8,7 @@ use couplet_protocol::api::{DeviceInfo, DeviceList, NetworkPath};
 use couplet_protocol::frame::CloseCode;
 use couplet_protocol::handshake::PairingKeys;
 use couplet_protocol::message::Grant;
-use e2e::device::{Said, Sealed, Unsealed, keys};
+use e2e::device::{Said, Sealed, Unsealed, get, keys};
 use e2e::host::PATIENCE;
 use e2e::{TestApp, TestDevice, TestHost, eventually, kernel};
 use reqwest::Method;
@@ -27,6 +27,7 @@ impl Paired {
     async fn new(host: &TestHost, name: &str) -> (Paired, Sealed) {
         let (device, offer) = (TestDevice::new(name), host.generate().await);
         let (grant, sealed) = device.pair(host.pairing_url(), &offer.link).await;
+        host.event("session.opened", |event| event["device_id"] == json!(grant.device_id)).await;
         (Paired { device, keys: keys(&offer.link, &grant), grant }, sealed)
     }
 
@@ -43,7 +44,7 @@ impl Paired {
         let (initiator, m1) = self.device.hello_again(&self.keys);
         let socket = Unsealed::open_small(host.pairing_url()).await;
         let mut slow = socket.shake_hands(initiator, m1).await.unwrap().confirm().await.unwrap();
-        slow.send_data(&request("/endless")).await;
+        slow.send_data(&get("/endless", &[])).await;
         let waiting = waiting_for(&slow);
         eventually("the download waits in the kernel", PATIENCE, async || {
             waiting().is_some_and(|bytes| bytes >= 64 << 10)
@@ -229,23 +230,6 @@ async fn a_frame_that_does_not_fit_ends_the_session_alone() {
     eventually("it is over", PATIENCE, async || count(&host, "session.closed") == 1).await;
     // The device itself did nothing wrong that lasts.
     paired.session(&host).await;
-}
-
-/// An HTTP/2 request for a path, whose answer may be as long as it likes.
-fn request(path: &str) -> Vec<u8> {
-    let window = 0x7fff_0000_u32.to_be_bytes();
-    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    let mut frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
-        sent.extend([0, 0, u8::try_from(payload.len()).unwrap(), kind, flags, 0, 0, 0, stream]);
-        sent.extend(payload);
-    };
-    // SETTINGS_INITIAL_WINDOW_SIZE, and as much for the connection.
-    frame(4, 0, 0, &[&[0, 4][..], &window].concat());
-    frame(8, 0, 0, &window);
-    // HEADERS, the whole and the end of the request: GET, http, the path, the authority.
-    let text = |name: u8, value: &str| [&[name, u8::try_from(value.len()).unwrap()], value.as_bytes()].concat();
-    frame(1, 5, 1, &[&[0x82, 0x86][..], &text(4, path), &text(1, "localhost")].concat());
-    sent
 }
 
 /// What is under way to a device that does not read is cut off, not kept until it does.
