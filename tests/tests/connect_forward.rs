@@ -41,8 +41,7 @@ impl World {
 
     /// A download under way.
     async fn download(&self) -> Running {
-        let curl =
-            Running::start(curl(&[&self.url("/endless"), "--output", "/dev/null", "--write-out", "%{http_code}"]));
+        let curl = Running::start(curl(&[&self.url("/endless"), "--fail", "--output", "/dev/null"]));
         eventually("the download runs", PATIENCE, async || {
             self.app.requests().iter().any(|request| request.uri.path() == "/endless")
         })

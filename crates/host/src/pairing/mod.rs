@@ -123,12 +123,12 @@ impl Pairing {
         &self.0.core.auth
     }
 
-    /// Writes down what is only in memory: when devices were last seen. For an orderly stop.
+    /// Writes down what is only in memory: when devices were last seen, and whose end has come. For an orderly stop.
     ///
     /// # Errors
     /// The store fails.
     pub async fn flush(&self) -> Result<(), Failure> {
-        self.0.core.flush().await
+        self.0.core.expire(false).await.and(self.0.core.flush().await)
     }
 
     pub(crate) fn core(&self) -> &Core {

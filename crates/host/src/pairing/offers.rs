@@ -142,12 +142,26 @@ impl Core {
 
     /// The offer that an M1 names, when a device may claim it now; else why not.
     pub(crate) async fn open_offer(&self, offer_id: [u8; 8]) -> Result<OpenOffer, Failure> {
-        let now = self.now();
-        self.store.read(move |tx| claimable(tx, &offer_id, now).map(|(offer, _)| offer)).await
+        self.open_offer_and(offer_id, || ()).await.map(|(offer, ())| offer)
     }
 
-    /// A device got the host's answer and went away. The third uses the offer up.
-    pub(crate) async fn count_try(&self, pairing: Uuid) -> Result<(), Failure> {
+    /// The same, with what `also` says at the same moment: [`Core::count_try`] comes before both or after both.
+    pub(crate) async fn open_offer_and<T: Send + 'static>(
+        &self,
+        offer_id: [u8; 8],
+        also: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<(OpenOffer, T), Failure> {
+        let now = self.now();
+        self.store.read(move |tx| claimable(tx, &offer_id, now).map(|(offer, _)| (offer, also()))).await
+    }
+
+    /// A device got the host's answer and went away. The third uses the offer up. `counted` is called once it is
+    /// written down.
+    pub(crate) async fn count_try(
+        &self,
+        pairing: Uuid,
+        counted: impl FnOnce() + Send + 'static,
+    ) -> Result<(), Failure> {
         let now = self.now();
         let work = move |tx: &Transaction<'_>| {
             let mut news = Vec::new();
@@ -160,7 +174,12 @@ impl Core {
             }
             Ok(((), news))
         };
-        self.store.write(work, self.tell()).await.map(|((), _)| ())
+        let tell = self.tell();
+        let after = move |result: &((), Vec<News>)| {
+            counted();
+            tell(result);
+        };
+        self.store.write(work, after).await.map(|((), _)| ())
     }
 }
 

@@ -102,7 +102,7 @@ impl Core {
     }
 
     /// Ends what has run out of time.
-    async fn expire(&self, starting: bool) -> Result<(), Failure> {
+    pub(super) async fn expire(&self, starting: bool) -> Result<(), Failure> {
         let now = self.now();
         let over = move |row: &PairingRow| {
             row.expires_at <= now || (starting && row.created_at > now && !may_have_arrived(row))

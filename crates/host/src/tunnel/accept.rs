@@ -99,10 +99,11 @@ where
     let offer = core.open_offer(hello.id()).await?;
     let responder = Responder::pair(hello, core.host_key(), &offer.psk, offer.suites, fresh())?;
     check_new(core, hello)?;
-    // With the answer the device knows a check code. So what was tried is read once this attempt is counted in, and
-    // those that end are written down before they are counted out.
-    let (attempt, open) = core.tunnels().attempts.begin(offer.offer_id);
-    let offer = core.open_offer(offer.offer_id).await?;
+    // With the answer the device knows a check code. So this attempt is counted in before it is known how many there
+    // are, and one that ends goes from the open ones to those that came to nothing in one step.
+    let attempts = &core.tunnels().attempts;
+    let (attempt, counted, id) = (attempts.begin(offer.offer_id), attempts.clone(), offer.offer_id);
+    let (offer, open) = core.open_offer_and(id, move || counted.open_at(id)).await?;
     if offer.tried.saturating_add(open) > TRIES {
         return Err(Refusal::Because(Code::OfferBusy));
     }
@@ -120,10 +121,11 @@ where
 
 /// A device that knew a check code went away.
 async fn count(core: &Core, offer: &OpenOffer, attempt: Attempt) {
-    if let Err(failure) = core.count_try(offer.pairing_id).await {
+    let (attempts, id) = (core.tunnels().attempts.clone(), offer.offer_id);
+    // What cannot be written down stays open instead, until the process ends; there are at most three for each offer.
+    attempt.stay_open();
+    if let Err(failure) = core.count_try(offer.pairing_id, move || attempts.end(id)).await {
         tracing::warn!(target: "couplet::session", %failure, "a try at an offer could not be written down");
-        // It stays open instead, until the process ends; there are at most three for each offer.
-        std::mem::forget(attempt);
     }
 }
 

@@ -16,12 +16,26 @@ pub(super) struct Attempt {
 }
 
 impl Attempts {
-    /// Begins one, and says how many are open with it.
-    pub(super) fn begin(&self, offer: [u8; 8]) -> (Attempt, u8) {
+    /// Begins one.
+    pub(super) fn begin(&self, offer: [u8; 8]) -> Attempt {
         let mut open = self.open();
         let count = open.entry(offer).or_default();
         *count = count.saturating_add(1);
-        (Attempt { attempts: self.clone(), offer }, *count)
+        Attempt { attempts: self.clone(), offer }
+    }
+
+    /// How many are open.
+    pub(super) fn open_at(&self, offer: [u8; 8]) -> u8 {
+        self.open().get(&offer).copied().unwrap_or_default()
+    }
+
+    /// One of them is no longer open.
+    pub(super) fn end(&self, offer: [u8; 8]) {
+        let mut open = self.open();
+        match open.get(&offer).copied().unwrap_or_default() {
+            0 | 1 => drop(open.remove(&offer)),
+            count => drop(open.insert(offer, count - 1)),
+        }
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<[u8; 8], u8>> {
@@ -29,13 +43,16 @@ impl Attempts {
     }
 }
 
+impl Attempt {
+    /// Leaves it open until [`Attempts::end`] is called.
+    pub(super) fn stay_open(self) {
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for Attempt {
     fn drop(&mut self) {
-        let mut open = self.attempts.open();
-        match open.get(&self.offer).copied().unwrap_or_default() {
-            0 | 1 => drop(open.remove(&self.offer)),
-            count => drop(open.insert(self.offer, count - 1)),
-        }
+        self.attempts.end(self.offer);
     }
 }
 
@@ -46,12 +63,13 @@ mod tests {
     #[test]
     fn attempts_are_counted_for_each_offer() {
         let attempts = Attempts::default();
-        let (first, one) = attempts.begin([1; 8]);
-        let (_second, two) = attempts.begin([1; 8]);
-        let (other, other_one) = attempts.begin([2; 8]);
-        assert_eq!((one, two, other_one), (1, 2, 1));
+        let (first, second, other) = (attempts.begin([1; 8]), attempts.begin([1; 8]), attempts.begin([2; 8]));
+        assert_eq!((attempts.open_at([1; 8]), attempts.open_at([2; 8]), attempts.open_at([3; 8])), (2, 1, 0));
         drop((first, other));
-        assert_eq!(attempts.begin([1; 8]).1, 2);
-        assert_eq!(attempts.open().len(), 1);
+        assert_eq!((attempts.open_at([1; 8]), attempts.open().len()), (1, 1));
+        second.stay_open();
+        assert_eq!(attempts.open_at([1; 8]), 1);
+        attempts.end([1; 8]);
+        assert_eq!(attempts.open().len(), 0);
     }
 }
