@@ -65,6 +65,10 @@ secret! {
     RoomSecret, 32
 }
 secret! {
+    /// What an enrolment token proves itself by: 16 random bytes, good for one host (spec/protocol.md, 6).
+    EnrollmentSecret, 16
+}
+secret! {
     /// 32 fresh random bytes for one purpose, spent with it: an ephemeral key, a nonce to commit to.
     Entropy, 32
 }

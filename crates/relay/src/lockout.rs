@@ -1,0 +1,140 @@
+//! Counts failed joins, for rooms and for sources. In memory, and bounded whatever attackers do: a relay that
+//! restarts forgets them, and the longest unheard of is forgotten first.
+
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use couplet_protocol::RoomId;
+use jiff::Timestamp;
+use lru::LruCache;
+
+use crate::clock::{after, until};
+
+/// This many failed joins lock a room.
+pub const ROOM_FAILURES: u32 = 3;
+/// This many failed joins of one source are looked at in [`WINDOW`]; further joins are not.
+pub const SOURCE_FAILURES: u32 = 30;
+/// How long a room stays locked, and how long failures count.
+pub const WINDOW: Duration = Duration::from_secs(15 * 60);
+/// How many rooms and how many sources are remembered.
+const REMEMBERED: usize = 65_536;
+
+/// Where a join comes from: an IPv4 address, or the /64 network of an IPv6 address, which one customer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Source(IpAddr);
+
+impl Source {
+    /// The source that an address belongs to. IPv4 in IPv6's clothes is IPv4.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V6(v6) => {
+                let [a, b, c, d, ..] = v6.segments();
+                Source(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
+            }
+            v4 @ IpAddr::V4(_) => Source(v4),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Failures {
+    count: u32,
+    /// When the count ends: a window after the first failure; for a locked room, a window after the one that locked
+    /// it.
+    end: Timestamp,
+}
+
+/// The counters.
+#[derive(Debug)]
+pub(crate) struct Lockout {
+    /// Of rooms that exist.
+    rooms: Counters<RoomId>,
+    /// Of ids that no room has: they lock as rooms do, so that nothing tells them apart, but push no room out of
+    /// memory.
+    strangers: Counters<RoomId>,
+    sources: Counters<Source>,
+}
+
+/// What a failed join led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Failed {
+    /// How long the room is locked, if it is.
+    pub(crate) locked: Option<Duration>,
+    /// This join locked it.
+    pub(crate) newly: bool,
+}
+
+impl Lockout {
+    pub(crate) fn new() -> Self {
+        Self::remembering(REMEMBERED)
+    }
+
+    fn remembering(most: usize) -> Self {
+        let (rooms, strangers, sources) = (Counters::new(most), Counters::new(most), Counters::new(most));
+        Lockout { rooms, strangers, sources }
+    }
+
+    /// For how long joins of this source are not looked at.
+    pub(crate) fn source_blocked(&mut self, source: Source, now: Timestamp) -> Option<Duration> {
+        self.sources.reached(&source, SOURCE_FAILURES, now)
+    }
+
+    /// For how long the room is locked.
+    pub(crate) fn room_locked(&mut self, room: RoomId, exists: bool, now: Timestamp) -> Option<Duration> {
+        self.of(exists).reached(&room, ROOM_FAILURES, now)
+    }
+
+    /// Counts a join with a wrong credential.
+    pub(crate) fn fail(&mut self, source: Source, room: RoomId, exists: bool, now: Timestamp) -> Failed {
+        self.sources.add(source, SOURCE_FAILURES, now);
+        let rooms = self.of(exists);
+        let newly = rooms.add(room, ROOM_FAILURES, now);
+        Failed { locked: rooms.reached(&room, ROOM_FAILURES, now), newly }
+    }
+
+    fn of(&mut self, exists: bool) -> &mut Counters<RoomId> {
+        if exists { &mut self.rooms } else { &mut self.strangers }
+    }
+}
+
+#[derive(Debug)]
+struct Counters<K: Hash + Eq> {
+    counts: LruCache<K, Failures>,
+    most: usize,
+}
+
+impl<K: Hash + Eq> Counters<K> {
+    fn new(most: usize) -> Self {
+        Counters { counts: LruCache::unbounded(), most }
+    }
+
+    /// How long the count stays at `limit`, if it is there.
+    fn reached(&mut self, key: &K, limit: u32, now: Timestamp) -> Option<Duration> {
+        let failures = self.counts.peek(key)?;
+        (failures.count >= limit && now < failures.end).then(|| until(failures.end, now))
+    }
+
+    /// One more; tells whether it is the one that reaches `limit`. At the limit nothing moves: who goes on does not
+    /// prolong it.
+    fn add(&mut self, key: K, limit: u32, now: Timestamp) -> bool {
+        let end = after(now, WINDOW);
+        if let Some(failures) = self.counts.get_mut(&key).filter(|failures| now < failures.end) {
+            if failures.count >= limit {
+                return false;
+            }
+            failures.count += 1;
+            let reached = failures.count == limit;
+            if reached {
+                failures.end = end;
+            }
+            return reached;
+        }
+        self.counts.put(key, Failures { count: 1, end });
+        if self.counts.len() > self.most {
+            self.counts.pop_lru();
+        }
+        limit == 1
+    }
+}

@@ -1,0 +1,147 @@
+//! The registry: hosts, invitations and rooms, over a [`Store`].
+//!
+//! Every change is one row that compares and sets, so that of two at once one wins; changes that touch several rows are
+//! ordered so that a relay which is killed in between has refused too much rather than too little, and
+//! [`Registry::sweep`] sets it right.
+
+mod hosts;
+mod joins;
+mod rooms;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use couplet_protocol::RoomId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::broadcast;
+
+pub use self::hosts::RedeemError;
+pub use self::joins::{Admitted, Join, JoinError};
+pub use self::rooms::{RegisterError, Registered};
+use crate::clock::Clock;
+use crate::host::HostId;
+use crate::lockout::Lockout;
+use crate::record::{self, Fault};
+use crate::store::{Bucket, Entry, Expected, Store};
+
+/// How often a change is tried again when another relay was faster.
+const ATTEMPTS: usize = 8;
+/// How many events may wait for a listener before it misses the oldest.
+const EVENTS: usize = 1024;
+
+/// What others need to know at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Failed joins have locked a room; told once for each lock.
+    RoomLocked {
+        /// Whose.
+        host: HostId,
+        /// Which.
+        room: RoomId,
+    },
+    /// A room is gone: whatever it carries ends.
+    RoomRemoved {
+        /// Whose.
+        host: HostId,
+        /// Which.
+        room: RoomId,
+    },
+    /// A host is revoked: its connections end.
+    HostRevoked {
+        /// Which.
+        host: HostId,
+    },
+}
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How many rooms a host may have.
+    pub rooms_per_host: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { rooms_per_host: 512 }
+    }
+}
+
+/// The registry of a relay.
+pub struct Registry {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    limits: Limits,
+    lockout: Mutex<Lockout>,
+    events: broadcast::Sender<Event>,
+    /// Held while hosts and rooms change: a host that is revoked registers nothing meanwhile, and two rooms do not
+    /// both take the last place.
+    changes: tokio::sync::Mutex<()>,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Registry")
+    }
+}
+
+impl Registry {
+    /// A registry that remembers in `store`.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, clock: Clock, limits: Limits) -> Self {
+        let (events, _) = broadcast::channel(EVENTS);
+        Registry { store, clock, limits, lockout: Mutex::new(Lockout::new()), events, changes: Default::default() }
+    }
+
+    /// What happens from now on.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ready(&self) -> Result<(), Fault> {
+        self.store.find(Bucket::Hosts, "ready").await?;
+        Ok(())
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody needs to listen.
+        let _ = self.events.send(event);
+    }
+
+    fn lockout(&self) -> MutexGuard<'_, Lockout> {
+        self.lockout.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn row<T: DeserializeOwned>(&self, bucket: Bucket, key: &str) -> Result<Option<(T, u64)>, Fault> {
+        match self.store.find(bucket, key).await? {
+            Some(Entry { value, revision }) => Ok(Some((record::decode(&value)?, revision))),
+            None => Ok(None),
+        }
+    }
+
+    async fn write<T: Serialize>(&self, bucket: Bucket, key: &str, row: &T, expected: Expected) -> Result<u64, Fault> {
+        let value = record::encode(row)?;
+        Ok(self.store.put(bucket, key, value, expected).await?)
+    }
+
+    /// Writes the row unless there is one already.
+    async fn write_once<T: Serialize>(&self, bucket: Bucket, key: &str, row: &T) -> Result<(), Fault> {
+        match self.write(bucket, key, row, Expected::Absent).await {
+            Err(fault) if fault.is_conflict() => Ok(()),
+            other => other.map(drop),
+        }
+    }
+}
+
+/// What the row must still be for a change that was thought out on it.
+fn unchanged(revision: Option<u64>) -> Expected {
+    revision.map_or(Expected::Absent, Expected::Revision)
+}

@@ -1,0 +1,170 @@
+//! Devices that want into a room.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use couplet_protocol::RoomId;
+use jiff::Timestamp;
+
+use super::{ATTEMPTS, Event, Registry};
+use crate::account::Identity;
+use crate::host::HostId;
+use crate::lockout::Source;
+use crate::record::{Fault, Hash, decode, encode};
+use crate::room::{Credential, Hint, Mode, Room, Verdict};
+use crate::store::{Bucket, Expected, StoreError};
+
+/// What a device asks with.
+#[derive(Clone, Debug)]
+pub struct Join {
+    /// Which room.
+    pub room: RoomId,
+    /// What should open it.
+    pub credential: Credential,
+    /// The address that the device comes from.
+    pub source: IpAddr,
+    /// Who its owner is, if accounts are on and it said so.
+    pub account: Option<Identity>,
+}
+
+/// A device that is let in.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// Whose room it is.
+    pub host: HostId,
+    /// Which.
+    pub room: RoomId,
+    /// What for.
+    pub mode: Mode,
+    /// What the host said its key is.
+    pub public_key: Hint,
+    token: Option<Hash>,
+}
+
+/// Why a device is not let in.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// Wrong credential, or no such room: nothing tells the two apart.
+    #[error("the credential is not valid")]
+    Invalid,
+    /// The token was right once: it was used, has expired, or its room was removed within the hour.
+    #[error("the pairing token was already used")]
+    TokenUsed,
+    /// The room is locked by failed joins, whatever is presented.
+    #[error("the room is locked")]
+    Locked {
+        /// Until then.
+        retry_after: Duration,
+    },
+    /// Too many joins failed from this source; this one was not looked at.
+    #[error("too many failed joins from this network")]
+    TooMany {
+        /// Until then.
+        retry_after: Duration,
+    },
+    /// The credential is right, the account is another.
+    #[error("the room belongs to another account")]
+    AccountMismatch {
+        /// The host's address, to be shown.
+        host_email: Option<String>,
+        /// The device's.
+        device_email: Option<String>,
+    },
+    /// The relay's memory gave no answer.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl Registry {
+    /// Judges a device. Nothing is used up by it; see [`Registry::use_token`].
+    ///
+    /// # Errors
+    /// See [`JoinError`].
+    pub async fn join(&self, join: &Join) -> Result<Admitted, JoinError> {
+        let (now, source) = (self.clock.now(), Source::of(join.source));
+        if let Some(retry_after) = self.lockout().source_blocked(source, now) {
+            return Err(JoinError::TooMany { retry_after });
+        }
+        let found = self.room_or_decoy(join.room).await?;
+        let verdict = found.room.judge(&join.credential, now);
+        let locked = match verdict {
+            Verdict::Wrong => {
+                let failed = self.lockout().fail(source, join.room, found.exists, now);
+                if failed.newly && found.exists {
+                    self.tell(Event::RoomLocked { host: found.room.host, room: join.room });
+                }
+                failed.locked
+            }
+            Verdict::Used | Verdict::Right(_) => self.lockout().room_locked(join.room, found.exists, now),
+        };
+        match (verdict, locked) {
+            (_, Some(retry_after)) => Err(JoinError::Locked { retry_after }),
+            (Verdict::Wrong, None) => Err(JoinError::Invalid),
+            (Verdict::Used, None) => Err(JoinError::TokenUsed),
+            (Verdict::Right(mode), None) => admit(join, found.room, mode),
+        }
+    }
+
+    /// Uses up the token by which a device was let in: the TermOnMac door's rule, where the first successful join does. Of
+    /// several at once one succeeds. Who came by a secret uses nothing.
+    ///
+    /// # Errors
+    /// Someone was faster, the room is gone, or the relay's memory gave no answer.
+    pub async fn use_token(&self, admitted: &Admitted) -> Result<(), JoinError> {
+        let Some(token) = &admitted.token else { return Ok(()) };
+        let key = admitted.room.to_hex();
+        for _ in 0..ATTEMPTS {
+            let now = self.clock.now();
+            let found = self.row::<Room>(Bucket::Rooms, &key).await?;
+            let (room, revision) = found.filter(|(room, _)| room.takes(token, now)).ok_or(JoinError::TokenUsed)?;
+            let used = room.with_token_used(now);
+            match self.write(Bucket::Rooms, &key, &used, Expected::Revision(revision)).await {
+                Ok(_) => return Ok(()),
+                Err(fault) if fault.is_conflict() => {}
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        Err(Fault::from(StoreError::Conflict).into())
+    }
+
+    /// The room with this id; or one that nothing opens, after as much work.
+    async fn room_or_decoy(&self, room: RoomId) -> Result<Found, Fault> {
+        let entry = self.store.find(Bucket::Rooms, &room.to_hex()).await?;
+        let exists = entry.is_some();
+        let value = match entry {
+            Some(entry) => entry.value,
+            None => encode(&Room::decoy())?,
+        };
+        Ok(Found { room: decode(&value)?, exists })
+    }
+}
+
+struct Found {
+    room: Room,
+    exists: bool,
+}
+
+fn admit(join: &Join, room: Room, mode: Mode) -> Result<Admitted, JoinError> {
+    if let Some(owner) = &room.account
+        && !join.account.as_ref().is_some_and(|account| account.is(owner))
+    {
+        return Err(JoinError::AccountMismatch {
+            host_email: owner.email.clone(),
+            device_email: join.account.as_ref().and_then(|account| account.email.clone()),
+        });
+    }
+    // Only an open room has a credential that is right.
+    let token = room.token_hash(mode);
+    let public_key = room.public_key.ok_or(JoinError::TokenUsed)?;
+    Ok(Admitted { host: room.host, room: join.room, mode, public_key, token })
+}
+
+impl Room {
+    fn token_hash(&self, mode: Mode) -> Option<Hash> {
+        self.token.as_ref().filter(|_| mode == Mode::Pair).map(|token| token.hash)
+    }
+
+    fn takes(&self, token: &Hash, now: Timestamp) -> bool {
+        self.is_open() && self.token.as_ref().is_some_and(|own| own.hash == *token && own.is_usable(now))
+    }
+}

@@ -1,0 +1,123 @@
+//! Removes what is over, and sets right what a relay left half done that was killed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use couplet_protocol::RoomId;
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+
+use super::Registry;
+use super::rooms::OwnedRow;
+use crate::host::{HostId, Invitation};
+use crate::record::{Fault, decode};
+use crate::room::{Room, owned_key};
+use crate::store::{Bucket, Expected};
+
+const EVERY: Duration = Duration::from_secs(3600);
+
+impl Registry {
+    /// Sweeps now and every hour, for ever. Drop it to stop.
+    pub async fn sweep_hourly(self: Arc<Self>) {
+        let mut hours = tokio::time::interval(EVERY);
+        loop {
+            hours.tick().await;
+            if let Err(error) = self.sweep().await {
+                tracing::error!(target: "couplet::relay", %error, "the store could not be swept; trying again in an hour");
+            }
+        }
+    }
+
+    /// Removes what is over. Rows that are damaged or of a newer relay stay.
+    ///
+    /// # Errors
+    /// The relay's memory gave no answer.
+    pub async fn sweep(&self) -> Result<(), Fault> {
+        let now = self.clock.now();
+        self.remove_where(Bucket::Invitations, |_, row: &Invitation| row.expires_at <= now).await?;
+        self.finish_revocations().await?;
+        self.sweep_rooms(now).await?;
+        self.sweep_index(now).await
+    }
+
+    /// A relay that was killed while it revoked a host may have left rooms.
+    async fn finish_revocations(&self) -> Result<(), Fault> {
+        for host in self.hosts().await? {
+            if host.revoked_at.is_some() {
+                let _turn = self.changes.lock().await;
+                self.remove_all_rooms(host.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn sweep_rooms(&self, now: Timestamp) -> Result<(), Fault> {
+        self.remove_where(Bucket::Rooms, |_, room: &Room| room.is_over(now)).await
+    }
+
+    /// Rows of the index whose room is gone, another's, or no longer open.
+    async fn sweep_index(&self, now: Timestamp) -> Result<(), Fault> {
+        let mut last = None::<String>;
+        loop {
+            let page = self.store.list(Bucket::Owned, "", last.as_deref()).await?;
+            for (key, _) in &page.rows {
+                if let Some((host, room)) = read_index(key) {
+                    self.correct_index(host, room, now).await?;
+                }
+            }
+            match page.rows.into_iter().next_back() {
+                Some((key, _)) if page.more => last = Some(key),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn correct_index(&self, host: HostId, room: RoomId, now: Timestamp) -> Result<(), Fault> {
+        let _turn = self.changes.lock().await;
+        let key = owned_key(host, room);
+        let Some(found) = self.store.find(Bucket::Owned, &key).await? else { return Ok(()) };
+        let row = match self.row::<Room>(Bucket::Rooms, &room.to_hex()).await {
+            Err(Fault::Damaged | Fault::Newer) => return Ok(()),
+            other => other?,
+        };
+        match row.filter(|(row, _)| row.host == host && !row.is_over(now)) {
+            None => Ok(self.store.remove(Bucket::Owned, &key, Expected::Any).await?),
+            Some((row, _)) => {
+                let right = decode::<OwnedRow>(&found.value).is_ok_and(|index| index.open == row.is_open());
+                if !right {
+                    self.write(Bucket::Owned, &key, &OwnedRow { open: row.is_open() }, Expected::Any).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn remove_where<T: DeserializeOwned>(
+        &self,
+        bucket: Bucket,
+        over: impl Fn(&str, &T) -> bool,
+    ) -> Result<(), Fault> {
+        let mut last = None::<String>;
+        loop {
+            let page = self.store.list(bucket, "", last.as_deref()).await?;
+            for (key, entry) in &page.rows {
+                if decode::<T>(&entry.value).is_ok_and(|row| over(key, &row)) {
+                    match self.store.remove(bucket, key, Expected::Revision(entry.revision)).await {
+                        // Someone has just changed it: then it is not over.
+                        Err(crate::store::StoreError::Conflict) => {}
+                        other => other?,
+                    }
+                }
+            }
+            match page.rows.into_iter().next_back() {
+                Some((key, _)) if page.more => last = Some(key),
+                _ => return Ok(()),
+            }
+        }
+    }
+}
+
+fn read_index(key: &str) -> Option<(HostId, RoomId)> {
+    let (host, room) = key.split_once('.')?;
+    Some((HostId::parse(host)?, RoomId::parse(room).ok()?))
+}

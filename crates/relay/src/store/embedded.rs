@@ -1,0 +1,323 @@
+//! The store of a relay that stands alone: one redb file.
+//!
+//! A write is one transaction, on disk before it is answered; a relay that is killed at any point has the rows before or
+//! after it. Work runs on the runtime's blocking threads, a bounded number at a time.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use redb::backends::FileBackend;
+use redb::{
+    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, TableError,
+};
+use tokio::sync::Semaphore;
+
+use super::{Answer, Bucket, Entry, Expected, KEY_MAX, PAGE_MAX, Page, Store, StoreError, VALUE_MAX};
+
+/// The form of the tables. A file of a newer one is refused.
+const FORMAT: u64 = 1;
+const FORMAT_KEY: &str = "format";
+const REVISION_KEY: &str = "revision";
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+type Rows<'a> = TableDefinition<'a, &'static str, (u64, &'static [u8])>;
+
+/// What redb may keep in memory of the file.
+const CACHE: usize = 4 * 1024 * 1024;
+/// How many calls read at a time. redb writes one at a time anyway.
+const READERS: usize = 8;
+/// How long a call waits for its turn before the store counts as unusable.
+const TURN: Duration = Duration::from_secs(10);
+
+/// Why the store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A newer Couplet wrote it. Nothing was touched.
+    #[error("the store has format {found}, this Couplet knows formats up to {known}")]
+    TooNew {
+        /// The file's.
+        found: u64,
+        /// Ours.
+        known: u64,
+    },
+    /// Another relay runs on it.
+    #[error("another relay uses the store")]
+    InUse,
+    /// The file is no store, or is damaged.
+    #[error("the store cannot be read: {0}")]
+    Unreadable(#[source] redb::Error),
+    /// The file cannot be opened.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A redb file. The file is locked as long as this lives.
+pub struct Embedded {
+    inner: Arc<Inner>,
+    readers: Semaphore,
+    writer: Semaphore,
+}
+
+struct Inner {
+    open: Box<dyn Fn() -> Result<Database, OpenError> + Send + Sync>,
+    /// Nothing after a fault of the disk, until the next call has opened it again: redb refuses everything once a
+    /// write or read has failed.
+    database: RwLock<Option<Database>>,
+}
+
+impl std::fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Embedded")
+    }
+}
+
+impl Embedded {
+    /// Opens the file, or makes it, readable by its owner only.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file. A newer file is left as it was.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let path = path.to_owned();
+        Self::over(move || open(&path))
+    }
+
+    fn over(open: impl Fn() -> Result<Database, OpenError> + Send + Sync + 'static) -> Result<Self, OpenError> {
+        let database = RwLock::new(Some(open()?));
+        let inner = Arc::new(Inner { open: Box::new(open), database });
+        Ok(Embedded { inner, readers: Semaphore::new(READERS), writer: Semaphore::new(1) })
+    }
+
+    async fn run<T, W>(&self, turns: &Semaphore, work: W) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Database) -> Result<T, Failed> + Send + 'static,
+    {
+        let turn = tokio::time::timeout(TURN, turns.acquire()).await;
+        let _turn = turn.map_err(unavailable)?.map_err(unavailable)?;
+        let inner = Arc::clone(&self.inner);
+        tokio::task::spawn_blocking(move || inner.run(work)).await.map_err(unavailable)?
+    }
+}
+
+impl Inner {
+    fn run<T>(&self, work: impl FnOnce(&Database) -> Result<T, Failed>) -> Result<T, StoreError> {
+        self.reopen_if_closed()?;
+        let result = match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(database) => work(database),
+            None => Err(Failed::Broken(StorageError::DatabaseClosed.into())),
+        };
+        result.map_err(|failed| match failed {
+            Failed::Refused(error) => error,
+            Failed::Broken(error) => {
+                if !matches!(error, redb::Error::Corrupted(_) | redb::Error::ValueTooLarge(_)) {
+                    *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+                }
+                unavailable(error)
+            }
+        })
+    }
+
+    fn reopen_if_closed(&self) -> Result<(), StoreError> {
+        if self.database.read().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return Ok(());
+        }
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if database.is_none() {
+            *database = Some((self.open)().map_err(unavailable)?);
+        }
+        Ok(())
+    }
+}
+
+impl Store for Embedded {
+    fn find<'a>(&'a self, bucket: Bucket, key: &'a str) -> Answer<'a, Option<Entry>> {
+        let key = key.to_owned();
+        Box::pin(self.run(&self.readers, move |database| find(database, bucket, &key)))
+    }
+
+    fn put<'a>(&'a self, bucket: Bucket, key: &'a str, value: Bytes, expected: Expected) -> Answer<'a, u64> {
+        if !fits(key) || value.len() > VALUE_MAX {
+            return Box::pin(async { Err(StoreError::TooLarge) });
+        }
+        let key = key.to_owned();
+        Box::pin(self.run(&self.writer, move |database| change(database, bucket, &key, Some(&value), expected)))
+    }
+
+    fn remove<'a>(&'a self, bucket: Bucket, key: &'a str, expected: Expected) -> Answer<'a, ()> {
+        let key = key.to_owned();
+        let work = move |database: &Database| change(database, bucket, &key, None, expected).map(drop);
+        Box::pin(self.run(&self.writer, work))
+    }
+
+    fn list<'a>(&'a self, bucket: Bucket, prefix: &'a str, after: Option<&'a str>) -> Answer<'a, Page> {
+        let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
+        Box::pin(self.run(&self.readers, move |database| list(database, bucket, &prefix, after.as_deref())))
+    }
+}
+
+/// Why a piece of work was not done.
+enum Failed {
+    /// For a reason of the caller's.
+    Refused(StoreError),
+    /// The database failed.
+    Broken(redb::Error),
+}
+
+impl<E: Into<redb::Error>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Failed::Broken(error.into())
+    }
+}
+
+fn unavailable(cause: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Unavailable(Box::new(cause))
+}
+
+fn fits(key: &str) -> bool {
+    (1..=KEY_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
+}
+
+fn rows(bucket: Bucket) -> Rows<'static> {
+    TableDefinition::new(bucket.name())
+}
+
+fn find(database: &Database, bucket: Bucket, key: &str) -> Result<Option<Entry>, Failed> {
+    let table = database.begin_read()?.open_table(rows(bucket))?;
+    Ok(table.get(key)?.map(|row| entry(row.value())))
+}
+
+fn entry((revision, value): (u64, &[u8])) -> Entry {
+    Entry { value: Bytes::copy_from_slice(value), revision }
+}
+
+fn list(database: &Database, bucket: Bucket, prefix: &str, after: Option<&str>) -> Result<Page, Failed> {
+    let table = database.begin_read()?.open_table(rows(bucket))?;
+    let mut page = Page::default();
+    let start = after.map_or(prefix, |after| after.max(prefix));
+    for row in table.range(start..)? {
+        let (key, value) = row?;
+        let key = key.value();
+        if !key.starts_with(prefix) {
+            break;
+        }
+        if after == Some(key) {
+            continue;
+        }
+        if page.rows.len() == PAGE_MAX {
+            page.more = true;
+            break;
+        }
+        page.rows.push((key.to_owned(), entry(value.value())));
+    }
+    Ok(page)
+}
+
+fn change(
+    database: &Database,
+    bucket: Bucket,
+    key: &str,
+    value: Option<&[u8]>,
+    expected: Expected,
+) -> Result<u64, Failed> {
+    let mut transaction = database.begin_write()?;
+    // After a kill the file opens at once, and can be looked at before it is opened for writing.
+    transaction.set_quick_repair(true);
+    let revision = {
+        let mut table = transaction.open_table(rows(bucket))?;
+        let found = table.get(key)?.map(|row| row.value().0);
+        if !expected.holds(found) {
+            return Err(Failed::Refused(StoreError::Conflict));
+        }
+        let mut meta = transaction.open_table(META)?;
+        let revision = meta.get(REVISION_KEY)?.map_or(0, |row| row.value()) + 1;
+        match value {
+            Some(value) => drop(table.insert(key, (revision, value))?),
+            None if found.is_none() => return Ok(revision),
+            None => drop(table.remove(key)?),
+        }
+        meta.insert(REVISION_KEY, revision)?;
+        revision
+    };
+    transaction.commit()?;
+    Ok(revision)
+}
+
+fn open(path: &PathBuf) -> Result<Database, OpenError> {
+    refuse_newer(path)?;
+    let backend = FileBackend::new(private(path)?).map_err(refused)?;
+    prepare(Builder::new().set_cache_size(CACHE).create_with_backend(backend).map_err(refused)?)
+}
+
+/// Brings the tables into being, after another look at the format.
+fn prepare(database: Database) -> Result<Database, OpenError> {
+    let mut transaction = database.begin_write().map_err(|e| OpenError::Unreadable(e.into()))?;
+    transaction.set_quick_repair(true);
+    let found = tables(&transaction).map_err(OpenError::Unreadable)?;
+    if found > FORMAT {
+        return Err(OpenError::TooNew { found, known: FORMAT });
+    }
+    transaction.commit().map_err(|e| OpenError::Unreadable(e.into()))?;
+    Ok(database)
+}
+
+/// The format of the file; ours, if it has none yet.
+fn tables(transaction: &redb::WriteTransaction) -> Result<u64, redb::Error> {
+    let mut meta = transaction.open_table(META)?;
+    let found = meta.get(FORMAT_KEY)?.map(|row| row.value());
+    if let Some(found) = found.filter(|found| *found > FORMAT) {
+        return Ok(found);
+    }
+    meta.insert(FORMAT_KEY, FORMAT)?;
+    for bucket in Bucket::ALL {
+        transaction.open_table(rows(bucket))?;
+    }
+    Ok(FORMAT)
+}
+
+/// Looks at the format without writing, so that a newer file stays as it is.
+fn refuse_newer(path: &Path) -> Result<(), OpenError> {
+    match path.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+        // A relay that was killed while it made the file left it empty.
+        Ok(metadata) if metadata.len() == 0 => return Ok(()),
+        Ok(_) => {}
+    }
+    let database = match Builder::new().set_cache_size(CACHE).open_read_only(path) {
+        // It was killed before its first transaction: there is nothing in it, and nothing newer.
+        Err(DatabaseError::RepairAborted) => return Ok(()),
+        other => other.map_err(refused)?,
+    };
+    let transaction = database.begin_read().map_err(|e| OpenError::Unreadable(e.into()))?;
+    let found = match transaction.open_table(META) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+        other => other.map_err(|e| OpenError::Unreadable(e.into()))?.get(FORMAT_KEY),
+    };
+    match found.map_err(|e| OpenError::Unreadable(e.into()))?.map(|row| row.value()) {
+        Some(found) if found > FORMAT => Err(OpenError::TooNew { found, known: FORMAT }),
+        _ => Ok(()),
+    }
+}
+
+fn refused(error: DatabaseError) -> OpenError {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse,
+        DatabaseError::Storage(StorageError::Io(error)) if error.kind() != io::ErrorKind::InvalidData => {
+            OpenError::Io(error)
+        }
+        other => OpenError::Unreadable(other.into()),
+    }
+}
+
+/// The file, for its owner only, whatever the process's mask is and whoever made it.
+fn private(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
+}
