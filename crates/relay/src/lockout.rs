@@ -138,3 +138,36 @@ impl<K: Hash + Eq> Counters<K> {
         limit == 1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_bounded_and_ids_without_a_room_push_no_room_out() {
+        let (mut lockout, now) = (Lockout::remembering(100), Timestamp::UNIX_EPOCH);
+        let address = |n: u32| Source::of(IpAddr::V4(n.into()));
+        let victim = RoomId::new([1; 16]);
+        for n in 0..3 {
+            lockout.fail(address(n), victim, true, now);
+        }
+        for n in 0..10_000_u32 {
+            let room = RoomId::new([[7; 12].as_slice(), &n.to_be_bytes()].concat().try_into().unwrap());
+            assert_eq!(lockout.fail(address(n), room, false, now), Failed { locked: None, newly: false });
+        }
+        assert_eq!(lockout.room_locked(victim, true, now), Some(WINDOW));
+        let sizes = [lockout.rooms.counts.len(), lockout.strangers.counts.len(), lockout.sources.counts.len()];
+        assert_eq!(sizes, [1, 100, 100]);
+    }
+
+    #[test]
+    fn failures_far_apart_do_not_add_up() {
+        let (mut lockout, mut now) = (Lockout::new(), Timestamp::UNIX_EPOCH);
+        let source = Source::of(IpAddr::V4([10, 0, 0, 1].into()));
+        for _ in 0..10 {
+            assert_eq!(lockout.fail(source, RoomId::new([1; 16]), true, now).locked, None);
+            now = after(now, WINDOW / 2);
+        }
+        assert_eq!(Source::of("::ffff:10.0.0.1".parse().unwrap()), source);
+    }
+}

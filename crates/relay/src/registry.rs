@@ -9,11 +9,14 @@ mod joins;
 mod rooms;
 mod sweep;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use bytes::Bytes;
 use couplet_protocol::RoomId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,10 +29,13 @@ use crate::clock::Clock;
 use crate::host::HostId;
 use crate::lockout::Lockout;
 use crate::record::{self, Fault};
-use crate::store::{Bucket, Entry, Expected, Store};
+use crate::room::Room;
+use crate::store::{Bucket, Entry, Expected, Store, StoreError};
 
 /// How often a change is tried again when another relay was faster.
 const ATTEMPTS: usize = 8;
+/// How long a change waits for those before it.
+const TURN: Duration = Duration::from_secs(10);
 /// How many events may wait for a listener before it misses the oldest.
 const EVENTS: usize = 1024;
 
@@ -76,6 +82,8 @@ pub struct Registry {
     clock: Clock,
     limits: Limits,
     lockout: Mutex<Lockout>,
+    /// A row as of a room that nothing opens: read where there is none.
+    decoy: Bytes,
     events: broadcast::Sender<Event>,
     /// Held while hosts and rooms change: a host that is revoked registers nothing meanwhile, and two rooms do not
     /// both take the last place.
@@ -93,7 +101,8 @@ impl Registry {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Clock, limits: Limits) -> Self {
         let (events, _) = broadcast::channel(EVENTS);
-        Registry { store, clock, limits, lockout: Mutex::new(Lockout::new()), events, changes: Default::default() }
+        let (lockout, decoy) = (Mutex::new(Lockout::new()), record::encode(&Room::decoy()).unwrap_or_default());
+        Registry { store, clock, limits, lockout, decoy, events, changes: Default::default() }
     }
 
     /// What happens from now on.
@@ -120,6 +129,12 @@ impl Registry {
         self.lockout.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits for those that change hosts and rooms at the moment.
+    async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, Fault> {
+        let turn = tokio::time::timeout(TURN, self.changes.lock()).await;
+        turn.map_err(|late| StoreError::Unavailable(Box::new(late)).into())
+    }
+
     async fn row<T: DeserializeOwned>(&self, bucket: Bucket, key: &str) -> Result<Option<(T, u64)>, Fault> {
         match self.store.find(bucket, key).await? {
             Some(Entry { value, revision }) => Ok(Some((record::decode(&value)?, revision))),
@@ -139,6 +154,17 @@ impl Registry {
             other => other.map(drop),
         }
     }
+}
+
+/// Does it to the end, whether or not the caller waits for it: who hangs up half-way leaves no row without its
+/// index, and no room removed whose bridges were not told.
+async fn to_the_end<T, E>(work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<Fault> + Send + 'static,
+{
+    let done = tokio::spawn(work).await;
+    done.unwrap_or_else(|died| Err(Fault::from(StoreError::Unavailable(Box::new(died))).into()))
 }
 
 /// What the row must still be for a change that was thought out on it.

@@ -82,6 +82,10 @@ pub enum Credential {
     Token(CredentialHash),
     /// `secret_hash`.
     Secret(CredentialHash),
+    /// Both: the token counts if the room has one, otherwise the secret.
+    Both(CredentialHash, CredentialHash),
+    /// Nothing, which is wrong everywhere.
+    Nothing,
 }
 
 /// What a device came for.
@@ -100,9 +104,9 @@ pub enum Mode {
 pub(crate) struct Room {
     pub(crate) host: HostId,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) secret: Option<Hash>,
+    secret: Option<Hash>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) token: Option<Token>,
+    token: Option<Token>,
     /// Nothing once the room was removed: what is left answers its token only, and keeps the id for its host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) public_key: Option<Hint>,
@@ -112,8 +116,8 @@ pub(crate) struct Room {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Token {
-    pub(crate) hash: Hash,
+struct Token {
+    hash: Hash,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -179,6 +183,16 @@ impl Room {
         }
     }
 
+    /// The token that lets in for this.
+    pub(crate) fn token_for(&self, mode: Mode) -> Option<Hash> {
+        self.token.as_ref().filter(|_| mode == Mode::Pair).map(|token| token.hash)
+    }
+
+    /// Whether this token lets in now.
+    pub(crate) fn takes(&self, token: &Hash, now: Timestamp) -> bool {
+        self.is_open() && self.token.as_ref().is_some_and(|own| own.hash == *token && own.is_usable(now))
+    }
+
     /// Whether it takes devices; otherwise it only remembers a token.
     pub(crate) fn is_open(&self) -> bool {
         self.public_key.is_some()
@@ -189,28 +203,32 @@ impl Room {
         self.secret.is_none() && !self.token.as_ref().is_some_and(|token| token.is_remembered(now))
     }
 
-    /// What the credential is to this room. Takes the same time whichever it is.
+    /// What the credential is to this room. Takes the same time whether it is wrong or there is none to compare with.
     pub(crate) fn judge(&self, credential: &Credential, now: Timestamp) -> Verdict {
-        let (shown, stored) = match credential {
-            Credential::Token(hash) => (hash, self.token.as_ref().map(|token| &token.hash)),
-            Credential::Secret(hash) => (hash, self.secret.as_ref()),
-        };
-        let exists = Choice::from(u8::from(stored.is_some()));
-        let matches = stored.unwrap_or(&Hash::UNMATCHED).ct_eq(&Hash::of(shown)) & exists;
-        if !bool::from(matches) {
-            return Verdict::Wrong;
-        }
         match (credential, &self.token) {
-            (Credential::Secret(_), _) => Verdict::Right(Mode::Reconnect),
-            (Credential::Token(_), Some(token)) if token.is_usable(now) => Verdict::Right(Mode::Pair),
-            (Credential::Token(_), Some(token)) if token.is_remembered(now) => Verdict::Used,
-            (Credential::Token(_), _) => Verdict::Wrong,
+            (Credential::Token(shown), token) | (Credential::Both(shown, _), token @ Some(_)) => {
+                let matches = is_same(shown, token.as_ref().map(|token| &token.hash));
+                match token.as_ref().filter(|_| matches) {
+                    Some(token) if token.is_usable(now) => Verdict::Right(Mode::Pair),
+                    Some(token) if token.is_remembered(now) => Verdict::Used,
+                    _ => Verdict::Wrong,
+                }
+            }
+            (Credential::Secret(shown), _) | (Credential::Both(_, shown), None) => {
+                if is_same(shown, self.secret.as_ref()) { Verdict::Right(Mode::Reconnect) } else { Verdict::Wrong }
+            }
+            (Credential::Nothing, _) => Verdict::Wrong,
         }
     }
 }
 
+fn is_same(shown: &CredentialHash, stored: Option<&Hash>) -> bool {
+    let exists = Choice::from(u8::from(stored.is_some()));
+    (stored.unwrap_or(&Hash::UNMATCHED).ct_eq(&Hash::of(shown)) & exists).into()
+}
+
 impl Token {
-    pub(crate) fn is_usable(&self, now: Timestamp) -> bool {
+    fn is_usable(&self, now: Timestamp) -> bool {
         self.used_at.is_none() && self.expires_at.is_none_or(|end| now < end)
     }
 

@@ -5,6 +5,8 @@
 //! has seen.
 
 pub mod embedded;
+#[cfg(test)]
+pub(crate) mod memory;
 
 use std::fmt;
 use std::future::Future;

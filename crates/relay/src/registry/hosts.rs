@@ -1,11 +1,12 @@
 //! Invitations and hosts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use couplet_protocol::secret::EnrollmentSecret;
 use jiff::Timestamp;
 
-use super::{ATTEMPTS, Event, Registry};
+use super::{ATTEMPTS, Event, Registry, to_the_end};
 use crate::clock::{after, until};
 use crate::host::{Host, HostId, HostKey, HostRow, Invitation, KeyRow, invitation_key};
 use crate::record::{Fault, decode};
@@ -50,8 +51,13 @@ impl Registry {
     ///
     /// # Errors
     /// See [`RedeemError`]. When several try at once, one gets in.
-    pub async fn redeem(&self, secret: &EnrollmentSecret, key: HostKey) -> Result<HostId, RedeemError> {
-        let _turn = self.changes.lock().await;
+    pub async fn redeem(self: &Arc<Self>, secret: &EnrollmentSecret, key: HostKey) -> Result<HostId, RedeemError> {
+        let (this, secret) = (Arc::clone(self), secret.clone());
+        to_the_end(async move { this.enroll(&secret, key).await }).await
+    }
+
+    async fn enroll(&self, secret: &EnrollmentSecret, key: HostKey) -> Result<HostId, RedeemError> {
+        let _turn = self.turn().await?;
         let at = invitation_key(secret);
         for _ in 0..ATTEMPTS {
             let now = self.clock.now();
@@ -111,8 +117,13 @@ impl Registry {
     ///
     /// # Errors
     /// The relay's memory gave no answer. Once this was answered, the host stays revoked whatever happens.
-    pub async fn revoke_host(&self, host: HostId) -> Result<bool, Fault> {
-        let _turn = self.changes.lock().await;
+    pub async fn revoke_host(self: &Arc<Self>, host: HostId) -> Result<bool, Fault> {
+        let this = Arc::clone(self);
+        to_the_end(async move { this.revoke(host).await }).await
+    }
+
+    async fn revoke(&self, host: HostId) -> Result<bool, Fault> {
+        let _turn = self.turn().await?;
         let now = self.clock.now();
         let newly = self
             .change_host(host, |row| match row.revoked_at {

@@ -10,7 +10,7 @@ use super::{ATTEMPTS, Event, Registry};
 use crate::account::Identity;
 use crate::host::HostId;
 use crate::lockout::Source;
-use crate::record::{Fault, Hash, decode, encode};
+use crate::record::{Fault, Hash, decode};
 use crate::room::{Credential, Hint, Mode, Room, Verdict};
 use crate::store::{Bucket, Expected, StoreError};
 
@@ -85,12 +85,12 @@ impl Registry {
         if let Some(retry_after) = self.lockout().source_blocked(source, now) {
             return Err(JoinError::TooMany { retry_after });
         }
-        let found = self.room_or_decoy(join.room).await?;
+        let found = self.room_or_decoy(join.room, now).await?;
         let verdict = found.room.judge(&join.credential, now);
         let locked = match verdict {
             Verdict::Wrong => {
                 let failed = self.lockout().fail(source, join.room, found.exists, now);
-                if failed.newly && found.exists {
+                if failed.newly && found.exists && found.room.is_open() {
                     self.tell(Event::RoomLocked { host: found.room.host, room: join.room });
                 }
                 failed.locked
@@ -128,14 +128,13 @@ impl Registry {
     }
 
     /// The room with this id; or one that nothing opens, after as much work.
-    async fn room_or_decoy(&self, room: RoomId) -> Result<Found, Fault> {
+    async fn room_or_decoy(&self, room: RoomId, now: Timestamp) -> Result<Found, Fault> {
         let entry = self.store.find(Bucket::Rooms, &room.to_hex()).await?;
         let exists = entry.is_some();
-        let value = match entry {
-            Some(entry) => entry.value,
-            None => encode(&Room::decoy())?,
-        };
-        Ok(Found { room: decode(&value)?, exists })
+        let value = entry.map_or_else(|| self.decoy.clone(), |entry| entry.value);
+        let room: Room = decode(&value)?;
+        let exists = exists && !room.is_over(now);
+        Ok(Found { room, exists })
     }
 }
 
@@ -154,17 +153,7 @@ fn admit(join: &Join, room: Room, mode: Mode) -> Result<Admitted, JoinError> {
         });
     }
     // Only an open room has a credential that is right.
-    let token = room.token_hash(mode);
+    let token = room.token_for(mode);
     let public_key = room.public_key.ok_or(JoinError::TokenUsed)?;
     Ok(Admitted { host: room.host, room: join.room, mode, public_key, token })
-}
-
-impl Room {
-    fn token_hash(&self, mode: Mode) -> Option<Hash> {
-        self.token.as_ref().filter(|_| mode == Mode::Pair).map(|token| token.hash)
-    }
-
-    fn takes(&self, token: &Hash, now: Timestamp) -> bool {
-        self.is_open() && self.token.as_ref().is_some_and(|own| own.hash == *token && own.is_usable(now))
-    }
 }

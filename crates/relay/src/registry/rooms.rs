@@ -1,8 +1,10 @@
 //! Rooms: registered and removed by their hosts.
 
+use std::sync::Arc;
+
 use couplet_protocol::RoomId;
 
-use super::{ATTEMPTS, Event, Registry, unchanged};
+use super::{ATTEMPTS, Event, Registry, to_the_end, unchanged};
 use crate::host::HostId;
 use crate::record::Fault;
 use crate::room::{Registration, Room, owned_key, owned_prefix};
@@ -52,7 +54,7 @@ impl Registry {
     /// # Errors
     /// See [`RegisterError`].
     pub async fn register_room(
-        &self,
+        self: &Arc<Self>,
         host: HostId,
         room: RoomId,
         wanted: &Registration,
@@ -60,7 +62,12 @@ impl Registry {
         if wanted.secret_hash.is_none() && wanted.pairing_token_hash.is_none() {
             return Err(RegisterError::NoCredential);
         }
-        let _turn = self.changes.lock().await;
+        let (this, wanted) = (Arc::clone(self), wanted.clone());
+        to_the_end(async move { this.register(host, room, &wanted).await }).await
+    }
+
+    async fn register(&self, host: HostId, room: RoomId, wanted: &Registration) -> Result<Registered, RegisterError> {
+        let _turn = self.turn().await?;
         if self.is_revoked(host).await? {
             return Err(RegisterError::NotEnrolled);
         }
@@ -81,10 +88,10 @@ impl Registry {
     ) -> Result<Registered, RegisterError> {
         let (key, now) = (room.to_hex(), self.clock.now());
         let (before, revision) = self.row::<Room>(Bucket::Rooms, &key).await?.unzip();
-        if before.as_ref().is_some_and(|before| before.host != host && !before.is_over(now)) {
+        let before = before.filter(|before| !before.is_over(now));
+        if before.as_ref().is_some_and(|before| before.host != host) {
             return Err(RegisterError::NotYours);
         }
-        let before = before.filter(|before| before.host == host);
         let new = Room::registered(host, wanted, before.as_ref(), now);
         if before.as_ref() == Some(&new) {
             return Ok(Registered::Unchanged);
@@ -119,17 +126,24 @@ impl Registry {
     ///
     /// # Errors
     /// The room is another host's, or the relay's memory gave no answer.
-    pub async fn remove_room(&self, host: HostId, room: RoomId) -> Result<bool, RegisterError> {
-        let _turn = self.changes.lock().await;
-        self.remove(host, room).await
+    pub async fn remove_room(self: &Arc<Self>, host: HostId, room: RoomId) -> Result<bool, RegisterError> {
+        let this = Arc::clone(self);
+        let work = async move {
+            let _turn = this.turn().await?;
+            this.remove(host, room).await
+        };
+        to_the_end(work).await
     }
 
     async fn remove(&self, host: HostId, room: RoomId) -> Result<bool, RegisterError> {
         let (key, now) = (room.to_hex(), self.clock.now());
         for _ in 0..ATTEMPTS {
             let Some((row, revision)) = self.row::<Room>(Bucket::Rooms, &key).await? else { return Ok(false) };
+            if row.is_over(now) {
+                return Ok(false);
+            }
             if row.host != host {
-                return if row.is_over(now) { Ok(false) } else { Err(RegisterError::NotYours) };
+                return Err(RegisterError::NotYours);
             }
             if !row.is_open() {
                 return Ok(false);

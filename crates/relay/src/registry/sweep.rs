@@ -12,7 +12,7 @@ use super::rooms::OwnedRow;
 use crate::host::{HostId, Invitation};
 use crate::record::{Fault, decode};
 use crate::room::{Room, owned_key};
-use crate::store::{Bucket, Expected};
+use crate::store::{Bucket, Expected, StoreError};
 
 const EVERY: Duration = Duration::from_secs(3600);
 
@@ -34,9 +34,9 @@ impl Registry {
     /// The relay's memory gave no answer.
     pub async fn sweep(&self) -> Result<(), Fault> {
         let now = self.clock.now();
-        self.remove_where(Bucket::Invitations, |_, row: &Invitation| row.expires_at <= now).await?;
+        self.remove_where(Bucket::Invitations, |row: &Invitation| row.expires_at <= now).await?;
         self.finish_revocations().await?;
-        self.sweep_rooms(now).await?;
+        self.remove_where(Bucket::Rooms, |room: &Room| room.is_over(now)).await?;
         self.sweep_index(now).await
     }
 
@@ -44,15 +44,11 @@ impl Registry {
     async fn finish_revocations(&self) -> Result<(), Fault> {
         for host in self.hosts().await? {
             if host.revoked_at.is_some() {
-                let _turn = self.changes.lock().await;
+                let _turn = self.turn().await?;
                 self.remove_all_rooms(host.id).await?;
             }
         }
         Ok(())
-    }
-
-    async fn sweep_rooms(&self, now: Timestamp) -> Result<(), Fault> {
-        self.remove_where(Bucket::Rooms, |_, room: &Room| room.is_over(now)).await
     }
 
     /// Rows of the index whose room is gone, another's, or no longer open.
@@ -73,7 +69,7 @@ impl Registry {
     }
 
     async fn correct_index(&self, host: HostId, room: RoomId, now: Timestamp) -> Result<(), Fault> {
-        let _turn = self.changes.lock().await;
+        let _turn = self.turn().await?;
         let key = owned_key(host, room);
         let Some(found) = self.store.find(Bucket::Owned, &key).await? else { return Ok(()) };
         let row = match self.row::<Room>(Bucket::Rooms, &room.to_hex()).await {
@@ -92,19 +88,15 @@ impl Registry {
         }
     }
 
-    async fn remove_where<T: DeserializeOwned>(
-        &self,
-        bucket: Bucket,
-        over: impl Fn(&str, &T) -> bool,
-    ) -> Result<(), Fault> {
+    async fn remove_where<T: DeserializeOwned>(&self, bucket: Bucket, over: impl Fn(&T) -> bool) -> Result<(), Fault> {
         let mut last = None::<String>;
         loop {
             let page = self.store.list(bucket, "", last.as_deref()).await?;
             for (key, entry) in &page.rows {
-                if decode::<T>(&entry.value).is_ok_and(|row| over(key, &row)) {
+                if decode::<T>(&entry.value).is_ok_and(|row| over(&row)) {
                     match self.store.remove(bucket, key, Expected::Revision(entry.revision)).await {
                         // Someone has just changed it: then it is not over.
-                        Err(crate::store::StoreError::Conflict) => {}
+                        Err(StoreError::Conflict) => {}
                         other => other?,
                     }
                 }

@@ -3,10 +3,12 @@
 //! A write is one transaction, on disk before it is answered; a relay that is killed at any point has the rows before or
 //! after it. Work runs on the runtime's blocking threads, a bounded number at a time.
 
+mod shadow;
+
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use redb::{
 };
 use tokio::sync::Semaphore;
 
+use self::shadow::Shadow;
 use super::{Answer, Bucket, Entry, Expected, KEY_MAX, PAGE_MAX, Page, Store, StoreError, VALUE_MAX};
 
 /// The form of the tables. A file of a newer one is refused.
@@ -58,8 +61,8 @@ pub enum OpenError {
 /// A redb file. The file is locked as long as this lives.
 pub struct Embedded {
     inner: Arc<Inner>,
-    readers: Semaphore,
-    writer: Semaphore,
+    readers: Arc<Semaphore>,
+    writer: Arc<Semaphore>,
 }
 
 struct Inner {
@@ -88,18 +91,23 @@ impl Embedded {
     fn over(open: impl Fn() -> Result<Database, OpenError> + Send + Sync + 'static) -> Result<Self, OpenError> {
         let database = RwLock::new(Some(open()?));
         let inner = Arc::new(Inner { open: Box::new(open), database });
-        Ok(Embedded { inner, readers: Semaphore::new(READERS), writer: Semaphore::new(1) })
+        Ok(Embedded { inner, readers: Arc::new(Semaphore::new(READERS)), writer: Arc::new(Semaphore::new(1)) })
     }
 
-    async fn run<T, W>(&self, turns: &Semaphore, work: W) -> Result<T, StoreError>
+    async fn run<T, W>(&self, turns: &Arc<Semaphore>, work: W) -> Result<T, StoreError>
     where
         T: Send + 'static,
         W: FnOnce(&Database) -> Result<T, Failed> + Send + 'static,
     {
-        let turn = tokio::time::timeout(TURN, turns.acquire()).await;
-        let _turn = turn.map_err(unavailable)?.map_err(unavailable)?;
+        let turn = tokio::time::timeout(TURN, Arc::clone(turns).acquire_owned()).await;
+        let turn = turn.map_err(unavailable)?.map_err(unavailable)?;
         let inner = Arc::clone(&self.inner);
-        tokio::task::spawn_blocking(move || inner.run(work)).await.map_err(unavailable)?
+        let done = tokio::task::spawn_blocking(move || {
+            // Work goes on when its caller is gone, and keeps its turn until it is done.
+            let _turn = turn;
+            inner.run(work)
+        });
+        done.await.map_err(unavailable)?
     }
 }
 
@@ -246,7 +254,7 @@ fn change(
     Ok(revision)
 }
 
-fn open(path: &PathBuf) -> Result<Database, OpenError> {
+fn open(path: &Path) -> Result<Database, OpenError> {
     refuse_newer(path)?;
     let backend = FileBackend::new(private(path)?).map_err(refused)?;
     prepare(Builder::new().set_cache_size(CACHE).create_with_backend(backend).map_err(refused)?)
@@ -287,11 +295,18 @@ fn refuse_newer(path: &Path) -> Result<(), OpenError> {
         Ok(metadata) if metadata.len() == 0 => return Ok(()),
         Ok(_) => {}
     }
-    let database = match Builder::new().set_cache_size(CACHE).open_read_only(path) {
-        // It was killed before its first transaction: there is nothing in it, and nothing newer.
-        Err(DatabaseError::RepairAborted) => return Ok(()),
-        other => other.map_err(refused)?,
-    };
+    match Builder::new().set_cache_size(CACHE).open_read_only(path) {
+        // A relay was killed: what redb sets right when it opens the file is kept from the file at first.
+        Err(DatabaseError::RepairAborted) => {
+            let shadow = Shadow::new(FileBackend::new(File::open(path)?).map_err(refused)?)?;
+            format_of(&Builder::new().set_cache_size(CACHE).create_with_backend(shadow).map_err(refused)?)
+        }
+        other => format_of(&other.map_err(refused)?),
+    }
+}
+
+/// Refuses a newer format. None is that of a relay that was killed before its first transaction.
+fn format_of(database: &impl ReadableDatabase) -> Result<(), OpenError> {
     let transaction = database.begin_read().map_err(|e| OpenError::Unreadable(e.into()))?;
     let found = match transaction.open_table(META) {
         Err(TableError::TableDoesNotExist(_)) => return Ok(()),
@@ -321,3 +336,6 @@ fn private(path: &Path) -> io::Result<File> {
     }
     Ok(file)
 }
+
+#[cfg(test)]
+mod tests;
