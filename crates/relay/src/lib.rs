@@ -8,9 +8,12 @@ pub mod lockout;
 mod record;
 pub mod registry;
 pub mod room;
+pub mod rooms_door;
 pub mod store;
 
+pub use account::Accounts;
 pub use clock::Clock;
 pub use host::{Host, HostId, HostKey};
 pub use record::Fault;
 pub use registry::Registry;
+pub use rooms_door::RoomsDoor;

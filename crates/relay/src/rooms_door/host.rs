@@ -1,0 +1,111 @@
+//! A host's socket.
+
+use futures_util::{Sink, Stream};
+use tokio::sync::oneshot;
+
+use super::message::{FromHost, Hints, Refusal, Reply};
+use super::seats::{Delivery, Inbox, Place, Seated};
+use super::socket::{Over, farewell, first, next, read, write};
+use super::{Incoming, Outgoing, RoomsDoor};
+use crate::host::HostId;
+use crate::room::Registration;
+use couplet_protocol::RoomId;
+
+impl RoomsDoor {
+    /// Serves a socket on which a host speaks, until it is over. The listener has established who the host is.
+    pub async fn serve_host<R, W>(&self, host: HostId, mut from: R, mut to: W)
+    where
+        R: Stream<Item = Incoming> + Unpin + Send,
+        W: Sink<Outgoing> + Unpin + Send,
+    {
+        let over = self.host_socket(host, &mut from, &mut to).await;
+        farewell(&mut to, over).await;
+    }
+
+    async fn host_socket<R, W>(&self, host: HostId, from: &mut R, to: &mut W) -> Over
+    where
+        R: Stream<Item = Incoming> + Unpin + Send,
+        W: Sink<Outgoing> + Unpin + Send,
+    {
+        let (room, hints) = match self.registered(host, first(from).await).await {
+            Ok(registered) => registered,
+            Err(over) => return over,
+        };
+        let place = Place::new();
+        let inbox = place.inbox.clone();
+        let (keeps, mut mail, end) = place.split();
+        let id = match self.seats.seat_host(host, room, keeps, hints) {
+            Ok(id) => id,
+            Err(refusal) => return refusal.into(),
+        };
+        let seat = Seated { seats: &self.seats, room, id };
+        tokio::select! {
+            // What the other end still sent goes out before the end is said.
+            biased;
+            over = write(&mut mail, to, Some(id)) => over,
+            over = self.read_host(host, &seat, from, inbox) => over,
+            why = ended(end) => why.into(),
+        }
+    }
+
+    async fn registered(&self, host: HostId, said: Result<FromHost, Over>) -> Result<(RoomId, Hints), Over> {
+        let FromHost::RegisterRoom { room_id, secret_hash, pairing_token_hash, account, hints } = said?;
+        let account = self.identity(account.as_deref()).await?;
+        let wanted = Registration {
+            secret_hash: Some(secret_hash),
+            pairing_token_hash,
+            pairing_expires_at: None,
+            public_key: hints.public_key.clone(),
+            account,
+        };
+        self.registry.register_room(host, room_id, &wanted).await?;
+        Ok((room_id, hints))
+    }
+
+    /// Confirms the room; then passes on what is binary, and takes new hashes silently, which is how a secret or a
+    /// token is rotated under a running session.
+    async fn read_host<R>(&self, host: HostId, seat: &Seated<'_>, from: &mut R, inbox: Inbox) -> Over
+    where
+        R: Stream<Item = Incoming> + Unpin + Send,
+    {
+        let registered = Reply::RoomRegistered { room_id: seat.room }.to_message();
+        if inbox.send(Delivery::Own(registered)).await.is_err() {
+            return Over::Gone;
+        }
+        // Only the room keeps the inbox open from here on.
+        drop(inbox);
+        loop {
+            let done = match next(from).await {
+                Ok(Incoming::Text(text)) => self.register_again(host, seat, &text).await,
+                Ok(Incoming::Binary(bytes)) => {
+                    if let Some(device) = self.seats.device_of(seat.room, seat.id) {
+                        // A device that leaves meanwhile needs it no more.
+                        let _ = device.send(Delivery::Bytes(seat.id, bytes)).await;
+                    }
+                    Ok(())
+                }
+                Ok(Incoming::TooLarge) => Err(Refusal::TooLarge.into()),
+                Err(over) => Err(over),
+            };
+            if let Err(over) = done {
+                return over;
+            }
+        }
+    }
+
+    async fn register_again(&self, host: HostId, seat: &Seated<'_>, text: &str) -> Result<(), Over> {
+        let said: FromHost = read(text)?;
+        let FromHost::RegisterRoom { room_id, .. } = &said;
+        if *room_id != seat.room {
+            return Err(Refusal::Message.into());
+        }
+        let (room, hints) = self.registered(host, Ok(said)).await?;
+        self.seats.update_host(room, seat.id, hints);
+        Ok(())
+    }
+}
+
+/// Waits until the seat is taken away.
+pub(super) async fn ended(end: oneshot::Receiver<Refusal>) -> Refusal {
+    end.await.unwrap_or(Refusal::RoomClosed)
+}
