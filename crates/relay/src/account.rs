@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::fetch::{Fetch, FetchError, Https};
+pub use self::fetch::{Fetch, FetchError, Fetched, Https};
 use self::keys::Keys;
 use crate::clock::Clock;
 

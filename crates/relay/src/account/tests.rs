@@ -1,6 +1,4 @@
 use std::collections::HashMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -40,7 +38,7 @@ impl Desk {
 }
 
 impl Fetch for Desk {
-    fn fetch<'a>(&'a self, url: &'a str) -> Pin<Box<dyn Future<Output = Result<Bytes, FetchError>> + Send + 'a>> {
+    fn fetch<'a>(&'a self, url: &'a str) -> Fetched<'a> {
         let mut inner = self.0.lock().unwrap();
         inner.1.push(url.to_owned());
         let found = inner.0.get(url).map(|document| Bytes::from(document.to_string()));
@@ -250,4 +248,41 @@ fn only_https_issuers_are_taken_and_http_on_this_machine() {
     ] {
         assert!(!new(bad), "{bad}");
     }
+}
+
+/// Answers one request on this machine with these bytes.
+async fn served(answer: Vec<u8>) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/keys?set=1", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(socket.read_u8().await.unwrap());
+        }
+        assert!(head.starts_with(b"GET /keys?set=1 HTTP/1.1\r\n"));
+        // Who has had enough hangs up.
+        let _ = socket.write_all(&answer).await;
+    });
+    url
+}
+
+#[tokio::test]
+async fn documents_come_by_http_and_no_larger_than_they_may_be() {
+    let https = Https::new(None).unwrap();
+    let answer = |status: &str, body: &str| format!("HTTP/1.1 {status}\r\n\r\n{body}").into_bytes();
+    let fetched = https.fetch(&served(answer("200 OK", "{}")).await).await.unwrap();
+    assert_eq!(fetched, "{}");
+    let refused = [
+        answer("302 Found\r\nlocation: /elsewhere", ""),
+        answer("404 Not Found", "{}"),
+        answer("200 OK", &"x".repeat(300_000)),
+        b"220 not http at all\r\n".to_vec(),
+    ];
+    for answer in refused {
+        assert!(https.fetch(&served(answer).await).await.is_err());
+    }
+    assert!(https.fetch("http://127.0.0.1:1/").await.is_err());
+    assert!(Https::new(Some(b"-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n")).is_err());
 }
