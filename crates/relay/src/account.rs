@@ -7,7 +7,7 @@
 mod fetch;
 mod keys;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod token;
 
 use std::fmt;

@@ -47,7 +47,7 @@ impl Fetch for Desk {
 }
 
 /// A key of a provider's.
-struct Signer {
+pub(crate) struct Signer {
     id: &'static str,
     algorithm: Algorithm,
     key: EncodingKey,
@@ -55,7 +55,7 @@ struct Signer {
 }
 
 impl Signer {
-    fn p256(id: &'static str) -> Self {
+    pub(crate) fn p256(id: &'static str) -> Self {
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
         Self::new(id, Algorithm::ES256, EncodingKey::from_ec_der(pkcs8.as_ref()))
     }
@@ -72,29 +72,29 @@ impl Signer {
         Signer { id, algorithm, key, public }
     }
 
-    fn sign(&self, claims: &Value) -> String {
+    pub(crate) fn sign(&self, claims: &Value) -> String {
         let header = Header { kid: Some(self.id.into()), ..Header::new(self.algorithm) };
         encode(&header, claims, &self.key).unwrap()
     }
 }
 
-struct Relay {
+pub(crate) struct Relay {
     desk: Arc<Desk>,
     turned: Turned,
-    accounts: Accounts,
+    pub(crate) accounts: Arc<Accounts>,
 }
 
 impl Relay {
-    fn new(keys: &[&Signer]) -> Self {
+    pub(crate) fn new(keys: &[&Signer]) -> Self {
         let (desk, turned) = (Arc::new(Desk::default()), Turned::start());
         desk.publish(keys);
         let fetch: Arc<dyn Fetch> = desk.clone();
         let accounts = Accounts::new(&[ISSUER.to_owned()], "couplet", fetch, turned.clock()).unwrap();
-        Relay { desk, turned, accounts }
+        Relay { desk, turned, accounts: Arc::new(accounts) }
     }
 
     /// Claims that are good for ten minutes, with some of them otherwise; null leaves one out.
-    fn claims(&self, changes: Value) -> Value {
+    pub(crate) fn claims(&self, changes: Value) -> Value {
         let now = self.turned.now().as_second();
         let mut claims = json!({"iss": ISSUER, "sub": "ann", "aud": "couplet", "iat": now, "exp": now + 600});
         for (name, value) in changes.as_object().unwrap() {

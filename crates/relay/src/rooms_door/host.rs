@@ -1,5 +1,6 @@
 //! A host's socket.
 
+use couplet_protocol::RoomId;
 use futures_util::{Sink, Stream};
 use tokio::sync::oneshot;
 
@@ -7,9 +8,9 @@ use super::message::{FromHost, Hints, Refusal, Reply};
 use super::seats::{Delivery, Inbox, Place, Seated};
 use super::socket::{Over, farewell, first, next, read, write};
 use super::{Incoming, Outgoing, RoomsDoor};
+use crate::account::Identity;
 use crate::host::HostId;
 use crate::room::Registration;
-use couplet_protocol::RoomId;
 
 impl RoomsDoor {
     /// Serves a socket on which a host speaks, until it is over. The listener has established who the host is.
@@ -27,7 +28,7 @@ impl RoomsDoor {
         R: Stream<Item = Incoming> + Unpin + Send,
         W: Sink<Outgoing> + Unpin + Send,
     {
-        let (room, hints) = match self.registered(host, first(from).await).await {
+        let Registered { room, hints, account } = match self.registered(host, first(from).await, None).await {
             Ok(registered) => registered,
             Err(over) => return over,
         };
@@ -43,28 +44,41 @@ impl RoomsDoor {
             // What the other end still sent goes out before the end is said.
             biased;
             over = write(&mut mail, to, Some(id)) => over,
-            over = self.read_host(host, &seat, from, inbox) => over,
+            over = self.read_host(host, &seat, from, inbox, account) => over,
             why = ended(end) => why.into(),
         }
     }
 
-    async fn registered(&self, host: HostId, said: Result<FromHost, Over>) -> Result<(RoomId, Hints), Over> {
-        let FromHost::RegisterRoom { room_id, secret_hash, pairing_token_hash, account, hints } = said?;
-        let account = self.identity(account.as_deref()).await?;
+    /// Registers the room. Whose it is stays known for as long as the socket lives: a token need not be shown again.
+    async fn registered(
+        &self,
+        host: HostId,
+        said: Result<FromHost, Over>,
+        known: Option<Identity>,
+    ) -> Result<Registered, Over> {
+        let FromHost::RegisterRoom { room_id: room, secret_hash, pairing_token_hash, account, hints } = said?;
+        let account = self.identity(account.as_deref()).await?.or(known);
         let wanted = Registration {
             secret_hash: Some(secret_hash),
             pairing_token_hash,
             pairing_expires_at: None,
             public_key: hints.public_key.clone(),
-            account,
+            account: account.clone(),
         };
-        self.registry.register_room(host, room_id, &wanted).await?;
-        Ok((room_id, hints))
+        self.registry.register_room(host, room, &wanted).await?;
+        Ok(Registered { room, hints, account })
     }
 
     /// Confirms the room; then passes on what is binary, and takes new hashes silently, which is how a secret or a
     /// token is rotated under a running session.
-    async fn read_host<R>(&self, host: HostId, seat: &Seated<'_>, from: &mut R, inbox: Inbox) -> Over
+    async fn read_host<R>(
+        &self,
+        host: HostId,
+        seat: &Seated<'_>,
+        from: &mut R,
+        inbox: Inbox,
+        account: Option<Identity>,
+    ) -> Over
     where
         R: Stream<Item = Incoming> + Unpin + Send,
     {
@@ -76,7 +90,7 @@ impl RoomsDoor {
         drop(inbox);
         loop {
             let done = match next(from).await {
-                Ok(Incoming::Text(text)) => self.register_again(host, seat, &text).await,
+                Ok(Incoming::Text(text)) => self.register_again(host, seat, &text, account.clone()).await,
                 Ok(Incoming::Binary(bytes)) => {
                     if let Some(device) = self.seats.device_of(seat.room, seat.id) {
                         // A device that leaves meanwhile needs it no more.
@@ -93,16 +107,29 @@ impl RoomsDoor {
         }
     }
 
-    async fn register_again(&self, host: HostId, seat: &Seated<'_>, text: &str) -> Result<(), Over> {
+    async fn register_again(
+        &self,
+        host: HostId,
+        seat: &Seated<'_>,
+        text: &str,
+        account: Option<Identity>,
+    ) -> Result<(), Over> {
         let said: FromHost = read(text)?;
         let FromHost::RegisterRoom { room_id, .. } = &said;
         if *room_id != seat.room {
             return Err(Refusal::Message.into());
         }
-        let (room, hints) = self.registered(host, Ok(said)).await?;
+        let Registered { room, hints, .. } = self.registered(host, Ok(said), account).await?;
         self.seats.update_host(room, seat.id, hints);
         Ok(())
     }
+}
+
+/// A room as its host has registered it.
+struct Registered {
+    room: RoomId,
+    hints: Hints,
+    account: Option<Identity>,
 }
 
 /// Waits until the seat is taken away.

@@ -6,6 +6,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::*;
+use crate::account::tests::{Relay, Signer};
 use crate::registry::tests::{Lab, hash, room};
 
 /// The far end of a socket: what it sends the door reads, and so the other way round, one message at a time.
@@ -60,9 +61,13 @@ struct Doors {
 
 impl Doors {
     async fn new() -> Self {
+        Self::with(None).await
+    }
+
+    async fn with(accounts: Option<Arc<Accounts>>) -> Self {
         let lab = Lab::new();
         let host = lab.host(1).await;
-        let door = Arc::new(RoomsDoor::new(Arc::clone(&lab.registry), None, 4));
+        let door = Arc::new(RoomsDoor::new(Arc::clone(&lab.registry), accounts, 4));
         Doors { lab, door, host }
     }
 
@@ -379,6 +384,37 @@ async fn so_many_rooms_are_open() {
         assert_eq!(socket.json().await["type"], "room_registered");
         sockets.push(socket);
     }
+}
+
+#[tokio::test]
+async fn a_room_of_an_account_stays_its_own_when_it_is_rotated() {
+    let signer = Signer::p256("a");
+    let relay = Relay::new(&[&signer]);
+    let token = |who: &str| signer.sign(&relay.claims(json!({"sub": who, "email": format!("{who}@example.org")})));
+    let doors = Doors::with(Some(Arc::clone(&relay.accounts))).await;
+    let by = |mut message: Value, account: &str| {
+        message["account"] = account.into();
+        message
+    };
+    let (error, code, reason) = doors.refused(by(join("pairing_token_hash", 2), "no.token.atall")).await;
+    assert_eq!((error["code"].as_str().unwrap(), code, reason), ("ACCOUNT_INVALID", 4004, "account not valid"));
+
+    let mut host = doors.host_socket();
+    host.text(by(register(1, Some(2)), &token("ann"))).await;
+    assert_eq!(host.json().await["type"], "room_registered");
+    // Only who has the credential hears of it, and the token stays good.
+    assert_eq!(doors.refused(by(join("secret_hash", 9), &token("bob"))).await.0, auth_failed("Invalid credentials"));
+    let (error, code, reason) = doors.refused(by(join("pairing_token_hash", 2), &token("bob"))).await;
+    assert_eq!((code, reason), (4004, "account mismatch"));
+    assert_eq!((&error["mac_email"], &error["ios_email"]), (&json!("ann@example.org"), &json!("bob@example.org")));
+    let device = doors.joined(&mut host, by(join("pairing_token_hash", 2), &token("ann"))).await;
+
+    host.text(register(7, None)).await;
+    host.bytes(b"rotated").await;
+    drop(device);
+    let (error, ..) = doors.refused(join("secret_hash", 7)).await;
+    assert_eq!((&error["code"], error.get("ios_email")), (&json!("ACCOUNT_MISMATCH"), None));
+    doors.joined(&mut host, by(join("secret_hash", 7), &token("ann"))).await;
 }
 
 #[test]
