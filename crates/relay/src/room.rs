@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub use couplet_protocol::relay::Mode;
 use couplet_protocol::{CredentialHash, RoomId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -86,16 +87,6 @@ pub enum Credential {
     Both(CredentialHash, CredentialHash),
     /// Nothing, which is wrong everywhere.
     Nothing,
-}
-
-/// What a device came for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// To pair, by the offer's token.
-    Pair,
-    /// To come back, by the room's secret.
-    Reconnect,
 }
 
 /// A room as it is stored.
