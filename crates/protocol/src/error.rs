@@ -113,6 +113,30 @@ codes! {
     TooManyRequests = 1610, 503, "Too many requests to the host are under way";
     // 17xx: the host\'s end of sealed sessions
     HandshakeFailed = 1701, 400, "The handshake of a sealed session failed";
+    // 18xx: the relay
+    RoomRefused = 1801, 401, "The room or its credential is not valid";
+    AccountMismatch = 1802, 403, "The room belongs to another account";
+    RelayBusy = 1803, 409, "The host has as many sessions through the relay as it may have";
+    OfferOver = 1804, 410, "The pairing link was already used";
+    RoomLocked = 1805, 423, "The room is locked after wrong credentials";
+    TooManyFailures = 1806, 429, "Too many wrong credentials came from this network";
+    HostOffline = 1807, 503, "The host is not connected to the relay";
+    RelayDraining = 1808, 503, "The relay is about to stop";
+    EnrollmentInvalid = 1809, 401, "The enrolment token is not valid";
+    EnrollmentUsed = 1810, 410, "The enrolment token was already used";
+    HostRevoked = 1811, 403, "The relay has revoked this host";
+    CsrInvalid = 1812, 400, "The certificate request cannot be used";
+    RoomNotYours = 1813, 403, "The room belongs to another host";
+    TooManyRooms = 1814, 409, "The host has as many rooms at the relay as it may have";
+    NoSuchSession = 1815, 404, "There is no such session at the relay";
+    RelayNotRunning = 1816, 500, "No relay is running on this state folder";
+    AccountInvalid = 1817, 401, "The account token is not valid";
+    AccountsUnavailable = 1818, 503, "The identity provider cannot be reached";
+    RelayUnreachable = 1819, 502, "The relay cannot be reached";
+    RelayUntrusted = 1820, 502, "The relay's certificate is not trusted";
+    UpgradeBlocked = 1821, 502, "Something on the way to the relay does not let WebSockets through";
+    ClockDiffers = 1822, 502, "The clocks of this machine and of the relay differ";
+    RelayBroken = 1823, 502, "The relay answers what no relay answers";
     // 19xx: ours
     Internal = 1900, 500, "Something went wrong on the host";
 }
