@@ -367,6 +367,38 @@ async fn a_silent_socket_is_let_go_and_a_slow_reader_slows_its_sender() {
     assert_eq!(host.next().await, Outgoing::Binary(Bytes::from_static(b"last")));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn both_directions_are_full_at_once_and_keep_their_order() {
+    const MESSAGES: u32 = 500;
+    let doors = Doors::new().await;
+    let mut host = doors.registered().await;
+    let device = doors.joined(&mut host, join("secret_hash", 1)).await;
+    let message = |end: u8, n: u32| {
+        let size = (n as usize * 977) % (BINARY_MAX - 4);
+        Bytes::from([&n.to_be_bytes()[..], &vec![end; size]].concat())
+    };
+    let mut ends = tokio::task::JoinSet::new();
+    for (ours, theirs, socket) in [(1, 2, host), (2, 1, device)] {
+        let Socket { say, mut hear, task: _ } = socket;
+        let both = async move {
+            let speaks = async {
+                for n in 0..MESSAGES {
+                    say.send(Incoming::Binary(message(ours, n))).await.unwrap();
+                }
+            };
+            let listens = async {
+                for n in 0..MESSAGES {
+                    assert!(hear.recv().await == Some(Outgoing::Binary(message(theirs, n))), "message {n}");
+                }
+            };
+            tokio::join!(speaks, listens);
+            (say, hear)
+        };
+        ends.spawn(both);
+    }
+    tokio::time::timeout(Duration::from_secs(60), ends.join_all()).await.expect("it stands still");
+}
+
 #[tokio::test]
 async fn so_many_rooms_are_open() {
     let doors = Doors::new().await;
