@@ -40,6 +40,21 @@ fn types_that_nobody_knows_and_frames_without_one_are_fatal() {
 }
 
 #[test]
+fn a_frame_at_the_limit_is_opened_and_a_longer_one_is_not() {
+    let inner = |data: usize| [&vec![7; data][..], &[1]].concat();
+    let (mut sealer, mut opener) = ends();
+    let frame = raw(&mut sealer, &inner(DATA_MAX));
+    assert_eq!(frame.len(), FRAME_MAX);
+    assert_eq!(opened(&mut opener, frame), Ok((Kind::Data, vec![7; DATA_MAX])));
+    fatal(&inner(DATA_MAX + 1));
+    // Nothing but the type is left of the shortest.
+    let (mut sealer, mut opener) = ends();
+    let frame = raw(&mut sealer, &inner(0));
+    assert_eq!(frame.len(), HEADER + 1 + TAG);
+    assert_eq!(opened(&mut opener, frame), Ok((Kind::Data, Vec::new())));
+}
+
+#[test]
 fn a_key_update_carries_nothing() {
     for data in [&b"x"[..], b"\0", &[0; 48]] {
         fatal(&[data, &[3]].concat());
