@@ -57,6 +57,10 @@ struct World {
 
 impl World {
     async fn start(name: &str, unsealed: bool) -> Self {
+        Self::start_with(name, unsealed, &["--listen", &format!("{HOST}:7878")]).await
+    }
+
+    async fn start_with(name: &str, unsealed: bool, listen: &[&str]) -> Self {
         let near = Network::new(&format!("{name}-host")).await;
         let far = Network::new(&format!("{name}-laptop")).await;
         near.ip(&format!("link add lan0 type veth peer name lan0 netns {}", far.name())).await;
@@ -74,9 +78,8 @@ impl World {
         };
         let app = Running::start(world.near.exec(&python(), &["-c", APP]));
         app.wait_for_line(PATIENCE, |line| line == "ready").await;
-        let listen = format!("{HOST}:7878");
-        let serve = ["serve", "http://127.0.0.1:3000", "--json", "--approve", "always", "--listen", &listen];
-        let host = Running::start(world.owner(&serve));
+        let serve = ["serve", "http://127.0.0.1:3000", "--json", "--approve", "always"];
+        let host = Running::start(world.owner(&[&serve, listen].concat()));
         host.wait_for_line(PATIENCE, |line| line.contains("\"ready\"")).await;
         world._running = vec![app, host];
         world
@@ -206,4 +209,55 @@ async fn a_short_cut_is_not_even_noticed() {
     eventually("the download goes on", PATIENCE, async || download.stdout.count() > lines + 50).await;
     assert!(world.works().await);
     forwarder.stop().await;
+}
+
+/// What the laptop keeps of where its host is.
+fn endpoints(laptop: &Laptop) -> Vec<String> {
+    let files = std::fs::read_dir(laptop.folder()).unwrap().map(|file| file.unwrap().path());
+    let files: Vec<_> = files.filter(|file| file.extension().is_some_and(|extension| extension == "json")).collect();
+    let [file] = &files[..] else { panic!("one host: {files:?}") };
+    let kept: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    kept["endpoints"].as_array().unwrap().iter().map(|place| place.as_str().unwrap().to_owned()).collect()
+}
+
+/// A host that moves to another network while a laptop is connected, and one that moved while it was not.
+async fn moves(name: &str, listen: &[&str]) {
+    let (first, second, third) = ("lan 192.168.77.5:7878", "lan 192.168.78.5:7878", "lan 192.168.79.5:7878");
+    let world = World::start_with(name, false, listen).await;
+    for network in ["192.168.78", "192.168.79"] {
+        world.far.ip(&format!("address add {network}.6/24 dev lan0")).await;
+    }
+    let mut forwarder = world.pair().await;
+    let knows = async |wanted: &[&str]| {
+        eventually(&format!("it knows {wanted:?}"), PATIENCE, async || endpoints(&world.laptop) == wanted).await;
+    };
+    knows(&[first]).await;
+    world.near.ip("address add 192.168.78.5/24 dev lan0").await;
+    knows(&[first, second]).await;
+    world.near.ip("address delete 192.168.77.5/24 dev lan0").await;
+    // Whoever waits for an answer notices within ten seconds that nothing comes from there any more.
+    let lost = world.curl("/endless");
+    forwarder.state("offline").await;
+    let direct = forwarder.state("direct").await;
+    assert_eq!(direct["endpoint"], "192.168.78.5:7878", "{direct}");
+    assert!(world.works().await);
+    knows(&[second]).await;
+    drop(lost);
+    forwarder.stop().await;
+
+    world.near.ip("address add 192.168.79.5/24 dev lan0").await;
+    let mut again = Forwarder::ready(world.connect(&[])).await;
+    again.state("direct").await;
+    knows(&[second, third]).await;
+    again.stop().await;
+}
+
+#[tokio::test]
+async fn a_host_on_its_default_addresses_tells_where_it_moves() {
+    moves("move", &[]).await;
+}
+
+#[tokio::test]
+async fn a_host_on_every_address_tells_where_it_moves() {
+    moves("any", &["--listen", "0.0.0.0:7878"]).await;
 }

@@ -157,13 +157,9 @@ impl Keeper {
     /// The host says where else it is.
     async fn hear(&mut self, message: Control) {
         let Control::Endpoints { list, serial } = message else { return };
-        let Some(credentials) = self.candidates.first_mut() else { return };
-        if serial <= credentials.endpoints_serial || list.is_empty() {
-            return;
+        if self.candidates.first_mut().is_some_and(|credentials| credentials.learn_endpoints(list, serial)) {
+            self.keep().await;
         }
-        credentials.endpoints = list;
-        credentials.endpoints_serial = serial;
-        self.keep().await;
     }
 
     /// Writes the credentials, unless the host was forgotten meanwhile.

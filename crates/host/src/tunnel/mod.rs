@@ -10,6 +10,7 @@
 //! device that has proven who it is can take.
 
 mod accept;
+mod addresses;
 mod apps;
 mod attempts;
 mod device_api;

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Origin, PARTING};
+use super::{Origin, PARTING, addresses};
 use crate::events::News;
 use crate::pairing::Core;
 use crate::session::Session;
@@ -105,6 +105,7 @@ async fn run(core: &Core, serving: impl Future<Output = ()>, link: &Link, sessio
     tokio::pin!(serving);
     let code = tokio::select! {
         () = &mut serving => return,
+        never = addresses::tell(core, link) => match never {},
         () = session.ended().cancelled() => session.why().unwrap_or(CloseCode::Changed),
         () = core.stopping().cancelled() => CloseCode::Leaving,
         () = slot.replaced.cancelled() => CloseCode::Replaced,
