@@ -17,8 +17,7 @@ use proptest::prelude::*;
 
 /// At most so many bytes at a time.
 fn allocated(work: impl FnOnce()) -> u64 {
-    let mut work = Some(work);
-    measure(|| work.take().into_iter().for_each(|work| work())).bytes_max
+    measure(work).bytes_max
 }
 
 fn bound(len: usize, times: usize, more: usize) -> u64 {
