@@ -10,6 +10,7 @@
 )]
 
 pub mod app;
+pub mod browser;
 pub mod device;
 pub mod document;
 pub mod git;
@@ -30,6 +31,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use app::TestApp;
+pub use browser::Browser;
 pub use device::TestDevice;
 pub use host::TestHost;
 pub use laptop::{Forwarder, Laptop};
