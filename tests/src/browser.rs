@@ -265,7 +265,7 @@ impl Browser {
     }
 
     /// Every request that was answered so far, of whatever page or frame: its address and the answer's status, also
-    /// where the page itself may not know it. Not WebSockets. Needs [`Setup::watch`].
+    /// where the page itself may not know it; many of them twice. Not WebSockets. Needs [`Setup::watch`].
     pub async fn answers(&self) -> Vec<(String, u64)> {
         let log = self.driver.get_log("performance").await.unwrap();
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
@@ -277,11 +277,16 @@ impl Browser {
                 Some((event["params"]["requestId"].as_str()?, event["params"]["request"]["url"].as_str()?))
             })
             .collect();
-        let answer = |event: &Value| {
+        // What a page may not read has only the second, and what fills a frame, at times, only the first.
+        let read = of("Network.responseReceived").filter_map(|event| {
+            let response = &event["params"]["response"];
+            Some((response["url"].as_str()?.to_owned(), response["status"].as_u64()?))
+        });
+        let answered = of("Network.responseReceivedExtraInfo").filter_map(|event| {
             let url = asked.get(event["params"]["requestId"].as_str()?)?;
             Some(((*url).to_owned(), event["params"]["statusCode"].as_u64()?))
-        };
-        of("Network.responseReceivedExtraInfo").filter_map(answer).collect()
+        });
+        read.chain(answered).collect()
     }
 
     /// A picture of the page, `target/…/screenshots/name.png`.

@@ -73,10 +73,11 @@ async fn jupyterlab_works_in_a_browser_and_goes_on_after_a_cut() {
     is_answered(&browser, 200, "").await;
     browser.run("window.opened = 'before the cut'", json!(null)).await;
 
-    // The page is told at once, and JupyterLab says so; what it is to run waits.
+    // The page is told at once, and JupyterLab says so; what it is to run waits. Had it been told 502, it might take its
+    // kernel for dead: 503 is what it asks again after.
     machines.cut().await;
     forwarder.state("offline").await;
-    is_answered(&browser, 502, "CPL-1601").await;
+    is_answered(&browser, 503, "CPL-1601").await;
     says(&browser, "Python 3 (ipykernel) | Connecting").await;
     run_cell(&browser, "2**40").await;
     machines.mend().await;

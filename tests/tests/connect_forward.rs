@@ -190,7 +190,7 @@ async fn without_the_host_programs_are_told() {
     let answer = world.forwarder.caller().get("/").send().await.unwrap();
     assert_eq!(
         (answer.status().as_u16(), &*answer.headers()["content-type"].to_str().unwrap().to_owned()),
-        (502, "application/problem+json")
+        (503, "application/problem+json")
     );
     let problem: Value = answer.json().await.unwrap();
     assert_eq!(problem["code"], "CPL-1601");
