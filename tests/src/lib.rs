@@ -15,6 +15,7 @@ pub mod device;
 pub mod document;
 pub mod git;
 pub mod host;
+pub mod http2;
 pub mod jupyter;
 pub mod kernel;
 pub mod laptop;
@@ -27,6 +28,7 @@ pub mod program;
 pub mod raw;
 pub mod running;
 pub mod terminal;
+pub mod upstream;
 pub mod websocket;
 
 use std::path::{Path, PathBuf};
@@ -37,6 +39,7 @@ pub use app::TestApp;
 pub use browser::Browser;
 pub use device::TestDevice;
 pub use host::TestHost;
+pub use http2::Http2;
 pub use jupyter::Jupyter;
 pub use laptop::{Forwarder, Laptop};
 pub use machines::Machines;
@@ -44,6 +47,7 @@ pub use network::Network;
 pub use program::program;
 pub use running::Running;
 pub use terminal::Terminal;
+pub use upstream::Upstream;
 
 /// The repository.
 #[must_use]
