@@ -43,7 +43,8 @@ async fn make_demo_shows_the_code_and_what_comes_next() {
 
     let screen = terminal.shows("the next step", PATIENCE, |s| s.has("/notes") && s.has("Demo phone")).await;
     let text = screen.text();
-    let step = text.split_whitespace().find(|word| word.ends_with("/notes")).unwrap();
+    let step =
+        text.split_whitespace().map(|word| word.trim_matches('\'')).find(|word| word.ends_with("/notes")).unwrap();
     let bearer = format!("Authorization: Bearer {}", paired["device_token"].as_str().unwrap());
     assert_eq!(curl(&["-H", &bearer, step]).await.as_array().unwrap().len(), 1, "{text}");
     let gateway = step.trim_start_matches("http://").trim_end_matches("/notes");
@@ -61,7 +62,7 @@ async fn make_demo_pairs_a_device_with_its_app() {
     let paired = curl(&["--json", &body, &format!("http://{}/api/pair/exchange", address.trim_end_matches('/'))]).await;
 
     let next = demo.wait_for_error_line(PATIENCE, |line| line.contains("/notes")).await;
-    let notes = next.split_whitespace().last().unwrap();
+    let notes = next.split_whitespace().last().unwrap().trim_matches('\'');
     let bearer = format!("Authorization: Bearer {}", paired["device_token"].as_str().unwrap());
     let note = curl(&["-H", &bearer, "--json", r#"{"text":"hello"}"#, notes]).await;
     assert_eq!(note, json!({ "by": "Demo phone", "text": "hello" }));

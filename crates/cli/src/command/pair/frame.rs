@@ -118,7 +118,12 @@ fn by_hand(link: &str) -> Option<[String; 5]> {
         "curl --json '{\"device_name\":\"Me\",".to_owned(),
         "\"pair_token\":".to_owned(),
         format!("\"{token}\"}}' \\"),
-        format!("{authority}/api/pair/exchange"),
+        // A shell may take the brackets of an IPv6 address for a pattern.
+        if authority.starts_with('[') {
+            format!("'{authority}/api/pair/exchange'")
+        } else {
+            format!("{authority}/api/pair/exchange")
+        },
     ])
 }
 
@@ -177,6 +182,8 @@ mod tests {
              192.168.100.100:7878/api/pair/exchange"
         );
         assert_eq!(beside(70), [""; 0]);
+        let ipv6 = URL.replace("192.168.100.100", "[fd00::2]");
+        assert_eq!(by_hand(&ipv6).unwrap()[4], "'[fd00::2]:7878/api/pair/exchange'");
     }
 
     #[test]
