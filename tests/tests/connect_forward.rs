@@ -103,7 +103,11 @@ async fn the_app_is_the_one_that_was_named() {
     assert_eq!(other.caller().get("/").send().await.unwrap().status(), 200);
     assert_eq!((first.requests().len(), second.requests().len()), (1, 1));
     let none = laptop.connect(&["--app", "three"]).await;
-    assert_eq!(none.caller().get("/").send().await.unwrap().status(), 404);
+    let answer = none.caller().get("/").send().await.unwrap();
+    assert_eq!(answer.status(), 404);
+    // The forwarder removes the header that programs send, so it is not what to tell them.
+    let detail = answer.json::<Value>().await.unwrap()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("couplet connect --app NAME") && detail.contains("one, two"), "{detail}");
 }
 
 #[tokio::test]
