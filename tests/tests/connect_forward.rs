@@ -122,6 +122,15 @@ async fn websockets_pass() {
     assert!(matches!(socket.next().await, Some(Ok(tungstenite::Message::Close(_))) | None));
     let refused = websocket::connect(&world.url("/nowhere"), &[]).await;
     assert!(matches!(refused, Err(tungstenite::Error::Http(answer)) if answer.status() == 404));
+    // A page of the app's is no WebSocket, and no 101 may say so.
+    let no_socket = websocket::connect(&world.url("/"), &[]).await;
+    assert!(
+        matches!(&no_socket, Err(tungstenite::Error::Http(answer)) if answer.status() == 502),
+        "{:?}",
+        no_socket.err()
+    );
+    let other = world.curl("/", &["-H", "Connection: upgrade", "-H", "Upgrade: echo/1", "--include"]).await;
+    assert!(other.starts_with("HTTP/1.1 502") && other.contains("CPL-1503"), "{other}");
 }
 
 #[tokio::test]

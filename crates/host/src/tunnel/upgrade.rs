@@ -86,10 +86,18 @@ impl Asked {
         Ok(Some(Asked { upgrade, writer, accept }))
     }
 
-    /// The answer for the device, and with a 101 what is to be joined behind it. A refusal passes as it is.
+    /// The answer for the device, and with a 101 what is to be joined behind it. A refusal passes as it is. A plain
+    /// success cannot: to the device every 2xx means that the other protocol is spoken from here on (RFC 8441, 4).
     pub(super) fn answered(self, answer: Answer) -> Result<(Response<AnswerBody>, Option<Switched>), Failure> {
         let Answer { mut response, tunnel, .. } = answer;
-        let Some(app) = tunnel else { return Ok((response, None)) };
+        let Some(app) = tunnel else {
+            if response.status().is_success() {
+                let next = "The app answered as if nothing but HTTP was asked for. Ask without Upgrade, or see whether \
+                            this path of the app takes that protocol.";
+                return Err(Failure::new(Code::UpstreamBroken, next).because("a success instead of 101"));
+            }
+            return Ok((response, None));
+        };
         let said = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
         if self.accept.is_some_and(|accept| said.is_none_or(|said| said.as_bytes() != accept.as_bytes())) {
             let next = "The app did not open the WebSocket as RFC 6455 asks. See its log.";
