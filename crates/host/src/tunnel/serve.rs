@@ -74,7 +74,7 @@ where
         .max_send_buf_size(SEND_BUFFER)
         .enable_connect_protocol()
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = connection.await {
+    if let Err(error) = Box::pin(connection).await {
         tracing::debug!(target: "couplet::session", %device, %error, "the session's HTTP ended");
     }
 }

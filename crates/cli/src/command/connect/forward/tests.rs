@@ -49,8 +49,8 @@ impl World {
     async fn new() -> Self {
         let (ours, theirs, id) = sessions();
         let (a, b) = duplex(64 * 1024);
-        let device = WebSocketStream::from_raw_socket(a, Role::Client, Some(config())).await;
-        let host = WebSocketStream::from_raw_socket(b, Role::Server, Some(config())).await;
+        let device = WebSocketStream::from_raw_socket(a, Role::Client, Some(config(Side::Device))).await;
+        let host = WebSocketStream::from_raw_socket(b, Role::Server, Some(config(Side::Host))).await;
         let (stream, link, heard) = SealedStream::new(host, theirs, Side::Host);
         let (say, came) = mpsc::channel(16);
         let hosting = tokio::spawn(async move {
