@@ -74,7 +74,7 @@ impl Http {
         let mut settled = self.settled.clone();
         async move {
             if settled.wait_for(|settled| *settled).await.is_err() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         }
     }
