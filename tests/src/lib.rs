@@ -10,12 +10,16 @@
 )]
 
 pub mod app;
+pub mod browser;
 pub mod device;
 pub mod document;
 pub mod git;
 pub mod host;
+pub mod http2;
+pub mod jupyter;
 pub mod kernel;
 pub mod laptop;
+pub mod machines;
 pub mod network;
 pub mod pattern;
 pub mod picture;
@@ -24,19 +28,26 @@ pub mod program;
 pub mod raw;
 pub mod running;
 pub mod terminal;
+pub mod upstream;
 pub mod websocket;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub use app::TestApp;
+pub use browser::Browser;
 pub use device::TestDevice;
 pub use host::TestHost;
+pub use http2::Http2;
+pub use jupyter::Jupyter;
 pub use laptop::{Forwarder, Laptop};
+pub use machines::Machines;
 pub use network::Network;
 pub use program::program;
 pub use running::Running;
 pub use terminal::Terminal;
+pub use upstream::Upstream;
 
 /// The repository.
 #[must_use]
@@ -51,11 +62,19 @@ pub fn build_dir() -> PathBuf {
     exe.ancestors().nth(2).expect("a test stands in target/<profile>/deps").to_owned()
 }
 
-/// A free port of 127.0.0.1, for programs that cannot take one by themselves. Another may take it in between;
-/// what can listen on port 0 should.
+/// A free port of 127.0.0.1, for programs that cannot take one by themselves, and for addresses at which nothing
+/// listens yet. It is none of those that the kernel hands out, so that no other test is given it meanwhile.
 #[must_use]
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    // Linux hands out 32768 to 60999.
+    const FIRST: u32 = 12_000;
+    const COUNT: u32 = 20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Tests in other processes begin elsewhere.
+    let start = std::process::id().wrapping_mul(7919);
+    let ports = (0..COUNT).map(|_| FIRST + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT);
+    let mut ports = ports.map(|port| u16::try_from(port).unwrap());
+    ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a port is free")
 }
 
 /// Waits until `ready` says yes, asking it every 20 ms; panics with `what` when it never does.

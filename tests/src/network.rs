@@ -47,6 +47,23 @@ impl Network {
         ip.args(["netns", "exec", &self.0]).arg(program_name).args(args);
         ip
     }
+
+    /// The same command, in it.
+    #[must_use]
+    pub fn within(&self, command: &Command) -> Command {
+        let mut ip = self.exec(command.get_program(), &[]);
+        ip.args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => ip.env(name, value),
+                None => ip.env_remove(name),
+            };
+        }
+        if let Some(folder) = command.get_current_dir() {
+            ip.current_dir(folder);
+        }
+        ip
+    }
 }
 
 async fn ip(args: &[&str]) {

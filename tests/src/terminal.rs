@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::picture::{Cell, cells};
+use crate::picture::{self, Cell, Theme, cells};
 use crate::{Running, program};
 
 const CONFIGURATION: &str = "\
@@ -126,6 +126,16 @@ impl Screen {
     #[must_use]
     pub fn has(&self, text: &str) -> bool {
         self.text().contains(text)
+    }
+
+    /// Reads the QR code on it as a camera would, with a reader that is not ours.
+    pub async fn scan(&self, theme: Theme) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("screen.pgm");
+        picture::write(&file, &self.cells(), theme);
+        let mut zbar = program("zbarimg");
+        zbar.args(["--raw", "-q"]).arg(&file);
+        Running::start(zbar).succeeds(crate::host::PATIENCE).await.trim().to_owned()
     }
 
     /// The text from `start` up to the next space, also where the terminal's edge broke it.

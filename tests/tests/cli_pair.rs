@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use couplet_protocol::api::DeviceList;
 use e2e::host::{PATIENCE, Setup};
-use e2e::picture::{self, Theme};
-use e2e::program::{couplet_path, program};
+use e2e::picture::Theme;
+use e2e::program::couplet_path;
 use e2e::terminal::Screen;
 use e2e::{Network, Running, Terminal, TestHost};
 use reqwest::Method;
@@ -27,16 +27,6 @@ async fn next_link(terminal: &Terminal, before: &str) -> (String, Screen) {
     let is_new = |screen: &Screen| link(screen).is_some_and(|link| link != before);
     let screen = terminal.shows("a new link", PATIENCE, is_new).await;
     (link(&screen).unwrap(), screen)
-}
-
-/// Reads the code on the screen as a camera would.
-async fn scan(screen: &Screen, theme: Theme) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let picture = folder.path().join("screen.pgm");
-    picture::write(&picture, &screen.cells(), theme);
-    let mut zbar = program("zbarimg");
-    zbar.args(["--raw", "-q"]).arg(&picture);
-    Running::start(zbar).succeeds(PATIENCE).await.trim().to_owned()
 }
 
 /// Does what a phone does that has read this text: the status, and the answer.
@@ -62,7 +52,7 @@ async fn the_qr_is_read_by_zbar_and_pairs() {
     for (theme, name) in [(Theme::Dark, "iPad"), (Theme::Light, "Phone")] {
         let terminal = pair(&host, &[]).await;
         let (shown, screen) = next_link(&terminal, "").await;
-        let read = scan(&screen, theme).await;
+        let read = screen.scan(theme).await;
         assert_eq!(read, shown, "{theme:?}");
         let (status, credential) = exchange(&read, name, None).await;
         assert_eq!(status, 200, "{credential}");
@@ -136,7 +126,7 @@ async fn the_screen_says_what_to_do() {
     // The sealed link is longer, and all of it fits, beside its code.
     let terminal = Terminal::start(&inside(&network, home.path(), &["pair"]), 80, 24).await;
     let screen = terminal.shows("a sealed link", PATIENCE, |screen| screen.has("COUPLET:")).await;
-    let sealed = scan(&screen, Theme::Dark).await;
+    let sealed = screen.scan(Theme::Dark).await;
     let offer = couplet_protocol::Offer::from_link(&sealed).unwrap();
     assert_eq!(offer.endpoints, ["192.168.77.5:7878".parse().map(couplet_protocol::Endpoint::Lan).unwrap()]);
     assert!(screen.text().replace('\n', "").contains(&sealed), "{}", screen.text());
@@ -174,7 +164,7 @@ async fn r_regenerates_and_q_quits() {
     terminal.press(&["r"]).await;
     let (second, screen) = next_link(&terminal, &first).await;
     is_dead(&first).await;
-    assert_eq!(scan(&screen, Theme::Dark).await, second, "the picture is the new link's");
+    assert_eq!(screen.scan(Theme::Dark).await, second, "the picture is the new link's");
     terminal.press(&["Q"]).await;
     let (code, left) = terminal.end(PATIENCE).await;
     assert_eq!((code, left.trim()), (1, "Cancelled. The code no longer works."));
@@ -230,7 +220,7 @@ async fn an_expired_qr_is_renewed() {
     for renewal in 1..=5 {
         host.set_clock(&format!("+{}", renewal * 61));
         let (next, screen) = next_link(&terminal, &link).await;
-        assert_eq!(scan(&screen, Theme::Light).await, next);
+        assert_eq!(screen.scan(Theme::Light).await, next);
         is_dead(&link).await;
         link = next;
     }
@@ -356,7 +346,7 @@ async fn a_small_terminal_gets_the_link() {
     assert!(!screen.has("▀") && screen.has("Token expires in"), "{}", screen.text());
     terminal.resize(80, 24).await;
     let screen = terminal.shows("the code fits now", PATIENCE, |screen| screen.has("▀")).await;
-    assert_eq!(scan(&screen, Theme::Dark).await, link(&screen).unwrap());
+    assert_eq!(screen.scan(Theme::Dark).await, link(&screen).unwrap());
     assert_eq!(exchange(&link(&screen).unwrap(), "iPad", None).await.0, 200);
     assert_eq!(terminal.end(PATIENCE).await.0, 0);
 }
@@ -369,7 +359,7 @@ async fn no_color_keeps_the_qr_readable() {
     let terminal = Terminal::start(&command, 80, 24).await;
     let (link, screen) = next_link(&terminal, "").await;
     for theme in [Theme::Dark, Theme::Light] {
-        assert_eq!(scan(&screen, theme).await, link, "{theme:?}");
+        assert_eq!(screen.scan(theme).await, link, "{theme:?}");
     }
 }
 

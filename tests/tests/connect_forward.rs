@@ -103,7 +103,11 @@ async fn the_app_is_the_one_that_was_named() {
     assert_eq!(other.caller().get("/").send().await.unwrap().status(), 200);
     assert_eq!((first.requests().len(), second.requests().len()), (1, 1));
     let none = laptop.connect(&["--app", "three"]).await;
-    assert_eq!(none.caller().get("/").send().await.unwrap().status(), 404);
+    let answer = none.caller().get("/").send().await.unwrap();
+    assert_eq!(answer.status(), 404);
+    // The forwarder removes the header that programs send, so it is not what to tell them.
+    let detail = answer.json::<Value>().await.unwrap()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("couplet connect --app NAME") && detail.contains("one, two"), "{detail}");
 }
 
 #[tokio::test]
@@ -118,6 +122,15 @@ async fn websockets_pass() {
     assert!(matches!(socket.next().await, Some(Ok(tungstenite::Message::Close(_))) | None));
     let refused = websocket::connect(&world.url("/nowhere"), &[]).await;
     assert!(matches!(refused, Err(tungstenite::Error::Http(answer)) if answer.status() == 404));
+    // A page of the app's is no WebSocket, and no 101 may say so.
+    let no_socket = websocket::connect(&world.url("/"), &[]).await;
+    assert!(
+        matches!(&no_socket, Err(tungstenite::Error::Http(answer)) if answer.status() == 502),
+        "{:?}",
+        no_socket.err()
+    );
+    let other = world.curl("/", &["-H", "Connection: upgrade", "-H", "Upgrade: echo/1", "--include"]).await;
+    assert!(other.starts_with("HTTP/1.1 502") && other.contains("CPL-1503"), "{other}");
 }
 
 #[tokio::test]
@@ -190,7 +203,7 @@ async fn without_the_host_programs_are_told() {
     let answer = world.forwarder.caller().get("/").send().await.unwrap();
     assert_eq!(
         (answer.status().as_u16(), &*answer.headers()["content-type"].to_str().unwrap().to_owned()),
-        (502, "application/problem+json")
+        (503, "application/problem+json")
     );
     let problem: Value = answer.json().await.unwrap();
     assert_eq!(problem["code"], "CPL-1601");

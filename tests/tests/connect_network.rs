@@ -3,14 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "whatever goes wrong here fails the test")]
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use e2e::host::PATIENCE;
-use e2e::{Forwarder, Laptop, Network, Running, eventually, program};
+use e2e::machines::HOST;
+use e2e::{Forwarder, Laptop, Machines, Running, eventually, program};
 use serde_json::Value;
-use tempfile::TempDir;
 
-const HOST: &str = "192.168.77.5";
 /// What nobody on the way may read: in a request, and in an answer.
 const ASKED: &str = "canary-in-the-request";
 const ANSWERED: &str = "canary-in-the-answer";
@@ -45,83 +43,33 @@ with open(sys.argv[1], "wb", buffering=0) as file:
         file.write(packets.recv(1 << 18))
 "#;
 
-/// Two networks with a cable between them; host and app in one, a laptop in the other.
+/// A host and a laptop, with the app on the host.
 struct World {
-    near: Network,
-    far: Network,
-    folder: TempDir,
-    laptop: Laptop,
-    unsealed: bool,
-    _running: Vec<Running>,
+    machines: Machines,
+    _app: Running,
 }
 
 impl World {
     async fn start(name: &str, unsealed: bool) -> Self {
-        let near = Network::new(&format!("{name}-host")).await;
-        let far = Network::new(&format!("{name}-laptop")).await;
-        near.ip(&format!("link add lan0 type veth peer name lan0 netns {}", far.name())).await;
-        for (network, address) in [(&near, HOST), (&far, "192.168.77.6")] {
-            network.ip(&format!("address add {address}/24 dev lan0")).await;
-            network.ip("link set lan0 up").await;
-        }
-        let mut world = World {
-            near,
-            far,
-            folder: tempfile::tempdir().unwrap(),
-            laptop: Laptop::new(),
-            unsealed,
-            _running: Vec::new(),
-        };
-        let app = Running::start(world.near.exec(&python(), &["-c", APP]));
+        Self::start_with(name, unsealed, &["--listen", &format!("{HOST}:7878")]).await
+    }
+
+    async fn start_with(name: &str, unsealed: bool, listen: &[&str]) -> Self {
+        let mut machines = Machines::new(name).await;
+        let app = Running::start(machines.near().exec(&python(), &["-c", APP]));
         app.wait_for_line(PATIENCE, |line| line == "ready").await;
-        let listen = format!("{HOST}:7878");
-        let serve = ["serve", "http://127.0.0.1:3000", "--json", "--approve", "always", "--listen", &listen];
-        let host = Running::start(world.owner(&serve));
-        host.wait_for_line(PATIENCE, |line| line.contains("\"ready\"")).await;
-        world._running = vec![app, host];
-        world
-    }
-
-    /// A command of the host's owner, on the host.
-    fn owner(&self, args: &[&str]) -> Command {
-        let mut command = self.near.exec(program::couplet_path().as_os_str(), args);
-        command.arg("--state-dir").arg(self.folder.path().join("state")).env("HOME", self.folder.path());
-        self.seal(command)
-    }
-
-    fn seal(&self, mut command: Command) -> Command {
-        if self.unsealed {
-            command.env("COUPLET_UNSEALED", "1");
+        if unsealed {
+            machines.unseal();
         }
-        command
-    }
-
-    /// `couplet connect` on the laptop.
-    fn connect(&self, args: &[&str]) -> Running {
-        let args = [&["connect"], args, &["--json", "--listen", "127.0.0.1:7890"]].concat();
-        let mut command = self.far.exec(program::couplet_path().as_os_str(), &args);
-        self.laptop.at_home(&mut command);
-        Running::start(self.seal(command))
-    }
-
-    /// Pairs, with the code that the laptop shows.
-    async fn pair(&self) -> Forwarder {
-        let pair = Running::start(self.owner(&["pair", "--no-input"]));
-        let link = pair.wait_for_line(PATIENCE, |line| line.starts_with("COUPLET:")).await;
-        let connect = self.connect(&[&link, "--name", "Laptop"]);
-        let line = connect.wait_for_line(PATIENCE, |line| line.contains("check_code")).await;
-        let code = serde_json::from_str::<Value>(&line).unwrap()["check_code"].as_str().unwrap().to_owned();
-        Running::start(self.owner(&["approve", "Laptop", &code])).succeeds(PATIENCE).await;
-        let mut forwarder = Forwarder::ready(connect).await;
-        forwarder.state("direct").await;
-        forwarder
+        machines.serve(&[&["http://127.0.0.1:3000"], listen].concat()).await;
+        World { machines, _app: app }
     }
 
     fn curl(&self, path: &str) -> Running {
         let curl = program::path().join("curl");
         let header = format!("X-Canary: {}", ASKED.repeat(20));
         let url = format!("http://127.0.0.1:7890{path}");
-        Running::start(self.far.exec(curl.as_os_str(), &["-q", "-sSN", "-H", &header, &url]))
+        Running::start(self.machines.far().exec(curl.as_os_str(), &["-q", "-sSN", "-H", &header, &url]))
     }
 
     /// Whether the laptop's programs get the app's answer.
@@ -132,8 +80,8 @@ impl World {
 
     /// Begins to keep every packet between the two.
     async fn capture(&self) -> (Running, PathBuf) {
-        let file = self.folder.path().join("packets");
-        let capture = Running::start(self.near.exec(&python(), &["-c", CAPTURE, file.to_str().unwrap()]));
+        let file = self.machines.folder().join("packets");
+        let capture = Running::start(self.machines.near().exec(&python(), &["-c", CAPTURE, file.to_str().unwrap()]));
         capture.wait_for_line(PATIENCE, |line| line == "ready").await;
         (capture, file)
     }
@@ -151,11 +99,11 @@ fn holds(packets: &[u8], canary: &str) -> bool {
 async fn packets(name: &str, unsealed: bool) -> Vec<u8> {
     let world = World::start(name, unsealed).await;
     let (capture, file) = world.capture().await;
-    let forwarder = world.pair().await;
+    let forwarder = world.machines.pair().await;
     assert!(world.works().await);
     forwarder.stop().await;
     // The last packets are there when those of the next connection are.
-    let again = Forwarder::ready(world.connect(&[])).await;
+    let again = Forwarder::ready(world.machines.connect(&[])).await;
     assert!(world.works().await);
     again.stop().await;
     eventually("both sessions were captured", PATIENCE, async || {
@@ -181,14 +129,14 @@ async fn the_network_sees_frames_and_nothing_else() {
 #[tokio::test]
 async fn a_link_that_is_cut_and_mended_needs_no_new_pairing() {
     let world = World::start("cut", false).await;
-    let mut forwarder = world.pair().await;
+    let mut forwarder = world.machines.pair().await;
     let mut download = world.curl("/endless");
     download.wait_for_line(PATIENCE, |line| line == ANSWERED).await;
-    world.near.ip("link set lan0 down").await;
+    world.machines.cut().await;
     // While somebody waits for an answer, a silent host is noticed within ten seconds.
     forwarder.state("offline").await;
     assert!(!download.wait(PATIENCE).await.success(), "a part must not look whole");
-    world.near.ip("link set lan0 up").await;
+    world.machines.mend().await;
     forwarder.state("direct").await;
     assert!(world.works().await);
     forwarder.stop().await;
@@ -197,13 +145,65 @@ async fn a_link_that_is_cut_and_mended_needs_no_new_pairing() {
 #[tokio::test]
 async fn a_short_cut_is_not_even_noticed() {
     let world = World::start("short", false).await;
-    let forwarder = world.pair().await;
+    let forwarder = world.machines.pair().await;
     let download = world.curl("/endless");
     download.wait_for_line(PATIENCE, |line| line == ANSWERED).await;
-    world.near.ip("link set lan0 down").await;
-    world.near.ip("link set lan0 up").await;
+    world.machines.cut().await;
+    world.machines.mend().await;
     let lines = download.stdout.count();
     eventually("the download goes on", PATIENCE, async || download.stdout.count() > lines + 50).await;
     assert!(world.works().await);
     forwarder.stop().await;
+}
+
+/// What the laptop keeps of where its host is.
+fn endpoints(laptop: &Laptop) -> Vec<String> {
+    let files = std::fs::read_dir(laptop.folder()).unwrap().map(|file| file.unwrap().path());
+    let files: Vec<_> = files.filter(|file| file.extension().is_some_and(|extension| extension == "json")).collect();
+    let [file] = &files[..] else { panic!("one host: {files:?}") };
+    let kept: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    kept["endpoints"].as_array().unwrap().iter().map(|place| place.as_str().unwrap().to_owned()).collect()
+}
+
+/// A host that moves to another network while a laptop is connected, and one that moved while it was not.
+async fn moves(name: &str, listen: &[&str]) {
+    let (first, second, third) = ("lan 192.168.77.5:7878", "lan 192.168.78.5:7878", "lan 192.168.79.5:7878");
+    let world = World::start_with(name, false, listen).await;
+    for network in ["192.168.78", "192.168.79"] {
+        world.machines.far().ip(&format!("address add {network}.6/24 dev lan0")).await;
+    }
+    let mut forwarder = world.machines.pair().await;
+    let knows = async |wanted: &[&str]| {
+        eventually(&format!("it knows {wanted:?}"), PATIENCE, async || endpoints(world.machines.laptop()) == wanted)
+            .await;
+    };
+    knows(&[first]).await;
+    world.machines.near().ip("address add 192.168.78.5/24 dev lan0").await;
+    knows(&[first, second]).await;
+    world.machines.near().ip("address delete 192.168.77.5/24 dev lan0").await;
+    // Whoever waits for an answer notices within ten seconds that nothing comes from there any more.
+    let lost = world.curl("/endless");
+    forwarder.state("offline").await;
+    let direct = forwarder.state("direct").await;
+    assert_eq!(direct["endpoint"], "192.168.78.5:7878", "{direct}");
+    assert!(world.works().await);
+    knows(&[second]).await;
+    drop(lost);
+    forwarder.stop().await;
+
+    world.machines.near().ip("address add 192.168.79.5/24 dev lan0").await;
+    let mut again = Forwarder::ready(world.machines.connect(&[])).await;
+    again.state("direct").await;
+    knows(&[second, third]).await;
+    again.stop().await;
+}
+
+#[tokio::test]
+async fn a_host_on_its_default_addresses_tells_where_it_moves() {
+    moves("move", &[]).await;
+}
+
+#[tokio::test]
+async fn a_host_on_every_address_tells_where_it_moves() {
+    moves("any", &["--listen", "0.0.0.0:7878"]).await;
 }

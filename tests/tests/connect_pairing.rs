@@ -67,7 +67,7 @@ async fn the_owner_types_the_code_that_the_laptop_shows() {
     let secrets: Vec<&str> =
         ["device_key", "psk", "device_token"].iter().filter_map(|key| kept[*key].as_str()).collect();
     assert_eq!(secrets.len(), 3, "{kept:?}");
-    let written = forwarder.running.written() + &host.logs() + &host.printed();
+    let written = [forwarder.running.written(), host.logs(), host.printed()].concat();
     assert!(secrets.iter().all(|secret| !written.contains(secret)), "a secret was printed");
     forwarder.stop().await;
 

@@ -1,9 +1,11 @@
-//! `make demo` for real, without a terminal: the link that it prints pairs a device, and the app answers it.
+//! `make demo` for real, on a terminal and without one: the link that it prints pairs a device, and the app answers it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::process::Command;
 use std::time::Duration;
 
-use e2e::{Running, eventually, program};
+use e2e::picture::Theme;
+use e2e::{Running, Terminal, eventually, program};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -16,8 +18,8 @@ async fn curl(args: &[&str]) -> Value {
     serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{args:?}: {error}: {printed}"))
 }
 
-#[tokio::test]
-async fn make_demo_pairs_a_device_with_its_app() {
+/// `make demo` on ports of its own.
+fn demo() -> Command {
     let mut make = program("make");
     make.arg("--no-print-directory").arg("demo").current_dir(e2e::repository());
     // `make test` has built these; a build inside a test would wait for minutes.
@@ -25,7 +27,34 @@ async fn make_demo_pairs_a_device_with_its_app() {
     for port in ["DEMO_APP_PORT", "DEMO_PAIRING_PORT", "DEMO_GATEWAY_PORT"] {
         make.env(port, "0");
     }
-    let mut demo = Running::start(make);
+    make
+}
+
+/// On a terminal it shows the code and the link, and once a device is paired the next step to type.
+#[tokio::test]
+async fn make_demo_shows_the_code_and_what_comes_next() {
+    let terminal = Terminal::start(&demo(), 80, 24).await;
+    let screen = terminal.shows("the code and the link", PATIENCE, |s| s.has("▀") && s.has("couplet://")).await;
+    let link = screen.scan(Theme::Dark).await;
+    assert_eq!(Some(&link), screen.word("couplet://").as_ref(), "{}", screen.text());
+    let (address, token) = link.trim_start_matches("couplet://").split_once("?pair=").unwrap();
+    let body = json!({ "pair_token": token, "device_name": "Demo phone" }).to_string();
+    let paired = curl(&["--json", &body, &format!("http://{address}/api/pair/exchange")]).await;
+
+    let screen = terminal.shows("the next step", PATIENCE, |s| s.has("/notes") && s.has("Demo phone")).await;
+    let text = screen.text();
+    let step =
+        text.split_whitespace().map(|word| word.trim_matches('\'')).find(|word| word.ends_with("/notes")).unwrap();
+    let bearer = format!("Authorization: Bearer {}", paired["device_token"].as_str().unwrap());
+    assert_eq!(curl(&["-H", &bearer, step]).await.as_array().unwrap().len(), 1, "{text}");
+    let gateway = step.trim_start_matches("http://").trim_end_matches("/notes");
+    terminal.press(&["C-c"]).await;
+    eventually("the demo stops", PATIENCE, async || tokio::net::TcpStream::connect(gateway).await.is_err()).await;
+}
+
+#[tokio::test]
+async fn make_demo_pairs_a_device_with_its_app() {
+    let mut demo = Running::start(demo());
 
     let link = demo.wait_for_line(PATIENCE, |line| line.starts_with("couplet://")).await;
     let (address, token) = link.trim_start_matches("couplet://").split_once("?pair=").unwrap();
@@ -33,7 +62,7 @@ async fn make_demo_pairs_a_device_with_its_app() {
     let paired = curl(&["--json", &body, &format!("http://{}/api/pair/exchange", address.trim_end_matches('/'))]).await;
 
     let next = demo.wait_for_error_line(PATIENCE, |line| line.contains("/notes")).await;
-    let notes = next.split_whitespace().last().unwrap();
+    let notes = next.split_whitespace().last().unwrap().trim_matches('\'');
     let bearer = format!("Authorization: Bearer {}", paired["device_token"].as_str().unwrap());
     let note = curl(&["-H", &bearer, "--json", r#"{"text":"hello"}"#, notes]).await;
     assert_eq!(note, json!({ "by": "Demo phone", "text": "hello" }));

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use couplet_protocol::api::{DeviceInfo, DeviceKind, DeviceList, MeAnswer, NetworkPath};
+use couplet_protocol::api::{AuditList, DeviceInfo, DeviceKind, DeviceList, MeAnswer, NetworkPath};
 use e2e::{TestApp, TestHost, eventually};
 use futures_util::StreamExt;
 use reqwest::Method;
@@ -299,27 +299,57 @@ async fn the_owner_is_told_as_it_happens_and_catches_up() {
     assert_eq!(missed.next().await.unwrap().unwrap().event.as_deref(), Some("offer.claimed"));
 }
 
+/// The audit log, oldest first: what was done, by whom, and what it says of it.
+async fn audit(host: &TestHost) -> Vec<(String, String, Option<String>)> {
+    let list: AuditList = host.owner().expect(Method::GET, "/api/audit", 200, None).await;
+    list.entries.into_iter().rev().map(|entry| (entry.action, entry.actor, entry.detail)).collect()
+}
+
+/// Every pairing, approval, refusal, change and revocation, by whom, and of which device.
 #[tokio::test]
 async fn the_audit_log_names_who_did_what() {
     let host = TestHost::start(|setup| {
         setup.arg("--approve").arg("always");
     })
     .await;
+    let owner = host.owner();
+    for (name, verdict, status) in [("iPad", "approve", 200), ("Stranger", "reject", 403)] {
+        let offer = host.generate().await;
+        let mut body = json!({ "pair_token": offer.pair_token.expose(), "device_name": name });
+        let claim: Value = host.anyone().expect(Method::POST, "/api/pair/exchange", 202, Some(body.clone())).await;
+        let path = format!("/api/pair/pairings/{}/{verdict}", offer.offer_id);
+        assert_eq!(owner.post(&path).send().await.unwrap().status(), 204);
+        body["claim"] = claim["claim"].clone();
+        let _: Value = host.anyone().expect(Method::POST, "/api/pair/exchange", status, Some(body)).await;
+    }
     let offer = host.generate().await;
-    let body = json!({ "pair_token": offer.pair_token.expose(), "device_name": "iPad" });
-    let _: Value = host.anyone().expect(Method::POST, "/api/pair/exchange", 202, Some(body)).await;
-    let reject = format!("/api/pair/pairings/{}/reject", offer.offer_id);
-    assert_eq!(host.owner().post(&reject).send().await.unwrap().status(), 204);
-    let audit: Value = host.owner().expect(Method::GET, "/api/audit", 200, None).await;
-    let lines: Vec<(&str, &str)> = audit["entries"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .rev()
-        .map(|entry| (entry["action"].as_str().unwrap(), entry["actor"].as_str().unwrap()))
-        .collect();
-    assert_eq!(lines, [("offer.created", "owner"), ("approval.wanted", "anyone"), ("pairing.rejected", "owner")]);
-    assert_eq!(audit["entries"][0]["detail"], "iPad");
+    assert_eq!(owner.delete(&format!("/api/pair/offers/{}", offer.offer_id)).send().await.unwrap().status(), 204);
+    let editor = host.add_device("Editor").await;
+    let path = format!("/api/pair/devices/{}", editor.device_id);
+    let change = json!({ "device_name": "Old editor", "scope": { "read_only": true, "paths": ["/echo/"] } });
+    let _: DeviceInfo = owner.expect(Method::PATCH, &path, 200, Some(change)).await;
+    host.revoke(&editor).await;
+
+    let entries = audit(&host).await;
+    let entries: Vec<_> = entries.iter().map(|(action, actor, d)| (&action[..], &actor[..], d.as_deref())).collect();
+    let expected = [
+        ("offer.created", "owner", None),
+        ("approval.wanted", "anyone", Some("iPad")),
+        ("pairing.approved", "owner", Some("iPad")),
+        ("device.paired", "device", Some("iPad")),
+        ("offer.created", "owner", None),
+        ("approval.wanted", "anyone", Some("Stranger")),
+        ("pairing.rejected", "owner", Some("Stranger")),
+        ("offer.created", "owner", None),
+        ("offer.withdrawn", "owner", None),
+        ("device.paired", "owner", Some("Editor")),
+        ("device.updated", "owner", Some("name Old editor; read-only, /echo")),
+        ("device.revoked", "owner", Some("Old editor")),
+    ];
+    assert_eq!(entries, expected);
+    let list: AuditList = owner.expect(Method::GET, "/api/audit", 200, None).await;
+    assert_eq!(list.entries[0].device_id, Some(editor.device_id));
+    assert_eq!(list.entries[8].network.as_deref(), Some("127.0.0.1"), "where the iPad came from");
 }
 
 #[tokio::test]

@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use e2e::host::{Caller, PATIENCE, listens};
-use e2e::{Running, TestApp, TestHost, free_port, program};
+use e2e::{Running, TestApp, TestHost, free_port, program, websocket};
+use futures_util::{SinkExt, StreamExt};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue};
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::time::timeout;
 
 const DEVICE_HEADERS: [&str; 3] = ["x-couplet-device-id", "x-couplet-device-name", "x-couplet-device-model"];
 
@@ -142,6 +144,15 @@ async fn judges_as_the_gateway_does(host: &TestHost, app: &TestApp, proxy: &Prox
     assert_eq!(status(socket).await, 403, "a WebSocket writes");
     scope(json!({})).await;
     assert_eq!(status(paired.post("/echo")).await, 200);
+
+    // Without limits, WebSockets pass.
+    let authorization = format!("Bearer {token}");
+    let url = format!("{}/ws", proxy.url);
+    let mut socket = websocket::connect(&url, &[("authorization", &authorization)]).await.unwrap();
+    socket.send(websocket::text("hello")).await.unwrap();
+    let echo = timeout(PATIENCE, socket.next()).await.expect("the app echoes").unwrap().unwrap();
+    assert_eq!(echo, websocket::text("hello"));
+    assert_eq!(app.last_request().headers["x-couplet-device-id"], id);
 
     // Revoked is revoked.
     host.revoke(&device).await;

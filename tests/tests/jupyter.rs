@@ -6,42 +6,15 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use e2e::host::{Caller, PATIENCE, listens};
+use e2e::host::{Caller, PATIENCE};
+use e2e::jupyter::OWN_TOKEN;
 use e2e::websocket::{self, WebSocket, tungstenite::Message};
-use e2e::{Running, TestApp, TestHost, free_port, pattern, program};
+use e2e::{Jupyter, TestApp, TestHost, pattern};
 use futures_util::{SinkExt, StreamExt};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 const GIB: u64 = 1 << 30;
-const OWN_TOKEN: &str = "token jupyters-own-token";
-
-struct Jupyter {
-    _running: Running,
-    url: String,
-}
-
-impl Jupyter {
-    /// As the documents tell a user to start it: any `Host` is allowed, since devices call it by the gateway's address.
-    async fn start(home: &Path, root: &Path) -> Self {
-        let port = free_port();
-        let mut command = program::python();
-        command.args([
-            "-m",
-            "jupyterlab",
-            "--no-browser",
-            "--allow-root",
-            "--ip=127.0.0.1",
-            "--ServerApp.port_retries=0",
-        ]);
-        command.arg(format!("--port={port}")).arg(format!("--ServerApp.root_dir={}", root.display()));
-        command.args(["--ServerApp.allow_remote_access=True", "--IdentityProvider.token=jupyters-own-token"]);
-        command.env("HOME", home).env("JUPYTER_PLATFORM_DIRS", "0").env("JUPYTER_RUNTIME_DIR", home.join("runtime"));
-        let running = Running::start(command);
-        listens(&format!("127.0.0.1:{port}")).await;
-        Jupyter { _running: running, url: format!("http://127.0.0.1:{port}") }
-    }
-}
 
 /// What the device calls, and with what.
 struct Device<'a> {
@@ -133,9 +106,9 @@ async fn jupyterlab_works_through_the_gateway() {
     let root = folder.path().join("notebooks");
     std::fs::create_dir(&root).unwrap();
     write_pattern(&root.join("large.bin"));
-    let (jupyter, plain) = (Jupyter::start(folder.path(), &root).await, TestApp::start().await);
+    let (jupyter, plain) = (Jupyter::start(folder.path(), &root, None).await, TestApp::start().await);
     let host = TestHost::start(|setup| {
-        setup.app(format!("lab={}", jupyter.url)).app(format!("plain={}", plain.url()));
+        setup.app(format!("lab={}", jupyter.url())).app(format!("plain={}", plain.url()));
     })
     .await;
     let credential = host.pair_device("Tablet").await;

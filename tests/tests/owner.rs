@@ -10,6 +10,7 @@ use e2e::raw::{Answer, Raw, ask};
 use e2e::{Running, TestHost, problem, program};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 /// Every route that only the owner may use, taken from the host's own description, so that a new one is tested too.
 async fn owners_routes(host: &TestHost) -> Vec<(Method, String)> {
@@ -487,6 +488,19 @@ async fn who_sends_too_slowly_is_let_go() {
     problem::expect_raw(&ask(host.pairing_url(), slow_body).await, Code::BodyTooSlow);
     let took = begun.elapsed();
     assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(10), "{took:?}");
+
+    // Nor does it help to send a byte now and then: the time is for the whole.
+    let (slow_head, slow_body) = (format!("{head}X: "), format!("{head}Content-Length: 60000\r\n\r\n"));
+    for start in [slow_head, slow_body] {
+        let mut trickle = Raw::connect(host.pairing_url()).await;
+        trickle.send(start).await;
+        let let_go = timeout(Duration::from_secs(10), async {
+            while timeout(Duration::from_millis(100), trickle.more()).await.is_err() {
+                trickle.send(" ").await;
+            }
+        });
+        let_go.await.expect("it is answered or closed");
+    }
 }
 
 #[tokio::test]

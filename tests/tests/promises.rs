@@ -1,4 +1,5 @@
-//! `spec/promises.md` is true: every line names a test that exists and runs, or says that it is planned.
+//! `spec/promises.md` is true: every line names a test that exists and runs, or says that it is planned. So is
+//! `spec/threat-model.md`: every attack has a test, or says in bold that there is no defence.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
@@ -7,7 +8,10 @@ use std::collections::BTreeMap;
 const FLOOR: usize = 278;
 
 /// The lines that a test shows. What is kept stays kept.
-const SHOWN_FLOOR: usize = 162;
+const SHOWN_FLOOR: usize = 180;
+
+/// The attacks that the threat model speaks of.
+const ATTACKS_FLOOR: usize = 32;
 
 struct Row {
     promise: String,
@@ -35,7 +39,12 @@ fn complaint(row: &Row, source_of: &mut impl FnMut(&str) -> Option<String>) -> O
     if row.shown_by == "planned" {
         return None;
     }
-    row.shown_by.split(',').map(str::trim).find_map(|test| {
+    complaint_of_tests(&row.shown_by, source_of)
+}
+
+/// What is wrong with a list of tests, each `` `file::name` ``, if anything.
+fn complaint_of_tests(tests: &str, source_of: &mut impl FnMut(&str) -> Option<String>) -> Option<String> {
+    tests.split(',').map(str::trim).find_map(|test| {
         let reference = test.strip_prefix('`').and_then(|test| test.strip_suffix('`'));
         let Some((file, name)) = reference.and_then(|reference| reference.split_once("::")) else {
             return Some(format!("neither `planned` nor a test: {test:?}"));
@@ -92,6 +101,37 @@ fn every_promise_is_shown_or_planned() {
     let shown = rows.iter().filter(|row| row.shown_by != "planned").count();
     assert!(rows.len() >= FLOOR, "only {} promises are left of {FLOOR}", rows.len());
     assert!(shown >= SHOWN_FLOOR, "only {shown} promises are shown, of {SHOWN_FLOOR} before");
+}
+
+/// The attacks in a threat model whose tests are missing, and how many attacks there are.
+fn undefended(document: &str, source_of: &mut impl FnMut(&str) -> Option<String>) -> (Vec<String>, usize) {
+    let is_row = |line: &&str| line.starts_with("| ") && !line.starts_with("| attack |") && !line.starts_with("| ---");
+    let rows: Vec<&str> = document.lines().filter(is_row).collect();
+    let complaints = rows.iter().filter_map(|row| {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        match cells[..] {
+            [attack, defence, ""] if !defence.starts_with("**not defended**") => Some(format!("{attack}: no test")),
+            [_, _, ""] => None,
+            [attack, _, tests] => complaint_of_tests(tests, source_of).map(|why| format!("{attack}: {why}")),
+            _ => Some(format!("not three cells: {row}")),
+        }
+    });
+    (complaints.collect(), rows.len())
+}
+
+#[test]
+fn every_attack_meets_a_test_or_is_said_to_meet_no_defence() {
+    let document = std::fs::read_to_string(e2e::repository().join("spec/threat-model.md")).unwrap();
+    let mut source_of = |file: &str| std::fs::read_to_string(e2e::repository().join(file)).ok();
+    let (complaints, attacks) = undefended(&document, &mut source_of);
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    assert!(attacks >= ATTACKS_FLOOR, "only {attacks} attacks are left of {ATTACKS_FLOOR}");
+
+    let table = "| attack | defence | test |\n| --- | --- | --- |\n| a | b | `x.rs::there` |\n| c | **not defended**: d | |\n\
+                 | e | f | |\n| g | h | `x.rs::gone` |\n| i | j | by its nature |\n| k | `x.rs::there` |";
+    let mut source_of = |file: &str| (file == "x.rs").then(|| "#[test]\nfn there() {}".to_owned());
+    let (complaints, attacks) = undefended(table, &mut source_of);
+    assert_eq!((complaints.len(), attacks), (4, 6), "{complaints:?}");
 }
 
 #[test]

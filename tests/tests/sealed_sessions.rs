@@ -177,11 +177,12 @@ async fn the_fifth_session_of_a_device_takes_the_place_of_its_first() {
     let mut held = vec![paired.session(&host).await, paired.session(&host).await];
     held.push(paired.session(&host).await);
     assert_eq!(ends_soon(&mut first).await, CloseCode::Replaced);
-    // Another device never loses its own to that.
+    // Three of one device and one of another: now the other may have a second.
     let mut second = held.remove(0);
     held.push(other.session(&host).await);
+    assert_eq!(ends_soon(&mut second).await, CloseCode::Replaced);
     paired.revoke(&host).await;
-    assert_eq!(ends_soon(&mut second).await, CloseCode::Revoked);
+    assert_eq!(ends_soon(&mut held[0]).await, CloseCode::Revoked);
 }
 
 #[tokio::test]
@@ -190,8 +191,8 @@ async fn a_device_without_a_session_finds_a_full_host_busy() {
         setup.env("COUPLET_LIMITS__MAX_SESSIONS", "2");
     })
     .await;
-    let (paired, _first) = Paired::new(&host, "iPad").await;
-    let second = paired.session(&host).await;
+    let (_paired, _first) = Paired::new(&host, "iPad").await;
+    let (_other, second) = Paired::new(&host, "Laptop").await;
     let (device, offer) = (TestDevice::new("Phone"), host.generate().await);
     let (grant, mut sealed) = device.pair(host.pairing_url(), &offer.link).await;
     assert_eq!(sealed.said().await, Said::Closed(CloseCode::Busy), "paired, but not served");
@@ -201,6 +202,18 @@ async fn a_device_without_a_session_finds_a_full_host_busy() {
     drop(second);
     eventually("a slot is free", PATIENCE, async || count(&host, "session.closed") == 1).await;
     phone.session(&host).await;
+}
+
+#[tokio::test]
+async fn a_device_with_all_slots_makes_room_for_the_others() {
+    let host = TestHost::start(|setup| {
+        setup.env("COUPLET_LIMITS__MAX_SESSIONS", "2");
+    })
+    .await;
+    let (greedy, mut first) = Paired::new(&host, "iPad").await;
+    let _second = greedy.session(&host).await;
+    let (_other, _sealed) = Paired::new(&host, "Phone").await;
+    assert_eq!(ends_soon(&mut first).await, CloseCode::Replaced);
 }
 
 /// A handshake that nobody confirms takes no slot, whoever recorded it.

@@ -9,6 +9,7 @@ mod nearest;
 mod output;
 mod qr;
 mod select;
+mod signals;
 mod table;
 mod terminal;
 mod time;

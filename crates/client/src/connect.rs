@@ -80,7 +80,7 @@ impl Client {
     /// The session is over.
     pub async fn over<S>(
         host: HostId,
-        (stream, link, heard): (SealedStream<S>, Link, mpsc::Receiver<Control>),
+        (stream, link, heard): (SealedStream<S>, Link, mpsc::Receiver<Box<Control>>),
         state: State,
     ) -> Result<Self, RequestError>
     where

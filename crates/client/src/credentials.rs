@@ -90,6 +90,15 @@ impl Credentials {
         }
     }
 
+    /// Takes the host's word on where it is. False when it is no news (spec/protocol.md, 4).
+    pub(crate) fn learn_endpoints(&mut self, list: Vec<Endpoint>, serial: u64) -> bool {
+        let is_news = serial > self.endpoints_serial && !list.is_empty();
+        if is_news {
+            (self.endpoints, self.endpoints_serial) = (list, serial);
+        }
+        is_news
+    }
+
     /// Which host it is.
     #[must_use]
     pub fn id(&self) -> HostId {

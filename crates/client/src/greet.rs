@@ -33,7 +33,7 @@ pub(crate) struct Opened {
     pub(crate) host_name: String,
     pub(crate) stream: SealedStream<Box<dyn Io>>,
     pub(crate) link: Link,
-    pub(crate) heard: mpsc::Receiver<Control>,
+    pub(crate) heard: mpsc::Receiver<Box<Control>>,
 }
 
 impl Met {

@@ -69,6 +69,16 @@ where
 }
 
 impl Http {
+    /// Waits until the host has spoken: what it says of itself has come, and the answer to a ping.
+    pub(crate) fn settled(&self) -> impl Future<Output = ()> + use<> {
+        let mut settled = self.settled.clone();
+        async move {
+            if settled.wait_for(|settled| *settled).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// Whether an upgrade can be sent, once that is known.
     async fn takes_upgrades(&self, within: Duration) -> bool {
         let mut settled = self.settled.clone();

@@ -162,8 +162,7 @@ async fn finish(
         loop {
             match opened.stream.control().await? {
                 Control::Endpoints { list, serial } => {
-                    credentials.endpoints = list;
-                    credentials.endpoints_serial = serial;
+                    credentials.learn_endpoints(list, serial);
                 }
                 other => return Ok(other),
             }

@@ -68,7 +68,8 @@ async fn direct(address: SocketAddr) -> Result<Socket, AttemptError> {
     let request = format!("ws://{address}/api/pair/tunnel").into_client_request();
     let request = request.map_err(|error| AttemptError::NoConnection(error.to_string()))?;
     let stream: Box<dyn Io> = Box::new(stream);
-    let upgraded = timeout(UPGRADE, client_async_with_config(request, stream, Some(sealed::config()))).await;
+    let upgraded =
+        timeout(UPGRADE, client_async_with_config(request, stream, Some(sealed::config(sealed::Side::Device)))).await;
     match upgraded.map_err(|_| AttemptError::TimedOut)? {
         Ok((socket, _)) => Ok(socket),
         Err(Error::Http(answer)) => Err(refusal(answer.status().as_u16(), answer.body().as_deref().unwrap_or(&[]))),

@@ -227,6 +227,54 @@ async fn a_new_pairing_that_comes_to_nothing_leaves_the_old_one() {
     assert!(found.len() == 1 && found[0].device_key == first.device_key && found[0].is_paired());
 }
 
+/// The host answers, but nothing shows that it took the confirm: the pairing that worked until now is not given up.
+#[tokio::test]
+async fn an_answer_to_an_unfinished_pairing_leaves_the_old_one() {
+    let host = Host::new(1);
+    let listener = granting(&host).await;
+    let (_folder, store) = store();
+    let first = soon(pair(&host.link(&[listener.address]), request("Laptop"), &store, silent)).await.unwrap();
+    drop(listener);
+    let of = host.clone();
+    let listener = Listener::host(&host, move |mut session: Session| {
+        let host = of.clone();
+        async move {
+            match session.number {
+                // A plug is pulled after the grant, and the host forgets it, as nobody came back in time.
+                1 => {
+                    session.stream.send(&host.grant(&[])).await.unwrap();
+                    let _ = session.stream.control().await;
+                }
+                2 => session.stream.close(CloseCode::Revoked).await,
+                _ => responder::http(session.stream, |_, _| async {}).await,
+            }
+        }
+    })
+    .await;
+    let link = host.link(&[listener.address]);
+    let error = soon(pair(&link, request("Laptop"), &store, silent)).await.unwrap_err();
+    assert!(matches!(error, PairError::Unfinished(_)), "{error}");
+    let both = kept_of(&store, &first);
+    assert!(both.len() == 2 && !both[0].is_paired() && both[1].device_key == first.device_key);
+    both.iter().for_each(knows);
+    // The first is at an address that is gone; what it learnt since leads to the host.
+    let mut moved = both[1].clone();
+    moved.endpoints = both[0].endpoints.clone();
+    store.save(&moved).unwrap();
+    store.save(&both[0]).unwrap();
+
+    let client = Client::connect(first.id(), store.clone()).await.unwrap();
+    soon(client.state().wait_for(State::is_online)).await.unwrap();
+    assert_eq!(listener.accepted.load(Ordering::Relaxed), 3);
+    let left = store.load(&first.id()).unwrap();
+    assert!(left.iter().any(|left| left.device_key == first.device_key && left.is_paired()), "it is still there");
+    client.close().await;
+}
+
+fn kept_of(store: &Arc<dyn CredentialStore>, of: &Credentials) -> Vec<Credentials> {
+    store.load(&of.id()).unwrap()
+}
+
 #[tokio::test]
 async fn no_more_of_the_link_than_needed_is_said() {
     let (_folder, store) = store();

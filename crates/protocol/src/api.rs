@@ -20,7 +20,7 @@ pub struct GenerateRequest {
 }
 
 /// Answer of `POST /api/pair/generate`: two credentials of one offer, which the first grant of either uses up.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct GenerateAnswer {
     /// Names the offer in events and in `DELETE /api/pair/offers/{id}`.
     pub offer_id: Uuid,
@@ -35,6 +35,13 @@ pub struct GenerateAnswer {
     pub link: String,
     /// When the link ends.
     pub link_expires_at: String,
+}
+
+impl std::fmt::Debug for GenerateAnswer {
+    /// Leaves out the credentials; both links hold one.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GenerateAnswer").field("offer_id", &self.offer_id).finish_non_exhaustive()
+    }
 }
 
 /// Body of `POST /api/pair/exchange`.
@@ -456,6 +463,15 @@ mod tests {
         assert_eq!(absent.expires_at, None);
         let never: UpdateDeviceRequest = serde_json::from_str(r#"{"expires_at":null}"#).unwrap();
         assert_eq!(never.expires_at, Some(None));
+    }
+
+    #[test]
+    fn an_offer_is_printed_without_its_credentials() {
+        let token = "otp_AAAAAAAAAAAAAAAAAAAAAA";
+        let answer = serde_json::json!({"offer_id": Uuid::nil(), "pair_token": token, "expires_at": "", "link_expires_at": "",
+            "qr_url": format!("couplet://192.0.2.1:7878?pair={token}"), "link": "COUPLET:AEBA"});
+        let text = format!("{:?}", serde_json::from_value::<GenerateAnswer>(answer).unwrap());
+        assert!(text.contains("offer_id") && !text.contains("otp_") && !text.contains("AEBA"), "{text}");
     }
 
     #[test]

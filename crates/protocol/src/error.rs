@@ -101,7 +101,7 @@ codes! {
     RequestNotForwardable = 1504, 400, "The request cannot be forwarded";
     NoSuchApp = 1505, 404, "This host has no such app";
     // 16xx: a device, and its forwarder
-    HostUnreachable = 1601, 502, "The host cannot be reached";
+    HostUnreachable = 1601, 503, "The host cannot be reached";
     SessionLost = 1602, 502, "The connection to the host broke off";
     AccessOver = 1603, 403, "This device may not use the host any more";
     HostKeyDiffers = 1604, 502, "The host does not have the key that it should have";

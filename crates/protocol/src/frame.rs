@@ -48,6 +48,8 @@ impl Kind {
 pub enum Content<'a> {
     /// Bytes of the HTTP stream, at most [`DATA_MAX`].
     Data(&'a [u8]),
+    /// The same in two pieces, which are one behind the other for the peer; at most [`DATA_MAX`] together.
+    Joined([&'a [u8]; 2]),
     /// A CBOR message, at most [`DATA_MAX`] bytes.
     Control(&'a [u8]),
     /// Nothing: so many bytes of it, at most [`DATA_MAX`].

@@ -441,3 +441,6 @@ fn commitment(nonce: &Entropy, device: &PublicKey) -> [u8; 32] {
     out.copy_from_slice(hash.finish().as_ref());
     out
 }
+
+#[cfg(test)]
+mod tests;

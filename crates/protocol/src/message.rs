@@ -215,3 +215,6 @@ fn endpoints(map: &Map<'_>, key: &'static str) -> Result<Vec<Endpoint>, Malforme
     let decode = |bytes: &[u8]| Endpoint::from_bytes(bytes).map_err(|_| Malformed(key));
     list.into_iter().filter_map(|bytes| decode(bytes).transpose()).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -273,3 +273,6 @@ impl Cipher for ChaChaPoly {
         Ok(len)
     }
 }
+
+#[cfg(test)]
+mod tests;

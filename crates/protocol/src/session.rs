@@ -187,9 +187,10 @@ impl Sealer {
             return Err(SealError::KeyUpdateDue);
         }
         match content {
-            Content::Data(data) => self.append(Kind::Data, data, 0, out),
-            Content::Control(message) => self.append(Kind::Control, message, 0, out),
-            Content::Pad(len) => self.append(Kind::Pad, &[], len, out),
+            Content::Data(data) => self.append(Kind::Data, [data, &[]], 0, out),
+            Content::Joined(pieces) => self.append(Kind::Data, pieces, 0, out),
+            Content::Control(message) => self.append(Kind::Control, [message, &[]], 0, out),
+            Content::Pad(len) => self.append(Kind::Pad, [&[]; 2], len, out),
         }
     }
 
@@ -199,7 +200,7 @@ impl Sealer {
     /// [`SealError::Over`] in the last epoch there is: shake hands anew.
     pub fn seal_key_update(&mut self, now: Duration, out: &mut Vec<u8>) -> Result<(), SealError> {
         let next = self.epoch.as_ref().and_then(Epoch::next).ok_or(SealError::Over)?;
-        self.append(Kind::KeyUpdate, &[], 0, out)?;
+        self.append(Kind::KeyUpdate, [&[]; 2], 0, out)?;
         (self.epoch, self.bytes, self.began) = (Some(next), 0, now);
         Ok(())
     }
@@ -212,25 +213,26 @@ impl Sealer {
         let mut body = [0; 10];
         body[..2].copy_from_slice(&code.number().to_be_bytes());
         body[2..].copy_from_slice(&(self.frames + 1).to_be_bytes());
-        self.append(Kind::Close, &body, 0, out)?;
+        self.append(Kind::Close, [&body, &[]], 0, out)?;
         self.epoch = None;
         Ok(())
     }
 
     /// The one place that seals. `blank`: so many zeros behind the type.
-    fn append(&mut self, kind: Kind, data: &[u8], blank: usize, out: &mut Vec<u8>) -> Result<(), SealError> {
+    fn append(&mut self, kind: Kind, pieces: [&[u8]; 2], blank: usize, out: &mut Vec<u8>) -> Result<(), SealError> {
         let epoch = self.epoch.as_mut().ok_or(SealError::Over)?;
-        if data.len().saturating_add(blank) > DATA_MAX {
+        let len = pieces[0].len().saturating_add(pieces[1].len());
+        if len.saturating_add(blank) > DATA_MAX {
             return Err(SealError::TooLong);
         }
-        let plain = data.len() + blank + 1;
-        let padded = kind != Kind::Pad && data.len() < PADDED_BELOW;
+        let plain = len + blank + 1;
+        let padded = kind != Kind::Pad && len < PADDED_BELOW;
         let inner = if padded { plain.next_multiple_of(PADDING) } else { plain };
         let start = out.len();
         let header = epoch.header();
         out.reserve(HEADER + inner + TAG);
         out.extend_from_slice(&header);
-        out.extend_from_slice(data);
+        pieces.iter().for_each(|piece| out.extend_from_slice(piece));
         out.push(kind as u8);
         out.resize(start + HEADER + inner, 0);
         match epoch.seal(header, &mut out[start + HEADER..]) {

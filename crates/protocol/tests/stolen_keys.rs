@@ -176,12 +176,11 @@ fn answer(mode: Mode, mut state: Symmetric, ephemeral: &StaticSecret, m2: &[u8],
     (read, state.confirm(mode))
 }
 
-/// An M2 in the name of the host, to an M1 of the device that cannot be opened without `es`.
-fn pose_as_host(mode: Mode, m1: &[u8], ephemeral: &StaticSecret, known: &Known) -> Vec<u8> {
+/// Where a device's M1 leads who heard it.
+fn heard(mode: Mode, m1: &[u8], known: &Known) -> Symmetric {
     let (header, noise) = m1.split_at(13);
-    let theirs: Bytes = noise[..32].try_into().unwrap();
     let mut state = Symmetric::new(mode, header);
-    state.mix_ephemeral(&theirs);
+    state.mix_ephemeral(&ephemeral_of(m1));
     state.mix_key(&known.es);
     state.mix_hash(&noise[32..80]);
     state.mix_key(&known.ss);
@@ -189,6 +188,17 @@ fn pose_as_host(mode: Mode, m1: &[u8], ephemeral: &StaticSecret, known: &Known) 
         state.mix_psk(&known.psk);
     }
     state.mix_hash(&noise[80..]);
+    state
+}
+
+fn ephemeral_of(m1: &[u8]) -> Bytes {
+    m1[13..45].try_into().unwrap()
+}
+
+/// An M2 in the name of the host, to an M1 of the device that cannot be opened without `es`.
+fn pose_as_host(mode: Mode, m1: &[u8], ephemeral: &StaticSecret, known: &Known) -> Vec<u8> {
+    let theirs = ephemeral_of(m1);
+    let mut state = heard(mode, m1, known);
     state.mix_ephemeral(&public(ephemeral));
     state.mix_key(&dh(ephemeral, &theirs));
     state.mix_key(&dh(ephemeral, &public(&device_key())));
@@ -262,7 +272,7 @@ fn a_stolen_device_key_does_not_pose_as_the_host() {
     for mode in BOTH {
         let (host, device, ephemeral) = (host_key(), device_key(), key(41));
         let (_, m1) = begin(mode, 3);
-        let theirs: Bytes = m1[13..45].try_into().unwrap();
+        let theirs = ephemeral_of(&m1);
         let ss = dh(&device, &public(&host));
         let known = Known { es: dh(&host, &theirs), ss, se: GUESS, psk: psk(mode) };
         let finish = |known: &Known| begin(mode, 3).0.finish(&pose_as_host(mode, &m1, &ephemeral, known)).map(drop);
@@ -315,4 +325,22 @@ fn another_devices_key_does_not_pass_for_the_one_that_was_paired() {
     };
     assert_eq!(open(&device_key()), Ok(()));
     assert_eq!(open(&key(9)), Err(HandshakeError::Failed));
+}
+
+/// Forward secrecy: whoever recorded a handshake and comes by every long-term key and the PSK later lacks `ee`.
+#[test]
+fn all_long_term_keys_do_not_open_what_was_recorded() {
+    for mode in BOTH {
+        let (host, device) = (host_key(), device_key());
+        let (_, m1) = begin(mode, 3);
+        let (_, m2) = receive(&m1, 3).unwrap().answer("Home", &entropy(6)).unwrap();
+        let (es, ss) = (dh(&host, &ephemeral_of(&m1)), dh(&host, &public(&device)));
+        let se = dh(&device, &m2[1..33].try_into().unwrap());
+        let known = Known { es, ss, se, psk: psk(mode) };
+        let reads = |ephemeral: &StaticSecret| answer(mode, heard(mode, &m1, &known), ephemeral, &m2, &known).0;
+        assert!(reads(&key(3)), "{mode:?}: with the device's ephemeral key it is open");
+        for other in [host, device, key(41)] {
+            assert!(!reads(&other), "{mode:?}");
+        }
+    }
 }

@@ -88,7 +88,7 @@ mod tests {
         for line in [
             "state_dir = \"/s\"                      # default",
             "server_name = \"studio \\\"7\\\"\"",
-            "apps = [{ headers = {}, name = \"web\", upstream = \"http://h:1\" }]  # flag APP",
+            "apps = [{ name = \"web\", upstream = \"http://h:1\", headers = {} }]  # flag APP",
             "limits.max_offers = 3",
             "# env COUPLET_LIMITS__MAX_OFFERS",
         ] {

@@ -14,13 +14,13 @@ use couplet_client::{CredentialStore, Credentials, FileStore};
 use couplet_protocol::Code;
 use etcetera::BaseStrategy;
 use http::HeaderValue;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use zeroize::Zeroizing;
 
 use super::Global;
 use crate::args::Connect;
 use crate::failure::{Exit, Failure};
 use crate::output;
+use crate::signals::Signals;
 
 /// The longest text that is read from stdin, in bytes: a link is a few hundred.
 const LINK_MAX: u64 = 4096;
@@ -48,7 +48,7 @@ async fn connect(_: &Global, args: Connect, store: Arc<dyn CredentialStore>) -> 
         let link = if target == "-" { read_link()? } else { Zeroizing::new(target.to_owned()) };
         tokio::select! {
             paired = pairing::pair(&link, &args, &store) => paired?,
-            () = signals.next() => {
+            _ = signals.next() => {
                 output::message("Cancelled.");
                 return Err(Failure::said(Exit::Failure).into());
             }
@@ -106,24 +106,6 @@ fn named(credentials: &Credentials) -> serde_json::Value {
         "host_id": credentials.id().as_str(),
         "device_id": credentials.device_id,
     })
-}
-
-/// SIGINT, SIGTERM and SIGHUP.
-struct Signals([Signal; 3]);
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Signals([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?]))
-    }
-
-    async fn next(&mut self) {
-        let [int, term, hup] = &mut self.0;
-        tokio::select! {
-            _ = int.recv() => {}
-            _ = term.recv() => {}
-            _ = hup.recv() => {}
-        }
-    }
 }
 
 #[cfg(test)]

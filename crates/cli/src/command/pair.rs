@@ -12,7 +12,6 @@ use couplet_protocol::api::{GenerateAnswer, GenerateRequest};
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::Value;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use uuid::Uuid;
 
 use self::ceremony::{Ceremony, Outcome, Step};
@@ -21,6 +20,7 @@ use super::approve::{Decision, decide};
 use crate::args::{Link, Pair};
 use crate::client::{Client, Events};
 use crate::failure::{Exit, Failure};
+use crate::signals::Signals;
 use crate::{output, time};
 
 /// How long a code of the plain LAN door lives.
@@ -50,8 +50,8 @@ pub(super) async fn run(global: &Global, args: &Pair) -> anyhow::Result<()> {
     report(outcome?)
 }
 
-/// One offer, as the host made it.
-#[derive(Clone, Debug)]
+/// One offer, as the host made it. It holds credentials, so it cannot be printed.
+#[derive(Clone)]
 struct Offer {
     id: Uuid,
     link: String,
@@ -103,6 +103,7 @@ struct Session {
     offers: Offers,
     offer: Offer,
     ceremony: Ceremony,
+    /// What ends the run: the offer is withdrawn first.
     signals: Signals,
 }
 
@@ -167,24 +168,6 @@ enum Acted {
 fn settled(failure: Failure) -> Result<(), Failure> {
     let known = [Code::AlreadyDecided, Code::NoSuchPairing, Code::ClaimExpired, Code::CheckCodesSpent];
     if known.iter().any(|code| failure.is(*code)) { Ok(()) } else { Err(failure) }
-}
-
-/// The signals that end a run: the offer is withdrawn first.
-struct Signals([Signal; 3]);
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Signals([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?]))
-    }
-
-    async fn next(&mut self) {
-        let [int, term, hup] = &mut self.0;
-        tokio::select! {
-            _ = int.recv() => {}
-            _ = term.recv() => {}
-            _ = hup.recv() => {}
-        }
-    }
 }
 
 fn report(outcome: Outcome) -> anyhow::Result<()> {

@@ -6,7 +6,6 @@ use anyhow::Context;
 use couplet_host::{Host, Ready, StartError};
 use couplet_protocol::api::Event;
 use serde::Serialize;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +15,7 @@ use crate::args::Serve;
 use crate::config::{self, Environment};
 use crate::failure::Failure;
 use crate::output;
+use crate::signals::Signals;
 
 /// Runs the host until a signal ends it.
 pub(super) fn run(global: &Global, args: &Serve) -> anyhow::Result<()> {
@@ -51,7 +51,7 @@ pub(super) fn filter(default: &str) -> String {
 
 async fn serve(config: couplet_host::Config, next: &str, json: bool) -> anyhow::Result<()> {
     // Before anything is opened: from here on a signal means "drain".
-    let signals = Signals::new().context("cannot listen for signals")?;
+    let signals = Signals::without_hangup().context("cannot listen for signals")?;
     let shutdown = CancellationToken::new();
     let has_apps = !config.apps.is_empty();
     let host = Host::bind(config).await.map_err(|error| failure(&error))?;
@@ -59,7 +59,7 @@ async fn serve(config: couplet_host::Config, next: &str, json: bool) -> anyhow::
     let mut events = host.events();
 
     let drain = shutdown.clone();
-    let on_signal = tokio::spawn(async move { signals.drain_then_exit(&drain).await });
+    let on_signal = tokio::spawn(async move { drain_then_exit(signals, &drain).await });
     let served = host.serve(shutdown.clone());
     tokio::pin!(served);
     if json {
@@ -101,32 +101,13 @@ async fn tell(events: &mut Receiver<Arc<Event>>, json: bool) -> std::io::Result<
     }
 }
 
-/// SIGTERM and SIGINT.
-struct Signals {
-    term: Signal,
-    int: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Signals { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
-    }
-
-    /// The number of the next one.
-    async fn next(&mut self) -> i32 {
-        tokio::select! {
-            _ = self.term.recv() => SignalKind::terminate().as_raw_value(),
-            _ = self.int.recv() => SignalKind::interrupt().as_raw_value(),
-        }
-    }
-
-    async fn drain_then_exit(mut self, drain: &CancellationToken) {
-        self.next().await;
-        drain.cancel();
-        output::message("Finishing open requests. Once more to end at once.");
-        let number = self.next().await;
-        std::process::exit(128 + number);
-    }
+/// The first signal drains, the second one ends the process.
+async fn drain_then_exit(mut signals: Signals, drain: &CancellationToken) {
+    signals.next().await;
+    drain.cancel();
+    output::message("Finishing open requests. Once more to end at once.");
+    let number = signals.next().await;
+    std::process::exit(128 + number);
 }
 
 /// The first line of `--json`.

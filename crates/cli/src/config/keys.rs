@@ -1,5 +1,7 @@
 //! The keys of the configuration, their variables, and how a variable's text is read.
 
+use std::collections::BTreeSet;
+
 use couplet_host::config::Limits;
 use figment::value::Value;
 use serde_json::Value as Json;
@@ -41,7 +43,7 @@ pub(super) struct Key {
     pub(super) kind: Kind,
 }
 
-/// Every setting. Those of `limits` are taken from the type, so that none can be forgotten.
+/// Every setting. Those of `limits` are taken from the type, so that none can be forgotten, by their names.
 pub(super) fn all() -> Vec<Key> {
     let mut keys: Vec<Key> = [
         ("state_dir", Kind::Text),
@@ -59,7 +61,8 @@ pub(super) fn all() -> Vec<Key> {
     .map(|(path, kind)| Key { path: path.to_owned(), variable: variable(path), kind })
     .into();
     if let Ok(Json::Object(limits)) = serde_json::to_value(Limits::default()) {
-        keys.extend(limits.keys().map(|name| {
+        let names: BTreeSet<_> = limits.keys().collect();
+        keys.extend(names.into_iter().map(|name| {
             let path = format!("limits.{name}");
             Key { variable: variable(&path), path, kind: Kind::Number }
         }));

@@ -35,8 +35,10 @@ const BEGIN: Duration = Duration::from_secs(5);
 pub(super) struct Keeper {
     shared: Arc<Shared>,
     store: Arc<dyn CredentialStore>,
-    /// Unfinished ones first; once a session opens, those that opened it are the only ones.
+    /// Unfinished ones first; once the host has spoken in a session, those that opened it are the only ones.
     candidates: Vec<Credentials>,
+    /// Which of them opened the session.
+    current: usize,
     last: Option<Endpoint>,
     sessions: u64,
     offline_since: Option<SystemTime>,
@@ -51,7 +53,7 @@ enum Next {
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, store: Arc<dyn CredentialStore>, candidates: Vec<Credentials>) -> Self {
-        Keeper { shared, store, candidates, last: None, sessions: 0, offline_since: None }
+        Keeper { shared, store, candidates, current: 0, last: None, sessions: 0, offline_since: None }
     }
 
     pub(super) async fn run(mut self) {
@@ -108,9 +110,7 @@ impl Keeper {
         for at in 0..self.candidates.len() {
             match race(&self.candidates[at], self.last.as_ref()).await {
                 Ok(opened) => {
-                    let credentials = self.candidates.swap_remove(at);
-                    self.candidates = vec![credentials];
-                    self.settle(&opened).await;
+                    self.current = at;
                     return Ok(opened);
                 }
                 Err(attempts) => failures.extend(attempts),
@@ -119,12 +119,17 @@ impl Keeper {
         Err(if failures.is_empty() { Reason::NoAddress } else { Reason::Unreachable(failures) })
     }
 
-    /// A session that opened shows that the host counts this device as paired, and what it is called now.
-    async fn settle(&mut self, opened: &Opened) {
-        let Some(credentials) = self.candidates.first_mut() else { return };
-        let news = !credentials.is_paired() || credentials.host_name != opened.host_name;
+    /// What the host says in a session shows that it took the confirm: it counts this device as paired with these
+    /// credentials, and with no others. That a handshake was answered shows neither, as the confirm may not have arrived.
+    async fn settle(&mut self, host_name: &str) {
+        if self.current >= self.candidates.len() {
+            return;
+        }
+        let mut credentials = self.candidates.swap_remove(self.current);
+        let news = !credentials.is_paired() || credentials.host_name != host_name;
         credentials.paired_at.get_or_insert_with(SystemTime::now);
-        credentials.host_name.clone_from(&opened.host_name);
+        host_name.clone_into(&mut credentials.host_name);
+        (self.candidates, self.current) = (vec![credentials], 0);
         if news {
             self.keep().await;
         }
@@ -132,47 +137,61 @@ impl Keeper {
 
     /// Runs the session to its end.
     async fn hold(&mut self, opened: Opened) -> Next {
-        let Opened { endpoint, stream, link, mut heard, .. } = opened;
+        let Opened { endpoint, stream, link, mut heard, host_name, .. } = opened;
         let begun = timeout(BEGIN, http::open(stream)).await;
-        let Ok(Ok((http, driver))) = begun else { return after(&link).await };
+        let Ok(Ok((http, driver))) = begun else { return self.after(&link, false).await };
         self.sessions += 1;
-        self.offline_since = None;
-        self.last = Some(endpoint.clone());
+        let settled = http.settled();
         self.shared.live.send_replace(Some(Live { number: self.sessions, http, link: link.clone() }));
-        self.shared.state.send_replace(match endpoint {
-            Endpoint::Lan(endpoint) => State::Direct { endpoint },
-            Endpoint::Relay(_) => State::Relay,
-        });
-        let mut driver = std::pin::pin!(driver.run());
+        let (mut driver, mut settled) = (std::pin::pin!(driver.run()), std::pin::pin!(settled));
+        let mut is_settled = false;
         loop {
             tokio::select! {
                 () = &mut driver => break,
-                Some(message) = heard.recv() => self.hear(message).await,
+                () = &mut settled, if !is_settled => {
+                    is_settled = true;
+                    self.settle(&host_name).await;
+                    self.offline_since = None;
+                    self.last = Some(endpoint.clone());
+                    self.shared.state.send_replace(match &endpoint {
+                        Endpoint::Lan(endpoint) => State::Direct { endpoint: *endpoint },
+                        Endpoint::Relay(_) => State::Relay,
+                    });
+                }
+                Some(message) = heard.recv(), if is_settled => self.hear(*message).await,
             }
         }
         self.shared.live.send_replace(None);
-        after(&link).await
+        self.after(&link, is_settled).await
+    }
+
+    /// What the end of a session asks for. Where the host said no to credentials that are not the only ones, the others
+    /// are still to be tried.
+    async fn after(&mut self, link: &Link, is_settled: bool) -> Next {
+        match after(link).await {
+            Next::Stop(_) if !is_settled && self.candidates.len() > 1 => {
+                self.candidates.remove(self.current);
+                Next::Retry(Reason::Lost)
+            }
+            next => next,
+        }
     }
 
     /// The host says where else it is.
     async fn hear(&mut self, message: Control) {
         let Control::Endpoints { list, serial } = message else { return };
-        let Some(credentials) = self.candidates.first_mut() else { return };
-        if serial <= credentials.endpoints_serial || list.is_empty() {
-            return;
+        if self.candidates.first_mut().is_some_and(|credentials| credentials.learn_endpoints(list, serial)) {
+            self.keep().await;
         }
-        credentials.endpoints = list;
-        credentials.endpoints_serial = serial;
-        self.keep().await;
     }
 
-    /// Writes the credentials, unless the host was forgotten meanwhile.
+    /// Writes the credentials, unless the host was forgotten or another pairing has taken their place meanwhile.
     async fn keep(&self) {
         let Some(credentials) = self.candidates.first().cloned() else { return };
         let store = self.store.clone();
         let kept = unblock(move || -> Result<(), StoreError> {
-            let is_known = !store.load(&credentials.id())?.is_empty();
-            if is_known { store.save(&credentials) } else { Ok(()) }
+            let ours = |stored: &Credentials| stored.keys.0.psk_id == credentials.keys.0.psk_id;
+            if store.load(&credentials.id())?.iter().any(ours) { store.save(&credentials) } else { Ok(()) }
         });
         if let Err(error) = kept.await {
             tracing::warn!(target: "couplet::session", host = %self.shared.host, %error, "credentials cannot be kept");
@@ -216,7 +235,7 @@ pub(super) async fn once<S>(
     shared: Arc<Shared>,
     driver: http::Driver<S>,
     link: Link,
-    mut heard: mpsc::Receiver<Control>,
+    mut heard: mpsc::Receiver<Box<Control>>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {

@@ -11,18 +11,22 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use super::SealedError;
+use super::{SealedError, Side};
 
-/// How much is read at once. An idle session holds this much.
-const READ: usize = 8 * 1024;
+/// How much is read at once. An idle session holds this much, of which a host has many and a device has one.
+const HOST_READ: usize = 8 * 1024;
+const DEVICE_READ: usize = 64 * 1024;
 /// How much may wait to be sent: a few frames, and a pong.
 const WRITE_MAX: usize = 4 * FRAME_MAX;
 
-/// What both ends configure their WebSockets with.
+/// What an end configures its WebSocket with.
 #[must_use]
-pub fn config() -> WebSocketConfig {
+pub fn config(side: Side) -> WebSocketConfig {
     WebSocketConfig::default()
-        .read_buffer_size(READ)
+        .read_buffer_size(match side {
+            Side::Host => HOST_READ,
+            Side::Device => DEVICE_READ,
+        })
         .write_buffer_size(0)
         .max_write_buffer_size(WRITE_MAX)
         .max_message_size(Some(FRAME_MAX))
@@ -31,7 +35,7 @@ pub fn config() -> WebSocketConfig {
 
 /// The server's end of a connection whose upgrade has been answered. `ahead` was read behind the request.
 pub async fn accepted<S: AsyncRead + AsyncWrite + Unpin>(io: S, ahead: Bytes) -> WebSocketStream<S> {
-    WebSocketStream::from_partially_read(io, ahead.to_vec(), Role::Server, Some(config())).await
+    WebSocketStream::from_partially_read(io, ahead.to_vec(), Role::Server, Some(config(Side::Host))).await
 }
 
 /// The next binary message, before there is a session: M1 or M2.

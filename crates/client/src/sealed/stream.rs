@@ -41,7 +41,8 @@ pub struct SealedStream<S> {
     /// Opened and not yet read.
     ahead: Bytes,
     orders: Orders,
-    heard: mpsc::Sender<Control>,
+    /// Boxed, as a channel has room for 32 from the start.
+    heard: mpsc::Sender<Box<Control>>,
     watch: Watch,
     /// Set once the CLOSE has been sealed: until when the peer may take it.
     closing: Option<(CloseCode, Instant)>,
@@ -62,7 +63,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SealedStream<S> {
     /// Takes the socket over which the handshake went. Messages of the peer that come once HTTP runs are heard on the
     /// receiver.
     #[must_use]
-    pub fn new(socket: WebSocketStream<S>, session: Session, side: Side) -> (Self, Link, mpsc::Receiver<Control>) {
+    pub fn new(socket: WebSocketStream<S>, session: Session, side: Side) -> (Self, Link, mpsc::Receiver<Box<Control>>) {
         let (orders, link) = Orders::new();
         let (heard, hear) = mpsc::channel(HEARD);
         let began = Instant::now();
@@ -313,7 +314,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SealedStream<S> {
         match Control::decode(message) {
             Ok(Some(message @ Control::Endpoints { .. })) => {
                 // Who sends more than anybody reads is not listened to.
-                let _ = self.heard.try_send(message);
+                let _ = self.heard.try_send(Box::new(message));
                 Ok(())
             }
             Ok(None) => Ok(()),
@@ -349,15 +350,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for SealedStream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SealedStream<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_orders(cx)?;
-        if self.closing.is_some() {
-            return Poll::Pending;
-        }
-        ready!(self.poll_room(cx)?);
-        let len = buf.len().min(DATA_MAX);
-        self.seal(Content::Data(&buf[..len]))?;
-        Poll::Ready(Ok(len))
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -378,26 +372,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SealedStream<S> {
         true
     }
 
-    /// What belongs together goes into one frame.
+    /// What belongs together goes into one frame: the first two buffers, which is all that h2 writes at a time.
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.poll_orders(cx)?;
+        if self.closing.is_some() {
+            return Poll::Pending;
+        }
+        ready!(self.poll_room(cx)?);
         let mut filled = bufs.iter().filter(|buf| !buf.is_empty());
-        let (first, second) = (filled.next(), filled.next());
-        let (Some(first), Some(_)) = (first, second) else {
-            return self.poll_write(cx, first.map_or(&[], |buf| buf));
-        };
-        if first.len() >= DATA_MAX {
-            return self.poll_write(cx, first);
-        }
-        let mut gathered = Vec::with_capacity(bufs.iter().map(|buf| buf.len()).sum::<usize>().min(DATA_MAX));
-        for buf in bufs {
-            let room = DATA_MAX - gathered.len();
-            gathered.extend_from_slice(&buf[..buf.len().min(room)]);
-        }
-        self.poll_write(cx, &gathered)
+        let first = filled.next().map_or(&[][..], |buf| &buf[..buf.len().min(DATA_MAX)]);
+        let second = filled.next().map_or(&[][..], |buf| &buf[..buf.len().min(DATA_MAX - first.len())]);
+        self.seal(Content::Joined([first, second]))?;
+        Poll::Ready(Ok(first.len() + second.len()))
     }
 }
 

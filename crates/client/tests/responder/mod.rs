@@ -82,7 +82,7 @@ impl Host {
 
     /// The handshake of one connection, as the host.
     pub(crate) async fn accept(&self, stream: TcpStream, number: usize) -> Option<Session> {
-        let mut socket = accept_async_with_config(stream, Some(config())).await.ok()?;
+        let mut socket = accept_async_with_config(stream, Some(config(Side::Host))).await.ok()?;
         let m1 = binary(&mut socket).await?;
         let hello = Hello::parse(&m1).ok()?;
         let responder = match hello.mode() {

@@ -116,12 +116,13 @@ impl Forwarder {
                 continues: held,
             },
         );
+        let is_stream = request.version() == Version::HTTP_2;
         let (mut parts, body) = request.into_parts();
         parts.uri = headers::origin_form(parts.uri);
         parts.version = Version::HTTP_11;
         // What hyper's server notes of a request (how to upgrade it, say) means nothing to its client.
         parts.extensions.clear();
-        let request = Request::from_parts(parts, RequestBody::new(body, course.flow.clone()));
+        let request = Request::from_parts(parts, RequestBody::new(body, course.flow.clone(), is_stream));
         let (response, link) = self.send(request, &course).await?;
         self.answer(response, link, course)
     }

@@ -100,25 +100,42 @@ impl Flow {
 pub(super) struct RequestBody {
     inner: Incoming,
     flow: Option<Arc<Flow>>,
+    /// It comes by HTTP/2, where hyper takes a stream that was reset with `NO_ERROR` for one that has ended.
+    is_stream: bool,
+}
+
+/// Why a request's body broke off.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyBroken {
+    /// Its framing, or its connection.
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    /// The client took back its stream.
+    #[error("the client reset the stream")]
+    Reset,
 }
 
 impl RequestBody {
-    pub(super) fn new(inner: Incoming, flow: Option<Arc<Flow>>) -> Self {
-        RequestBody { inner, flow }
+    pub(super) fn new(inner: Incoming, flow: Option<Arc<Flow>>, is_stream: bool) -> Self {
+        RequestBody { inner, flow, is_stream }
     }
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyBroken;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
         let this = &mut *self;
         let Some(flow) = &this.flow else { return Poll::Ready(None) };
         ready!(flow.poll_held(cx));
         let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
             flow.at(Stage::Client);
             return Poll::Pending;
+        };
+        let frame = match frame {
+            None if this.is_stream && !this.inner.is_end_stream() => Some(Err(BodyBroken::Reset)),
+            frame => frame.map(|frame| frame.map_err(BodyBroken::from)),
         };
         flow.at(match &frame {
             None => Stage::Done,

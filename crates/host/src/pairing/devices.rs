@@ -1,8 +1,8 @@
 //! What is known of the devices, and what the owner or a device itself changes about them.
 
-use couplet_protocol::Code;
 use couplet_protocol::api::{DeviceInfo, EventKind};
 use couplet_protocol::frame::CloseCode;
+use couplet_protocol::{Code, Scope};
 use rusqlite::Transaction;
 use uuid::Uuid;
 
@@ -83,15 +83,21 @@ impl Core {
 fn describe(change: &Change) -> String {
     let parts = [
         change.name.as_ref().map(|name| format!("name {name}")),
-        change.scope.as_ref().map(|scope| match (scope.read_only, scope.paths.len()) {
-            (false, 0) => "no limits".to_owned(),
-            (read_only, n) => format!("{}{n} paths", if read_only { "read only, " } else { "" }),
-        }),
+        change.scope.as_ref().map(limits),
         change
             .expires_at
             .map(|end| end.map_or("no end".to_owned(), |end| format!("until {}", Timestamp::to_rfc3339(end)))),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// A scope in words: `read-only, /files, /music`.
+fn limits(scope: &Scope) -> String {
+    if scope.is_unlimited() {
+        return "no limits".to_owned();
+    }
+    let read_only = scope.read_only.then_some("read-only");
+    read_only.into_iter().chain(scope.paths.iter().map(String::as_str)).collect::<Vec<_>>().join(", ")
 }
 
 fn no_such_device() -> Failure {

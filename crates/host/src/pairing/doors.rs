@@ -264,3 +264,36 @@ fn client_name(id: Uuid) -> Result<DeviceName, Failure> {
     let short: String = id.simple().to_string().chars().take(4).collect();
     DeviceName::parse(&format!("Client {short}")).map_err(Failure::internal)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::owner::undecided;
+    use super::*;
+    use crate::store::tests::temporary;
+
+    /// The moment that an answer names as the end is the first that is too late.
+    #[tokio::test]
+    async fn an_end_is_the_first_moment_that_is_too_late() {
+        let (_dir, store) = temporary();
+        let end = Timestamp::from_millis(1_768_046_460_000);
+        let (last, made) = (end.before(Duration::from_millis(1)), end.before(Duration::from_secs(60)));
+        let (token, claim) = (Digest::of("otp_"), Digest::of("clm_"));
+        let work = move |tx: &Transaction<'_>| {
+            let mut row = PairingRow::new(Door::Otp, made, end);
+            row.save(tx)?;
+            offers::insert_token(tx, &token, end, row.id)?;
+            let offer = [last, end].map(|now| check_offer(tx, &token, None, now).map(drop));
+            row.step(Step::Claim)?;
+            row.step(Step::Ask)?;
+            row.claim_hash = Some(claim.to_hex());
+            row.save(tx)?;
+            let wait = [last, end].map(|now| check_offer(tx, &token, Some(&claim), now).map(drop));
+            let decide = [last, end].map(|now| undecided(tx, row.id, now).map(drop));
+            Ok([offer, wait, decide])
+        };
+        let found = store.write(work, |_| ()).await.unwrap();
+        let found = found.map(|pair| pair.map(|judged| judged.err().map(|failure| failure.code())));
+        let expected = [Code::PairTokenInvalid, Code::ClaimExpired, Code::ClaimExpired].map(|code| [None, Some(code)]);
+        assert_eq!(found, expected);
+    }
+}

@@ -10,6 +10,7 @@ mod owner;
 mod sealed;
 mod steps;
 mod upkeep;
+mod whereabouts;
 
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
@@ -65,6 +66,7 @@ pub(crate) struct Core {
     tunnels: Arc<Tunnels>,
     rates: Arc<Rates>,
     addresses: Arc<RwLock<Addresses>>,
+    announced: whereabouts::Announced,
     own: Arc<OwnAddresses>,
     stopping: CancellationToken,
 }
@@ -102,6 +104,7 @@ impl Pairing {
             tunnels: Arc::new(Tunnels::new(limits.max_sessions)),
             config: Arc::new(config),
             addresses: Arc::default(),
+            announced: whereabouts::Announced::default(),
             own: Arc::default(),
             stopping: CancellationToken::new(),
         };

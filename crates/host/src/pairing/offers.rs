@@ -29,7 +29,7 @@ const TTL: std::ops::RangeInclusive<u64> = 10..=600;
 const ENDPOINT_BYTES: usize = 35;
 
 /// How many devices may get the host's answer and go away again: who photographed the code must not try until the
-/// check code fits (spec/protocol.md, 2).
+/// check code fits (spec/protocol.md, 3).
 pub(crate) const TRIES: u8 = 3;
 
 /// An offer that a device may claim through a sealed session.

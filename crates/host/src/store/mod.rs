@@ -4,6 +4,7 @@
 //! it without fail (forgetting a revoked device, telling the owner) runs on the database thread right after the
 //! commit, so that a caller who goes away in between cannot skip it.
 
+pub(crate) mod addresses;
 pub(crate) mod audit;
 pub(crate) mod devices;
 pub(crate) mod offers;

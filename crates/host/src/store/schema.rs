@@ -91,6 +91,15 @@ const MIGRATIONS: &[M<'static>] = &[
         );
         ",
     ),
+    M::up(
+        "
+        CREATE TABLE announced_endpoints (                -- where devices were told that this host is; one row
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            list BLOB NOT NULL,                           -- as in an offer
+            serial INTEGER NOT NULL                       -- rises with each change
+        );
+        ",
+    ),
 ];
 
 /// All migrations, oldest first.

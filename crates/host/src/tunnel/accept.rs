@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use uuid::Uuid;
 
 use super::attempts::Attempt;
+use super::room::Place;
 use super::{Origin, PARTING, Refusal, STEP, pairing, sessions};
 use crate::pairing::{Core, OpenOffer, TRIES};
 
@@ -37,6 +38,8 @@ pub(super) struct Claims {
     pub(super) key: PublicKey,
     pub(super) session: Session,
     pub(super) code: CheckCode,
+    /// Open until it is known whether the claim holds.
+    pub(super) attempt: Attempt,
 }
 
 /// Runs one connection, from M1 to the end of its session.
@@ -45,13 +48,16 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let stopping = core.stopping().clone();
-    let opened = stopping.run_until_cancelled(shake_hands(&core, &mut socket, &origin)).await;
+    // Each phase has memory of its own, and gives it back: most sessions are idle for most of their time.
+    let opened = stopping.run_until_cancelled(Box::pin(shake_hands(&core, &mut socket, &origin))).await;
     match opened {
         Some(Ok(Proven::Is(device, session))) => {
             let (stream, link, _) = SealedStream::new(socket, *session, Side::Host);
-            sessions::serve(core, stream, link, origin, device).await;
+            Box::pin(sessions::serve(core, stream, link, origin, device)).await;
         }
-        Some(Ok(Proven::Claims(claims))) => pairing::run(core, socket, origin, *claims).await,
+        Some(Ok(Proven::Claims(claims))) => {
+            Box::pin(pairing::run(core, socket, origin, *claims)).await;
+        }
         Some(Err(Refusal::Because(code))) => {
             tracing::debug!(target: "couplet::session", source = %origin.source, %code, "refused");
             refuse(socket, code).await;
@@ -104,13 +110,13 @@ where
     let attempts = &core.tunnels().attempts;
     let (attempt, counted, id) = (attempts.begin(offer.offer_id), attempts.clone(), offer.offer_id);
     let (offer, open) = core.open_offer_and(id, move || counted.open_at(id)).await?;
-    if offer.tried.saturating_add(open) > TRIES {
+    if open.saturating_add(u32::from(offer.tried)) > u32::from(TRIES) {
         return Err(Refusal::Because(Code::OfferBusy));
     }
     let claim = responder.claim().cloned().ok_or(Refusal::Because(Code::HandshakeFailed))?;
     let key = responder.device_key();
-    match confirmed(core, socket, responder).await {
-        Ok((session, Some(code))) => Ok(Proven::Claims(Box::new(Claims { offer, claim, key, session, code }))),
+    match confirmed(core, socket, responder, &core.tunnels().claiming.enter()).await {
+        Ok((session, Some(code))) => Ok(Proven::Claims(Box::new(Claims { offer, claim, key, session, code, attempt }))),
         Ok((_, None)) => Err(Refusal::Because(Code::HandshakeFailed)),
         Err(refusal) => {
             count(core, &offer, attempt).await;
@@ -119,8 +125,8 @@ where
     }
 }
 
-/// A device that knew a check code went away.
-async fn count(core: &Core, offer: &OpenOffer, attempt: Attempt) {
+/// A device that knew a check code went away, or came to nothing with it.
+pub(super) async fn count(core: &Core, offer: &OpenOffer, attempt: Attempt) {
     let (attempts, id) = (core.tunnels().attempts.clone(), offer.offer_id);
     // What cannot be written down stays open instead, until the process ends; there are at most three for each offer.
     attempt.stay_open();
@@ -137,7 +143,8 @@ where
     let device = known.ok_or(Refusal::Because(Code::DeviceUnknown))?;
     let responder = Responder::reconnect(hello, core.host_key(), &device.psk, SUITE_1, &device.key, fresh())?;
     check_new(core, hello)?;
-    let (session, _) = confirmed(core, socket, responder).await?;
+    let place = core.tunnels().returning.enter_as(hello.id());
+    let (session, _) = confirmed(core, socket, responder, &place).await?;
     Ok(Proven::Is(device.id, Box::new(session)))
 }
 
@@ -153,12 +160,12 @@ async fn confirmed<S>(
     core: &Core,
     socket: &mut WebSocketStream<S>,
     responder: Responder,
+    place: &Place,
 ) -> Result<(Session, Option<CheckCode>), Refusal>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (unconfirmed, m2): (Unconfirmed, _) = responder.answer(&core.config().server_name, &fresh())?;
-    let place = core.tunnels().unconfirmed.enter();
     let exchange = async {
         let answer = timeout(STEP, socket.send(Message::binary(m2))).await;
         if !matches!(answer, Ok(Ok(()))) {

@@ -32,7 +32,11 @@ impl Apps {
                 true => {
                     "This host has no app. Its owner can name one: `couplet serve http://127.0.0.1:3000`.".to_owned()
                 }
-                false => format!("Name one of this host's apps in the header {APP}: {}.", names.join(", ")),
+                false => format!(
+                    "Name one of this host's apps: couplet connect --app NAME (other clients send the header {APP}). \
+                     They are: {}.",
+                    names.join(", ")
+                ),
             };
             Failure::new(Code::NoSuchApp, next)
         })?;

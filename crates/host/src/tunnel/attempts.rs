@@ -1,12 +1,12 @@
 //! How many devices hold the host's answer to an offer and have not confirmed: each of them knows a check code, so
-//! their number is bounded with that of those that went away (spec/protocol.md, 2).
+//! their number is bounded with that of those that went away (spec/protocol.md, 3).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The open attempts at each offer: one entry for each offer that has any, so their number bounds it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Attempts(Arc<Mutex<HashMap<[u8; 8], u8>>>);
+pub(super) struct Attempts(Arc<Mutex<HashMap<[u8; 8], u32>>>);
 
 /// One attempt; no longer open when dropped.
 #[derive(Debug)]
@@ -20,12 +20,12 @@ impl Attempts {
     pub(super) fn begin(&self, offer: [u8; 8]) -> Attempt {
         let mut open = self.open();
         let count = open.entry(offer).or_default();
-        *count = count.saturating_add(1);
+        *count += 1;
         Attempt { attempts: self.clone(), offer }
     }
 
     /// How many are open.
-    pub(super) fn open_at(&self, offer: [u8; 8]) -> u8 {
+    pub(super) fn open_at(&self, offer: [u8; 8]) -> u32 {
         self.open().get(&offer).copied().unwrap_or_default()
     }
 
@@ -38,7 +38,7 @@ impl Attempts {
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<[u8; 8], u8>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<[u8; 8], u32>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

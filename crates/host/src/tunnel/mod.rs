@@ -10,6 +10,7 @@
 //! device that has proven who it is can take.
 
 mod accept;
+mod addresses;
 mod apps;
 mod attempts;
 mod device_api;
@@ -44,7 +45,8 @@ use sessions::Sessions;
 
 /// How many sockets may be open whose device has not sent its M1.
 const WAITING: usize = 256;
-/// How many handshakes may wait for their device's confirm (spec/protocol.md, 3).
+/// How many handshakes may wait for their device's confirm: of devices that pair, and of those that come back
+/// (spec/protocol.md, 3).
 const UNCONFIRMED: usize = 8;
 /// How long each of the device's two steps may take.
 const STEP: Duration = Duration::from_secs(10);
@@ -55,7 +57,8 @@ const PARTING: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Tunnels {
     waiting: Room,
-    unconfirmed: Room,
+    claiming: Room,
+    returning: Room,
     attempts: Attempts,
     replays: Replays,
     sessions: Sessions,
@@ -78,7 +81,8 @@ impl Tunnels {
     pub(crate) fn new(max_sessions: u32) -> Self {
         Tunnels {
             waiting: Room::new(WAITING),
-            unconfirmed: Room::new(UNCONFIRMED),
+            claiming: Room::new(UNCONFIRMED),
+            returning: Room::new(UNCONFIRMED),
             attempts: Attempts::default(),
             replays: Replays::default(),
             sessions: Sessions::new(max_sessions as usize),

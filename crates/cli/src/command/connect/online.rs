@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Signals;
 use super::forward::Forwarder;
 use super::hosts::unusable;
 use crate::failure::{Exit, Failure};
 use crate::output;
+use crate::signals::Signals;
 
 /// The ports that are tried when none is named: an address that stays the same can be kept as a bookmark.
 const PORTS: std::ops::Range<u16> = 7890..7900;
@@ -82,7 +82,7 @@ pub(super) async fn run(
         }
         tokio::select! {
             changed = states.changed() => changed?,
-            () = signals.next() => {
+            _ = signals.next() => {
                 client.close().await;
                 return Ok(());
             }

@@ -1,5 +1,6 @@
 //! What `couplet pair` shows, as lines for a terminal of a given size.
 
+use std::iter::repeat;
 use std::time::Instant;
 
 use couplet_protocol::{Endpoint, Offer};
@@ -16,6 +17,9 @@ const SHORT_KEYS: &str = "[R] regenerate  [Q] quit";
 
 const NEXT: &str = "Waiting for the phone; next: couplet devices";
 const UNREACHABLE: &str = "No phone can reach this address, only this machine: see couplet serve.";
+
+/// Between the code and what stands beside it.
+const GAP: &str = "   ";
 
 /// The lines for a terminal of so many columns and rows.
 pub(super) fn frame(phase: &Phase, qr: Option<&Qr>, link: &str, size: (usize, usize), now: Instant) -> Vec<String> {
@@ -85,7 +89,16 @@ fn open(qr: Option<&Qr>, link: &str, left: u128, (columns, rows): (usize, usize)
     let title = fits(around(&full) + TITLE.width().div_ceil(columns.max(1))).then(|| TITLE.to_owned());
     let below = if fits(around(&full)) { full } else { short };
     if fits(around(&below)) {
-        return title.into_iter().chain(qr.lines()).chain(below).collect();
+        let beside = by_hand(link).filter(|lines| {
+            lines.len() + 2 <= qr.rows() && lines.iter().all(|line| qr.columns() + GAP.len() + line.width() <= columns)
+        });
+        // Below the code's quiet zone, so that no letter is taken for a part of it.
+        let beside = [None, None].into_iter().chain(beside.into_iter().flatten().map(Some)).chain(repeat(None));
+        let code = qr.lines().into_iter().zip(beside).map(|(row, text)| match text {
+            Some(text) => format!("{row}{GAP}{text}"),
+            None => row,
+        });
+        return title.into_iter().chain(code).chain(below).collect();
     }
     let (least_columns, least_rows) = (qr.columns(), qr.rows() + around(&below));
     vec![
@@ -94,6 +107,24 @@ fn open(qr: Option<&Qr>, link: &str, left: u128, (columns, rows): (usize, usize)
         link.to_owned(),
         format!("{countdown}   {SHORT_KEYS}"),
     ]
+}
+
+/// What a device without a camera sends: to be typed, or copied as a block. Short enough for 80 columns with any IPv4
+/// address.
+fn by_hand(link: &str) -> Option<[String; 5]> {
+    let (authority, token) = link.strip_prefix("couplet://")?.split_once("?pair=")?;
+    Some([
+        "Without a phone, in another terminal:".to_owned(),
+        "curl --json '{\"device_name\":\"Me\",".to_owned(),
+        "\"pair_token\":".to_owned(),
+        format!("\"{token}\"}}' \\"),
+        // A shell may take the brackets of an IPv6 address for a pattern.
+        if authority.starts_with('[') {
+            format!("'{authority}/api/pair/exchange'")
+        } else {
+            format!("{authority}/api/pair/exchange")
+        },
+    ])
 }
 
 fn of_this_machine(link: &str) -> bool {
@@ -134,6 +165,25 @@ mod tests {
         assert_eq!(lines[20], format!("Link: {URL}"));
         assert_eq!(&lines[22..], ["Token expires in: 45s", KEYS]);
         assert!(lines[20..].iter().all(|line| line.width() <= 80), "{lines:#?}");
+    }
+
+    #[test]
+    fn what_a_phone_would_send_stands_beside_the_code_where_it_fits() {
+        let now = Instant::now();
+        let beside = |columns| -> Vec<String> {
+            let lines = shown(&Phase::Open(now), true, (columns, 24), now);
+            lines.iter().filter_map(|line| Some(line.split_once("\x1b[0m   ")?.1.to_owned())).collect()
+        };
+        let lines = beside(80);
+        let command = lines[1..].join("\n");
+        assert_eq!(
+            command,
+            "curl --json '{\"device_name\":\"Me\",\n\"pair_token\":\n\"otp_Zm9vYmFyYmF6cXV4cXV1eA\"}' \\\n\
+             192.168.100.100:7878/api/pair/exchange"
+        );
+        assert_eq!(beside(70), [""; 0]);
+        let ipv6 = URL.replace("192.168.100.100", "[fd00::2]");
+        assert_eq!(by_hand(&ipv6).unwrap()[4], "'[fd00::2]:7878/api/pair/exchange'");
     }
 
     #[test]

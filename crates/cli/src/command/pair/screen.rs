@@ -33,7 +33,7 @@ pub(super) async fn run(session: &mut Session, link_only: bool) -> anyhow::Resul
                 Key::Quit => Step::End(Outcome::Cancelled),
                 Key::Resize => Step::Wait,
             },
-            () = session.signals.next() => Step::End(Outcome::Cancelled),
+            _ = session.signals.next() => Step::End(Outcome::Cancelled),
             _ = tick.tick() => session.ceremony.on_time(Instant::now()),
         };
         match session.act(step).await? {

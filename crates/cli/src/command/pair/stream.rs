@@ -24,7 +24,7 @@ pub(super) async fn run(session: &mut Session, json: bool) -> anyhow::Result<Out
                 }
                 step
             }
-            () = session.signals.next() => Step::End(Outcome::Cancelled),
+            _ = session.signals.next() => Step::End(Outcome::Cancelled),
             _ = tick.tick() => session.ceremony.on_time(Instant::now()),
         };
         match session.act(step).await? {

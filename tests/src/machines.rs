@@ -1,0 +1,128 @@
+//! A host and a laptop on two machines, as far as the kernel is concerned: each has a network of its own, and there is
+//! a cable between the two.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::host::PATIENCE;
+use crate::{Forwarder, Laptop, Network, Running, program};
+
+/// The host's address at the cable.
+pub const HOST: &str = "192.168.77.5";
+/// The laptop's.
+const LAPTOP: &str = "192.168.77.6";
+
+/// Two machines and their cable. Dropping them ends the host and removes the networks.
+#[derive(Debug)]
+pub struct Machines {
+    host: Option<Running>,
+    near: Network,
+    far: Network,
+    folder: TempDir,
+    laptop: Laptop,
+    unsealed: bool,
+}
+
+impl Machines {
+    /// Sets them up; nothing runs yet. `name` is unique among the tests, and short.
+    pub async fn new(name: &str) -> Self {
+        let near = Network::new(&format!("{name}-host")).await;
+        let far = Network::new(&format!("{name}-laptop")).await;
+        near.ip(&format!("link add lan0 type veth peer name lan0 netns {}", far.name())).await;
+        for (network, address) in [(&near, HOST), (&far, LAPTOP)] {
+            network.ip(&format!("address add {address}/24 dev lan0")).await;
+            network.ip("link set lan0 up").await;
+        }
+        let (folder, laptop) = (tempfile::tempdir().unwrap(), Laptop::new());
+        Machines { host: None, near, far, folder, laptop, unsealed: false }
+    }
+
+    /// Has all that is started from now on leave the sealing out. Needs a binary with the feature `failpoints`.
+    pub fn unseal(&mut self) {
+        self.unsealed = true;
+    }
+
+    /// Starts `couplet serve` with these arguments on the host, which asks for every pairing, and waits until it is
+    /// ready.
+    pub async fn serve(&mut self, args: &[&str]) {
+        let args = [&["serve"], args, &["--json", "--approve", "always"]].concat();
+        let host = Running::start(self.owner(&args));
+        host.wait_for_line(PATIENCE, |line| line.contains("\"ready\"")).await;
+        self.host = Some(host);
+    }
+
+    /// The host's network.
+    #[must_use]
+    pub fn near(&self) -> &Network {
+        &self.near
+    }
+
+    /// The laptop's network.
+    #[must_use]
+    pub fn far(&self) -> &Network {
+        &self.far
+    }
+
+    /// The laptop's credentials.
+    #[must_use]
+    pub fn laptop(&self) -> &Laptop {
+        &self.laptop
+    }
+
+    /// A folder on the host, which vanishes.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// `couplet` with these arguments, run by the host's owner on the host.
+    #[must_use]
+    pub fn owner(&self, args: &[&str]) -> Command {
+        let mut command = self.near.exec(program::couplet_path().as_os_str(), args);
+        let home = self.folder.path();
+        command.arg("--state-dir").arg(home.join("state")).env("HOME", home).env("XDG_CONFIG_HOME", home);
+        self.seal(command)
+    }
+
+    fn seal(&self, mut command: Command) -> Command {
+        if self.unsealed {
+            command.env("COUPLET_UNSEALED", "1");
+        }
+        command
+    }
+
+    /// `couplet connect` with these arguments on the laptop, at port 7890.
+    #[must_use]
+    pub fn connect(&self, args: &[&str]) -> Running {
+        let args = [&["connect"], args, &["--json", "--listen", "127.0.0.1:7890"]].concat();
+        let mut command = self.far.exec(program::couplet_path().as_os_str(), &args);
+        self.laptop.at_home(&mut command);
+        Running::start(self.seal(command))
+    }
+
+    /// Pairs the laptop as `Laptop`, with the code that it shows, and waits until it is connected.
+    pub async fn pair(&self) -> Forwarder {
+        let pair = Running::start(self.owner(&["pair", "--no-input"]));
+        let link = pair.wait_for_line(PATIENCE, |line| line.starts_with("COUPLET:")).await;
+        let connect = self.connect(&[&link, "--name", "Laptop"]);
+        let line = connect.wait_for_line(PATIENCE, |line| line.contains("check_code")).await;
+        let code = serde_json::from_str::<Value>(&line).unwrap()["check_code"].as_str().unwrap().to_owned();
+        Running::start(self.owner(&["approve", "Laptop", &code])).succeeds(PATIENCE).await;
+        let mut forwarder = Forwarder::ready(connect).await;
+        forwarder.state("direct").await;
+        forwarder
+    }
+
+    /// Pulls the cable.
+    pub async fn cut(&self) {
+        self.near.ip("link set lan0 down").await;
+    }
+
+    /// Plugs it in again.
+    pub async fn mend(&self) {
+        self.near.ip("link set lan0 up").await;
+    }
+}
