@@ -137,6 +137,7 @@ codes! {
     UpgradeBlocked = 1821, 502, "Something on the way to the relay does not let WebSockets through";
     ClockDiffers = 1822, 502, "The clocks of this machine and of the relay differ";
     RelayBroken = 1823, 502, "The relay answers what no relay answers";
+    NotEnrolledHere = 1824, 404, "The relay knows no such host";
     // 19xx: ours
     Internal = 1900, 500, "Something went wrong on the host";
 }

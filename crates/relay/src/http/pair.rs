@@ -1,0 +1,169 @@
+//! `POST /pair`: a device asks for a session. `GET /pair/relay/{sid}`: each end takes its end of one.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{ConnectInfo, Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use couplet_protocol::relay::{HOST_UPGRADE, Mode, PairAnswer, PairCommand, PairRequest, SID_SECONDS};
+use couplet_protocol::{Code, Sid};
+use http::HeaderValue;
+use http::header::CACHE_CONTROL;
+
+use super::Shared;
+use super::upgrade::{self, Wanted};
+use crate::account::Identity;
+use crate::clock::after;
+use crate::live::Connection;
+use crate::lockout::Source;
+use crate::problem::Failure;
+use crate::registry::{Admitted, Join, JoinError};
+use crate::room::Credential;
+use crate::sessions::{NotOpened, Opening, Side};
+
+/// `POST /pair`.
+pub(crate) async fn ask(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let wanted: PairRequest = super::body::json(request).await?;
+    match admit(&shared, wanted, peer).await.and_then(|admitted| open(&shared, &admitted, peer)) {
+        Ok(answer) => {
+            shared.metrics.opened.increment(1);
+            let mut response = Json(answer).into_response();
+            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            Ok(response)
+        }
+        Err(failure) => {
+            shared.metrics.refused.increment(1);
+            Err(failure)
+        }
+    }
+}
+
+async fn admit(shared: &Shared, wanted: PairRequest, peer: SocketAddr) -> Result<Admitted, Failure> {
+    let credential = match (wanted.pairing_token_hash, wanted.secret_hash) {
+        (Some(token), None) => Credential::Token(token),
+        (None, Some(secret)) => Credential::Secret(secret),
+        _ => {
+            let next = "Send one of pairing_token_hash and secret_hash: see spec/protocol.md, 6.";
+            return Err(Failure::new(Code::MalformedBody, next));
+        }
+    };
+    let account = identity(shared, wanted.account.as_deref()).await?;
+    let join = Join { room: wanted.room_id, credential, source: peer.ip(), account };
+    let admitted = shared.registry.join(&join).await;
+    if let Err(error) = &admitted {
+        tracing::info!(target: "couplet::relay", room = %join.room, %error, "join.refused");
+    }
+    admitted.map_err(refused)
+}
+
+/// Who the token says that its bearer is. Without accounts nobody asks.
+pub(super) async fn identity(shared: &Shared, token: Option<&str>) -> Result<Option<Identity>, Failure> {
+    match (&shared.accounts, token) {
+        (Some(accounts), Some(token)) => Ok(Some(accounts.verify(token).await?)),
+        _ => Ok(None),
+    }
+}
+
+fn refused(error: JoinError) -> Failure {
+    match error {
+        JoinError::Invalid => Failure::new(
+            Code::RoomRefused,
+            "To pair, ask for a new code; to come back, try again in a moment. Three wrong ones lock the room.",
+        ),
+        JoinError::TokenUsed => Failure::new(Code::OfferOver, "Ask for a new code: `couplet pair` on the host."),
+        JoinError::Locked { retry_after } => {
+            let next = "Try the device's next room. To pair, ask for a new code: `couplet pair` on the host.";
+            Failure::new(Code::RoomLocked, next).retry_after(retry_after)
+        }
+        JoinError::TooMany { retry_after } => {
+            Failure::new(Code::TooManyFailures, "Wait as long as Retry-After says.").retry_after(retry_after)
+        }
+        JoinError::AccountMismatch { host_email, device_email } => {
+            let shown = |email: Option<String>| email.unwrap_or_else(|| "no address".to_owned());
+            let (host, device) = (shown(host_email), shown(device_email));
+            let next =
+                format!("The host is signed in as {host}, this device as {device}. Sign in with the host's account.");
+            Failure::new(Code::AccountMismatch, next)
+        }
+        JoinError::Fault(fault) => fault.into(),
+    }
+}
+
+fn open(shared: &Shared, admitted: &Admitted, peer: SocketAddr) -> Result<PairAnswer, Failure> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(Failure::internal)?;
+    let sid = Sid::new(random);
+    let expires_at = after(shared.clock.now(), Duration::from_secs(SID_SECONDS)).to_string();
+    let command = PairCommand {
+        sid,
+        room_id: admitted.room,
+        mode: admitted.mode,
+        relay_url: shared.hosts_url(),
+        remote_ip: peer.ip().to_canonical().to_string(),
+        expires_at: expires_at.clone(),
+    };
+    let source = shared.sources.of(Source::of(peer.ip()));
+    shared.live.open(Opening { host: admitted.host, command, source }).map_err(|why| not_opened(why, admitted.mode))?;
+    tracing::info!(target: "couplet::relay", %sid, room = %admitted.room, host = %admitted.host, "session.opened");
+    Ok(PairAnswer { sid, relay_url: shared.devices_url(), expires_at })
+}
+
+fn not_opened(why: NotOpened, mode: Mode) -> Failure {
+    let second = Duration::from_secs(1);
+    match (why, mode) {
+        (NotOpened::Offline, _) => {
+            Failure::new(Code::HostOffline, "Is the host running, and on the Internet? Try again.").retry_after(second)
+        }
+        (NotOpened::Busy, Mode::Pair) => {
+            let next =
+                "Another device is pairing with this code, or all places are taken. Try again, or ask for a new code.";
+            Failure::new(Code::RelayBusy, next).retry_after(second)
+        }
+        (NotOpened::Busy, Mode::Reconnect) => {
+            Failure::new(Code::RelayBusy, "End a session of another device, or try again.").retry_after(second)
+        }
+        (NotOpened::Draining, _) => {
+            Failure::new(Code::RelayDraining, "Try again in a few seconds.").retry_after(5 * second)
+        }
+    }
+}
+
+/// `GET /pair/relay/{sid}` of a device.
+pub(crate) async fn device_end(
+    State(shared): State<Arc<Shared>>,
+    Path(sid): Path<String>,
+    mut request: Request,
+) -> Result<Response, Failure> {
+    let wanted = upgrade::websocket(&mut request)?;
+    end(&shared, &sid, Side::Device, wanted)
+}
+
+/// `GET /pair/relay/{sid}` of a host.
+pub(crate) async fn host_end(
+    State(shared): State<Arc<Shared>>,
+    axum::Extension(connection): axum::Extension<Arc<Connection>>,
+    Path(sid): Path<String>,
+    mut request: Request,
+) -> Result<Response, Failure> {
+    let wanted = upgrade::to(&mut request, HOST_UPGRADE)?;
+    end(&shared, &sid, Side::Host(connection.host), wanted)
+}
+
+fn end(shared: &Arc<Shared>, sid: &str, side: Side, wanted: Wanted) -> Result<Response, Failure> {
+    let claim = Sid::parse(sid).ok().and_then(|sid| shared.live.claim(sid, side));
+    let claim = claim.ok_or_else(|| Failure::new(Code::NoSuchSession, "Ask for a new one: POST /pair."))?;
+    let (answer, end) = wanted.accept();
+    let relay = Arc::clone(shared);
+    shared.spawn(async move {
+        if let Some(end) = end.await {
+            claim.bring(end, &relay.metrics).await;
+        }
+    });
+    Ok(answer)
+}

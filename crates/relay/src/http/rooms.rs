@@ -1,0 +1,86 @@
+//! `GET /rooms`: the door of [`crate::rooms_door`], on axum's WebSockets.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{ConnectInfo, Extension, State};
+use axum::response::Response;
+use futures_util::{Sink, SinkExt, Stream, StreamExt, future};
+
+use super::Shared;
+use crate::live::Connection;
+use crate::rooms_door::{BINARY_MAX, Incoming, Outgoing};
+use crate::sockets::Socket;
+
+/// A device's.
+pub(super) async fn device(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(place): Extension<Arc<Socket>>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let relay = Arc::clone(&shared);
+    bounded(upgrade).on_upgrade(async move |socket| {
+        let _place = place;
+        let (to, from) = split(socket);
+        let served = relay.rooms.serve_device(peer.ip(), from, to);
+        relay.cut.run_until_cancelled(served).await;
+    })
+}
+
+/// A host's.
+pub(super) async fn host(
+    State(shared): State<Arc<Shared>>,
+    Extension(connection): Extension<Arc<Connection>>,
+    Extension(place): Extension<Arc<Socket>>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let relay = Arc::clone(&shared);
+    bounded(upgrade).on_upgrade(async move |socket| {
+        let _place = place;
+        let (to, from) = split(socket);
+        let served = relay.rooms.serve_host(connection.host, from, to);
+        let served = connection.cut.run_until_cancelled(served);
+        relay.cut.run_until_cancelled(served).await;
+    })
+}
+
+fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    upgrade.max_message_size(BINARY_MAX).max_frame_size(BINARY_MAX).max_write_buffer_size(4 * BINARY_MAX)
+}
+
+fn split(
+    socket: WebSocket,
+) -> (impl Sink<Outgoing, Error = axum::Error> + Send + Unpin, impl Stream<Item = Incoming> + Send + Unpin) {
+    let (to, from) = socket.split();
+    let to = to.with(|message: Outgoing| future::ready(Ok(outgoing(message))));
+    // What is no message of the door's is passed over; an error is the end, but for one that is too large.
+    let from = from.filter_map(|message| future::ready(incoming(message).transpose()));
+    let from = from.scan(false, |over, message| {
+        let ended = std::mem::replace(over, !matches!(message, Ok(Incoming::Text(_) | Incoming::Binary(_))));
+        future::ready(if ended { None } else { message.ok() })
+    });
+    (to, from)
+}
+
+fn incoming(message: Result<Message, axum::Error>) -> Result<Option<Incoming>, ()> {
+    match message {
+        Ok(Message::Text(text)) => Ok(Some(Incoming::Text(text.to_string()))),
+        Ok(Message::Binary(bytes)) => Ok(Some(Incoming::Binary(bytes))),
+        Ok(Message::Ping(_) | Message::Pong(_)) => Ok(None),
+        Ok(Message::Close(_)) => Err(()),
+        Err(error) => match error.into_inner().downcast_ref() {
+            Some(tokio_tungstenite::tungstenite::Error::Capacity(_)) => Ok(Some(Incoming::TooLarge)),
+            _ => Err(()),
+        },
+    }
+}
+
+fn outgoing(message: Outgoing) -> Message {
+    match message {
+        Outgoing::Text(text) => Message::Text(text.into()),
+        Outgoing::Binary(bytes) => Message::Binary(bytes),
+        Outgoing::Close { code, reason } => Message::Close(Some(CloseFrame { code, reason: reason.into() })),
+    }
+}
