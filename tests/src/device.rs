@@ -1,8 +1,6 @@
 //! A device with sealed sessions, built on the protocol alone: it does one step at a time, so that a test can stop
 //! anywhere, send what no honest device sends, and see exactly what the host answers.
 
-use std::time::Duration;
-
 use couplet_protocol::frame::{CloseCode, Content, Kind};
 use couplet_protocol::handshake::{Confirmed, HandshakeError, Initiator, PairingKeys};
 use couplet_protocol::message::{Claim, Control, Grant};
@@ -97,7 +95,7 @@ impl TestDevice {
     /// The host refuses.
     pub async fn claim(&self, host: &str, link: &str) -> Result<Sealed, Said> {
         let (initiator, m1) = self.hello(link);
-        Unsealed::open(host).await.shake_hands(initiator, m1).await?.confirm().await
+        Ok(Unsealed::open(host).await.shake_hands(initiator, m1).await?.confirm().await)
     }
 
     /// Pairs where the owner is not asked: what it keeps, and the open session.
@@ -115,7 +113,7 @@ impl TestDevice {
     /// The host refuses.
     pub async fn reconnect(&self, host: &str, keys: &PairingKeys) -> Result<Sealed, Said> {
         let (initiator, m1) = self.hello_again(keys);
-        Unsealed::open(host).await.shake_hands(initiator, m1).await?.confirm().await
+        Ok(Unsealed::open(host).await.shake_hands(initiator, m1).await?.confirm().await)
     }
 }
 
@@ -194,14 +192,11 @@ impl Answered {
         &self.confirmed.check_code
     }
 
-    /// Sends the first frame.
-    ///
-    /// # Errors
-    /// None: the host answers later, if at all.
-    pub async fn confirm(self) -> Result<Sealed, Said> {
+    /// Sends the first frame; the host answers later, if at all.
+    pub async fn confirm(self) -> Sealed {
         let (confirm, mut sealed) = self.unconfirmed();
         sealed.send(&confirm).await;
-        Ok(sealed)
+        sealed
     }
 
     /// Sends this instead of the first frame, and reads what the host says to it.
@@ -297,7 +292,7 @@ impl Sealed {
 
 async fn receive(socket: &mut WebSocket) -> Result<Vec<u8>, Said> {
     loop {
-        let next = tokio::time::timeout(PATIENCE.max(Duration::from_secs(30)), socket.next());
+        let next = tokio::time::timeout(PATIENCE, socket.next());
         match next.await.expect("nothing came, and no end") {
             Some(Ok(Message::Binary(message))) => return Ok(message.to_vec()),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}

@@ -247,9 +247,7 @@ impl TestHost {
     /// The most memory that the host has had resident so far, in KiB.
     #[must_use]
     pub fn peak_memory_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells the peak");
-        peak.trim().trim_end_matches(" kB").parse().unwrap()
+        self.running.peak_memory_kib()
     }
 }
 

@@ -43,6 +43,14 @@ impl Running {
         self.pid
     }
 
+    /// The most memory that it has had resident so far, in KiB.
+    #[must_use]
+    pub fn peak_memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells the peak");
+        peak.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Sends it a signal: `TERM`, `INT`, `WINCH`.
     pub fn signal(&self, signal: &str) {
         send(signal, &self.pid.to_string());

@@ -92,7 +92,7 @@ async fn jupyterlab_works_in_a_browser_and_goes_on_after_a_cut() {
     Running::start(machines.owner(&["devices", "revoke", "Laptop", "--yes"])).succeeds(PATIENCE).await;
     let revoked = Instant::now();
     is_answered(&browser, 0, "TypeError").await;
-    assert!(revoked.elapsed() < Duration::from_secs(1), "it took {:?}", revoked.elapsed());
+    assert!(revoked.elapsed() < Duration::from_secs(5), "it took {:?}", revoked.elapsed());
     assert_eq!(forwarder.running.wait(PATIENCE).await.code(), Some(4));
 }
 

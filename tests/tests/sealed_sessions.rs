@@ -43,7 +43,7 @@ impl Paired {
     async fn slow_download(&self, host: &TestHost) -> Sealed {
         let (initiator, m1) = self.device.hello_again(&self.keys);
         let socket = Unsealed::open_small(host.pairing_url()).await;
-        let mut slow = socket.shake_hands(initiator, m1).await.unwrap().confirm().await.unwrap();
+        let mut slow = socket.shake_hands(initiator, m1).await.unwrap().confirm().await;
         slow.send_data(&get("/endless", &[])).await;
         let waiting = waiting_for(&slow);
         eventually("the download waits in the kernel", PATIENCE, async || {
@@ -228,7 +228,7 @@ async fn only_a_confirm_takes_a_slot() {
     let answered = Unsealed::open(host.pairing_url()).await.shake_hands(initiator, m1).await.unwrap();
     first.send_data(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
     assert!(matches!(first.said().await, Said::Data(_)), "the first goes on");
-    let _second = answered.confirm().await.unwrap();
+    let _second = answered.confirm().await;
     assert_eq!(first.closed().await, CloseCode::Replaced);
 }
 

@@ -13,6 +13,7 @@ use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::credentials::HostId;
@@ -44,7 +45,7 @@ struct Shared {
     /// Somebody wants a session: no reason to wait long.
     wanted: Notify,
     /// The owner wants no more sessions.
-    closing: Notify,
+    closing: CancellationToken,
 }
 
 /// An open session.
@@ -68,7 +69,7 @@ impl Client {
             return Err(ConnectError::Unknown(host));
         }
         let (state, live) = (watch::Sender::new(State::Connecting), watch::Sender::new(None));
-        let shared = Arc::new(Shared { host, state, live, wanted: Notify::new(), closing: Notify::new() });
+        let shared = Arc::new(Shared { host, state, live, wanted: Notify::new(), closing: CancellationToken::new() });
         let task = tokio::spawn(keep::Keeper::new(shared.clone(), store, candidates).run());
         Ok(Client { shared, task: AbortOnDropHandle::new(task) })
     }
@@ -90,7 +91,7 @@ impl Client {
         let (http, driver) = opened.map_err(|error| RequestError::Broken(error.to_string()))?;
         let live = watch::Sender::new(Some(Live { number: 1, http, link: link.clone() }));
         let state = watch::Sender::new(state);
-        let shared = Arc::new(Shared { host, state, live, wanted: Notify::new(), closing: Notify::new() });
+        let shared = Arc::new(Shared { host, state, live, wanted: Notify::new(), closing: CancellationToken::new() });
         let task = tokio::spawn(keep::once(shared.clone(), driver, link, heard));
         Ok(Client { shared, task: AbortOnDropHandle::new(task) })
     }
@@ -153,7 +154,7 @@ impl Client {
     /// other session is opened.
     pub async fn close(&self) {
         let live = self.shared.live.borrow().clone();
-        self.shared.closing.notify_one();
+        self.shared.closing.cancel();
         if let Some(live) = live {
             live.link.close(CloseCode::Leaving);
             let _ = timeout(CLOSE, live.link.ended()).await;

@@ -85,6 +85,22 @@ pub enum PairError {
 }
 
 impl PairError {
+    /// The code with the page about it.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            PairError::Link(_) => Code::LinkUnusable,
+            PairError::OtherKey(_) | PairError::WrongKey { .. } => Code::HostKeyDiffers,
+            PairError::Unreachable { .. } => Code::HostUnreachable,
+            PairError::Refused { hint, .. } | PairError::Rejected(hint) => hint.code().unwrap_or(Code::SessionLost),
+            PairError::Handshake(_) => Code::VersionsDiffer,
+            PairError::Lost(_) | PairError::Unfinished(_) => Code::SessionLost,
+            PairError::NoAnswer => Code::ClaimExpired,
+            PairError::Store(_) => Code::CredentialsUnusable,
+            PairError::NoRandomness(_) => Code::Internal,
+        }
+    }
+
     /// What to do next.
     #[must_use]
     pub fn next_step(&self) -> String {

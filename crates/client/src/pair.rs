@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use couplet_protocol::frame::CloseCode;
 use couplet_protocol::message::{Claim, Control, Grant};
-use couplet_protocol::{CheckCode, Code, Offer, StaticSecret};
+use couplet_protocol::{CheckCode, Offer, StaticSecret};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::attempt::{Attempt, AttemptError, Hint};
@@ -236,23 +236,5 @@ fn lost(failure: AttemptError) -> PairError {
     match failure {
         AttemptError::Handshake(error) => PairError::Handshake(error),
         _ => PairError::Lost(None),
-    }
-}
-
-impl PairError {
-    /// The code with the page about it.
-    #[must_use]
-    pub fn code(&self) -> Code {
-        match self {
-            PairError::Link(_) => Code::LinkUnusable,
-            PairError::OtherKey(_) | PairError::WrongKey { .. } => Code::HostKeyDiffers,
-            PairError::Unreachable { .. } => Code::HostUnreachable,
-            PairError::Refused { hint, .. } | PairError::Rejected(hint) => hint.code().unwrap_or(Code::SessionLost),
-            PairError::Handshake(_) => Code::VersionsDiffer,
-            PairError::Lost(_) | PairError::Unfinished(_) => Code::SessionLost,
-            PairError::NoAnswer => Code::ClaimExpired,
-            PairError::Store(_) => Code::CredentialsUnusable,
-            PairError::NoRandomness(_) => Code::Internal,
-        }
     }
 }

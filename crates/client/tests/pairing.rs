@@ -1,6 +1,7 @@
-//! Pairing with a host, and what can go wrong.
+//! Pairing with a host and coming back to it, and what can go wrong.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod reconnecting;
 mod responder;
 
 use std::sync::Arc;

@@ -90,7 +90,7 @@ impl Keeper {
                     self.wait(backoff.next(), pause).await;
                 }
             }
-            if self.is_closing().await {
+            if self.shared.closing.is_cancelled() {
                 return;
             }
         }
@@ -217,16 +217,8 @@ impl Keeper {
                 self.shared.wanted.notified().await;
                 sleep(IMPATIENT).await;
             } => {}
-            () = self.shared.closing.notified() => self.shared.closing.notify_one(),
+            () = self.shared.closing.cancelled() => {}
         }
-    }
-
-    async fn is_closing(&self) -> bool {
-        let asked = timeout(Duration::ZERO, self.shared.closing.notified()).await.is_ok();
-        if asked {
-            self.shared.closing.notify_one();
-        }
-        asked
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::ext::Protocol;
 use h2::{RecvStream, SendStream};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, header};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -62,6 +62,8 @@ impl Http {
         *wire.uri_mut() = head.uri.clone();
         *wire.headers_mut() = head.headers.clone();
         prepare(wire.headers_mut(), None);
+        // There is no body to have one (RFC 9110, 9.3.6), and a host's hyper ends the whole session over it.
+        wire.headers_mut().remove(header::CONTENT_LENGTH);
         wire.extensions_mut().insert(Protocol::from(protocol));
         let (answer, send) = match self.send(wire, false).await {
             Ok(sent) => sent,

@@ -38,7 +38,8 @@ pub async fn accepted<S: AsyncRead + AsyncWrite + Unpin>(io: S, ahead: Bytes) ->
     WebSocketStream::from_partially_read(io, ahead.to_vec(), Role::Server, Some(config(Side::Host))).await
 }
 
-/// The next binary message, before there is a session: M1 or M2.
+/// The next binary message of a device, before the host has a session: M1, or the first frame. A device looks for
+/// its M2 elsewhere, as what comes instead may say why.
 ///
 /// # Errors
 /// [`SealedError::Silent`] when none comes within that time, [`SealedError::Truncated`] when the connection ends,

@@ -1,5 +1,4 @@
 //! A host to test against: the responder of `couplet-protocol` behind a WebSocket, and an HTTP/2 server in the session.
-#![allow(clippy::unwrap_used, clippy::panic, dead_code, reason = "test support: not every test uses all of it")]
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -8,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use couplet_client::sealed::{Link, SealedStream, Side, config};
+use couplet_client::sealed::{SealedStream, Side, config};
 use couplet_client::{CredentialStore, FileStore, PairRequest};
 use couplet_protocol::handshake::{Hello, Responder};
 use couplet_protocol::message::{Control, Grant};
@@ -39,7 +38,6 @@ pub(crate) struct Host {
 /// A session that a device has confirmed.
 pub(crate) struct Session {
     pub(crate) stream: Sealed,
-    pub(crate) link: Link,
     pub(crate) code: Option<CheckCode>,
     /// Which of the connections it came on, from 1.
     pub(crate) number: usize,
@@ -103,8 +101,8 @@ impl Host {
         socket.send(Message::binary(m2)).await.ok()?;
         let mut first = binary(&mut socket).await?.to_vec();
         let (session, code) = unconfirmed.confirm(&mut first).ok()?;
-        let (stream, link, _) = SealedStream::new(socket, session, Side::Host);
-        Some(Session { stream, link, code, number })
+        let (stream, _, _) = SealedStream::new(socket, session, Side::Host);
+        Some(Session { stream, code, number })
     }
 
     fn reconnecting(&self, hello: &Hello<'_>) -> Option<Responder> {
@@ -154,14 +152,7 @@ impl Listener {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        Self::start_at("127.0.0.1:0".parse().unwrap(), serve).await
-    }
-
-    pub(crate) async fn start_at<F>(at: SocketAddr, serve: impl Fn(TcpStream, usize) -> F + Send + 'static) -> Self
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let listener = TcpListener::bind(at).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let accepted = Arc::new(AtomicUsize::new(0));
         let count = accepted.clone();
