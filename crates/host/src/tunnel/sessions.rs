@@ -140,7 +140,63 @@ fn tell(core: &Core, kind: EventKind, session: &Session, origin: &Origin) {
 
 #[cfg(test)]
 mod tests {
+    use couplet_client::sealed::{Ending, Side, config};
+    use couplet_protocol::handshake::{Hello, Initiator, PairingKeys, Responder};
+    use couplet_protocol::offer::SUITE_1;
+    use couplet_protocol::secret::{Entropy, Psk};
+    use couplet_protocol::{DeviceName, Scope, StaticSecret};
+    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+    use tokio::time::Instant;
+    use tokio_tungstenite::WebSocketStream;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
     use super::*;
+    use crate::pairing::Pairing;
+    use crate::session::Device;
+
+    type End = (SealedStream<DuplexStream>, Link);
+
+    /// Both ends of an open session: the host's and the device's.
+    async fn ends() -> (End, End) {
+        let entropy = |n| Entropy::new([n; 32]);
+        let (host, device) = (StaticSecret::new([1; 32]).unwrap(), StaticSecret::new([2; 32]).unwrap());
+        let keys = PairingKeys { psk_id: [8; 8], psk: Psk::new([7; 32]), host_key: host.public(), suites: SUITE_1 };
+        let (initiator, m1) = Initiator::reconnect(&keys, &device, entropy(3)).unwrap();
+        let hello = Hello::parse(&m1).unwrap();
+        let responder = Responder::reconnect(&hello, &host, &keys.psk, SUITE_1, &device.public(), entropy(4)).unwrap();
+        let (unconfirmed, m2) = responder.answer("Home", &entropy(5)).unwrap();
+        let (theirs, mut first) = initiator.finish(&m2).unwrap().begin().unwrap();
+        let (ours, _) = unconfirmed.confirm(&mut first).unwrap();
+        let (a, b) = duplex(64 * 1024);
+        let host = WebSocketStream::from_raw_socket(a, Role::Server, Some(config(Side::Host))).await;
+        let device = WebSocketStream::from_raw_socket(b, Role::Client, Some(config(Side::Device))).await;
+        let (ours, our_link, _) = SealedStream::new(host, ours, Side::Host);
+        let (theirs, their_link, _) = SealedStream::new(device, theirs, Side::Device);
+        ((ours, our_link), (theirs, their_link))
+    }
+
+    #[tokio::test]
+    async fn a_session_ends_after_twelve_hours_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = crate::Config::new(folder.path().join("state"), "Home");
+        // The upkeep goes with the handle; twelve hours of it would take a while.
+        let core = Pairing::open(config).await.unwrap().core().clone();
+        let device = Device {
+            device_id: Uuid::from_u128(1),
+            device_name: DeviceName::parse("iPad").unwrap(),
+            device_model: None,
+        };
+        let session = Session::new(device, Scope::default(), None);
+        let slot = Sessions::new(1).take(session.device.device_id).unwrap();
+        tokio::time::pause();
+        let ((mut ours, link), (mut theirs, their_link)) = ends().await;
+        let began = Instant::now();
+        let serving = Box::pin(async move { drop(ours.read_u8().await) });
+        tokio::join!(run(&core, serving, &link, &session, &slot), theirs.read_u8()).1.unwrap_err();
+        assert_eq!(their_link.ended().await, Ending::Closed(CloseCode::TooOld));
+        let lasted = began.elapsed();
+        assert!((SESSION_TIME..SESSION_TIME + Duration::from_secs(60)).contains(&lasted), "{lasted:?}");
+    }
 
     #[test]
     fn the_oldest_session_of_a_device_yields_to_its_newest() {
