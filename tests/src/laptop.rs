@@ -73,6 +73,11 @@ impl Laptop {
         Forwarder::ready(Running::start(self.command(&[args, &["--json", "--listen", "127.0.0.1:0"]].concat()))).await
     }
 
+    /// Starts `couplet connect --json` at the app's own address and waits until it is ready.
+    pub async fn connect_at_its_own(&self, args: &[&str]) -> Forwarder {
+        Forwarder::ready(Running::start(self.command(&[args, &["--json"]].concat()))).await
+    }
+
     /// Pairs with a host that asks nobody, and stays connected.
     pub async fn pair(&self, host: &TestHost) -> Forwarder {
         let mut forwarder = self.connect(&[&host.generate().await.link]).await;
@@ -95,7 +100,7 @@ impl Forwarder {
         Forwarder { running, ready: parse(&ready).expect("it has just been read"), read: 0 }
     }
 
-    /// `http://127.0.0.1:port`.
+    /// `http://address:port`.
     #[must_use]
     pub fn url(&self) -> &str {
         self.ready["url"].as_str().expect("the ready line names the address")

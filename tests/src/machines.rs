@@ -97,17 +97,30 @@ impl Machines {
     /// `couplet connect` with these arguments on the laptop, at port 7890.
     #[must_use]
     pub fn connect(&self, args: &[&str]) -> Running {
-        let args = [&["connect"], args, &["--json", "--listen", "127.0.0.1:7890"]].concat();
+        self.connect_at_its_own(&[args, &["--listen", "127.0.0.1:7890"]].concat())
+    }
+
+    fn connect_at_its_own(&self, args: &[&str]) -> Running {
+        let args = [&["connect"], args, &["--json"]].concat();
         let mut command = self.far.exec(program::couplet_path().as_os_str(), &args);
         self.laptop.at_home(&mut command);
         Running::start(self.seal(command))
     }
 
-    /// Pairs the laptop as `Laptop`, with the code that it shows, and waits until it is connected.
+    /// Pairs the laptop as `Laptop`, with the code that it shows, and waits until it is connected, at port 7890.
     pub async fn pair(&self) -> Forwarder {
+        self.pair_with(|args| self.connect(args)).await
+    }
+
+    /// The same, at the app's own address.
+    pub async fn pair_at_its_own(&self) -> Forwarder {
+        self.pair_with(|args| self.connect_at_its_own(args)).await
+    }
+
+    async fn pair_with(&self, connect: impl Fn(&[&str]) -> Running) -> Forwarder {
         let pair = Running::start(self.owner(&["pair", "--no-input"]));
         let link = pair.wait_for_line(PATIENCE, |line| line.starts_with("COUPLET:")).await;
-        let connect = self.connect(&[&link, "--name", "Laptop"]);
+        let connect = connect(&[&link, "--name", "Laptop"]);
         let line = connect.wait_for_line(PATIENCE, |line| line.contains("check_code")).await;
         let code = serde_json::from_str::<Value>(&line).unwrap()["check_code"].as_str().unwrap().to_owned();
         Running::start(self.owner(&["approve", "Laptop", &code])).succeeds(PATIENCE).await;

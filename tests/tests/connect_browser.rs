@@ -10,7 +10,7 @@ use axum::routing::get;
 use e2e::browser::thirtyfour::Key;
 use e2e::host::PATIENCE;
 use e2e::jupyter::OWN_TOKEN;
-use e2e::{Browser, Jupyter, Laptop, Machines, Running, TestApp, TestHost};
+use e2e::{Browser, Forwarder, Jupyter, Laptop, Machines, Running, TestApp, TestHost};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -43,6 +43,11 @@ async fn is_answered(browser: &Browser, status: u16, code: &str) {
     browser.until(&format!("the page is answered {wanted}"), PATIENCE, asked).await;
 }
 
+/// The address without its port.
+fn ip(forwarder: &Forwarder) -> &str {
+    forwarder.url().strip_prefix("http://").unwrap().split(':').next().unwrap()
+}
+
 /// JupyterLab on the host, as the documents say how.
 async fn start_jupyter(machines: &mut Machines) -> Jupyter {
     let root = machines.folder().join("notebooks");
@@ -59,9 +64,9 @@ async fn start_jupyter(machines: &mut Machines) -> Jupyter {
 async fn jupyterlab_works_in_a_browser_and_goes_on_after_a_cut() {
     let mut machines = Machines::new("lab").await;
     let _jupyter = start_jupyter(&mut machines).await;
-    let mut forwarder = machines.pair().await;
+    let mut forwarder = machines.pair_at_its_own().await;
     let browser = Browser::start(|setup| {
-        setup.network(machines.far());
+        setup.network(machines.far()).reaches(ip(&forwarder));
     })
     .await;
     browser.open(&format!("{}/lab", forwarder.url())).await;
@@ -222,4 +227,59 @@ async fn pages_of_other_sites_have_nothing_of_it() {
     // A name of the stranger's that leads here is none of ours.
     browser.open(&forwarder.url().replace("127.0.0.1", "evil.example")).await;
     says(&browser, "CPL-1005").await;
+}
+
+/// A page that stays: its cookie goes wherever its address is in it, and its service worker answers for whatever is at
+/// its address and port, also later.
+const GREEDY_PAGE: &str = "<!doctype html><script>
+    document.cookie = 'greedy=1; max-age=86400';
+    navigator.serviceWorker.register('/worker.js');
+    navigator.serviceWorker.ready.then(() => document.body.append('installed'));
+</script>";
+const GREEDY_WORKER: &str = "addEventListener('fetch', event => event.respondWith(new Response('taken over')))";
+
+async fn greedy_app() -> (String, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let worker = ([("content-type", "text/javascript")], GREEDY_WORKER);
+    let routes =
+        Router::new().route("/", get(async || Html(GREEDY_PAGE))).route("/worker.js", get(async move || worker));
+    (url, tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_behind_one_host_has_nothing_of_an_app_behind_another() {
+    let (app, (greedy, _greedy)) = (TestApp::start().await, greedy_app().await);
+    let laptop = Laptop::new();
+    let host = async |name: &'static str, app: String| {
+        let host = TestHost::start(|setup| {
+            setup.app(app).arg("--name").arg(name);
+        })
+        .await;
+        laptop.pair(&host).await.stop().await;
+        host
+    };
+    let _hosts = [host("Greedy", greedy).await, host("Home", app.url()).await];
+    let home = laptop.connect_at_its_own(&["home"]).await;
+    let home_ip = ip(&home).to_owned();
+    home.stop().await;
+    let forwarder = laptop.connect_at_its_own(&["greedy"]).await;
+    let browser = Browser::start(|setup| {
+        setup.reaches(ip(&forwarder)).reaches(&home_ip);
+    })
+    .await;
+    browser.open(forwarder.url()).await;
+    says(&browser, "installed").await;
+    browser.open(forwarder.url()).await;
+    says(&browser, "taken over").await;
+    forwarder.stop().await;
+
+    let home = laptop.connect_at_its_own(&["home"]).await;
+    browser.open(home.url()).await;
+    says(&browser, "hello").await;
+    let requests = app.requests();
+    assert!(
+        !requests.is_empty() && requests.iter().all(|request| !request.headers.contains_key("cookie")),
+        "{requests:?}"
+    );
 }

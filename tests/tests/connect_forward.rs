@@ -1,6 +1,8 @@
 //! The forwarder of `couplet connect`: unmodified programs use the app through a session.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "whatever goes wrong here fails the test")]
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use e2e::host::{Caller, PATIENCE};
@@ -108,6 +110,39 @@ async fn the_app_is_the_one_that_was_named() {
     // The forwarder removes the header that programs send, so it is not what to tell them.
     let detail = answer.json::<Value>().await.unwrap()["detail"].as_str().unwrap().to_owned();
     assert!(detail.contains("couplet connect --app NAME") && detail.contains("one, two"), "{detail}");
+}
+
+/// What is at one address shares cookies and service workers in a browser, whatever the port.
+#[tokio::test]
+async fn each_host_and_app_has_an_address_of_its_own() {
+    let (app, laptop) = (TestApp::start().await, Laptop::new());
+    let host = async |name: &'static str| {
+        let host = TestHost::start(|setup| {
+            setup.app(format!("one={}", app.url())).app(format!("two={}", app.url())).arg("--name").arg(name);
+        })
+        .await;
+        laptop.pair(&host).await.stop().await;
+        host
+    };
+    let _hosts = [host("Attic").await, host("Cellar").await];
+    let address =
+        |forwarder: &Forwarder| forwarder.url().strip_prefix("http://").unwrap().parse::<SocketAddr>().unwrap();
+    let mut seen = HashMap::new();
+    for (name, app) in [("attic", "one"), ("attic", "two"), ("cellar", "one"), ("cellar", "two")] {
+        let first = laptop.connect_at_its_own(&[name, "--app", app]).await;
+        let second = laptop.connect_at_its_own(&[name, "--app", app]).await;
+        let (at, beside) = (address(&first), address(&second));
+        assert!(at.port() == 7890 && beside.ip() == at.ip() && beside.port() != 7890, "{at} {beside}");
+        assert_eq!(seen.insert(at.ip(), name), None, "{at} is another's too");
+        assert_eq!(first.caller().get("/").send().await.unwrap().status(), 200);
+        for other in ["localhost:7890", "127.0.0.1:7890"] {
+            let answer = first.caller().get("/").header("host", other).send().await.unwrap();
+            assert_eq!(answer.status(), 421, "{other}");
+        }
+        first.stop().await;
+        let again = laptop.connect_at_its_own(&[name, "--app", app]).await;
+        assert_eq!(address(&again), at, "it stays the same");
+    }
 }
 
 #[tokio::test]

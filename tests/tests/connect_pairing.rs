@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "whatever goes wrong here fails the test")]
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use couplet_protocol::api::{DeviceKind, DeviceList};
 use e2e::host::PATIENCE;
@@ -180,6 +181,37 @@ async fn another_host_key_is_refused_and_both_fingerprints_are_shown() {
     assert_eq!(known["hosts"].as_array().unwrap().len(), 2, "the first one's credentials are kept");
 }
 
+/// docs/service.md: what a backup must hold.
+#[tokio::test]
+async fn a_host_that_has_its_key_and_database_again_is_the_same_to_its_devices() {
+    let (app, laptop) = (TestApp::start().await, Laptop::new());
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut host = host(&app, "never", &["--listen", &address]).await;
+    laptop.pair(&host).await.stop().await;
+    let (backup, folder) = (tempfile::tempdir().unwrap(), host.state_dir());
+    let copy = |name: &str, from: &Path, to: &Path| std::fs::copy(from.join(name), to.join(name)).unwrap();
+    copy("host.key", &folder, backup.path());
+    let mut sqlite = program("sqlite3");
+    sqlite.arg(folder.join("couplet.db")).arg(format!(".backup '{}'", backup.path().join("couplet.db").display()));
+    Running::start(sqlite).succeeds(PATIENCE).await;
+    let mut restore = async |files: &[&str]| {
+        host.stop().await;
+        for file in std::fs::read_dir(&folder).unwrap() {
+            std::fs::remove_file(file.unwrap().path()).unwrap();
+        }
+        for file in files {
+            copy(file, backup.path(), &folder);
+        }
+        host.restart().await;
+    };
+    for (files, state) in [(&["host.key", "couplet.db"][..], "direct"), (&["couplet.db"], "offline")] {
+        restore(files).await;
+        let mut forwarder = laptop.connect(&[]).await;
+        forwarder.state(state).await;
+        forwarder.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn what_does_not_fit_together_is_a_usage_error() {
     let laptop = Laptop::new();
@@ -189,6 +221,8 @@ async fn what_does_not_fit_together_is_a_usage_error() {
         &["--list", "nas"],
         &["--list", "--forget", "nas"],
         &["--app", "a b"],
+        &["--state-dir", "."],
+        &["--list", "--config", "config.toml"],
     ] {
         let (code, stdout, _) = laptop.run(args).await;
         assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}");

@@ -32,12 +32,20 @@ A link pairs this machine first: the host's owner gets one from couplet pair. It
 it is read from stdin, where other users of this machine cannot see it. If the owner is asked, a check code is shown
 for the owner to type. From then on no link is needed: name the host, or nothing if there is only one.
 
-Programs of this machine then use the app at the address that is shown; web pages of other sites cannot.
+Programs of this machine then use the app at the address that is shown; web pages of other sites cannot. On Linux each
+app of each host has an address of its own, so that a browser keeps their cookies and pages apart; it stays the same
+while this machine is paired. With --listen it is where you say, and what else is at that address is not kept apart.
+
+The credentials of each host are a file in $XDG_DATA_HOME/couplet/hosts, ~/.local/share/couplet/hosts by default, for
+this user's eyes only; whoever has one is this device. Nothing is ever asked, so --no-input changes nothing; --state-dir
+and --config belong to a host and are refused.
+
 With --json the first line says that it is ready and where, then each change of the connection is a line.
 SIGTERM and Ctrl-C end it with exit code 0. It ends with 4 when the owner revokes this device.
 
 Examples:
   couplet connect 'COUPLET:…'                   pair, then forward
+  couplet connect - < link                      the same, where others use this machine too: arguments can be seen
   couplet connect                               go on later
   couplet connect nas --app wiki --listen 127.0.0.1:8080
   couplet connect --list
@@ -57,7 +65,7 @@ pub(crate) struct Cli {
 /// Options of every command.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Global {
-    /// The folder of the host's database and owner's token [env: COUPLET_STATE_DIR] [default: $XDG_STATE_HOME/couplet or ~/.local/state/couplet]
+    /// The folder of the host's key, database and owner's token [env: COUPLET_STATE_DIR] [default: $XDG_STATE_HOME/couplet or ~/.local/state/couplet]
     #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
     pub(crate) state_dir: Option<PathBuf>,
     /// The configuration file [env: COUPLET_CONFIG] [default: $XDG_CONFIG_HOME/couplet/config.toml, where it exists]
@@ -322,7 +330,7 @@ pub(crate) struct Connect {
     /// Which of the host's apps [default: its first]
     #[arg(long, value_name = "NAME", value_parser = crate::command::app_name)]
     pub(crate) app: Option<http::HeaderValue>,
-    /// Where programs of this machine find it [default: the first free port of 127.0.0.1 from 7890 on]
+    /// Where programs of this machine find it [default: port 7890 of an address for this app alone]
     #[arg(long, value_name = "127.0.0.1:PORT", value_parser = crate::command::loopback)]
     pub(crate) listen: Option<std::net::SocketAddr>,
     /// Pair although a host of this name or address is known under another key: it is another host

@@ -5,6 +5,7 @@ mod forward;
 mod hosts;
 mod online;
 mod pairing;
+mod place;
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -27,6 +28,7 @@ const LINK_MAX: u64 = 4096;
 
 /// Pairs if there is a link, then forwards until a signal ends it.
 pub(super) fn run(global: &Global, args: Connect) -> anyhow::Result<()> {
+    refuse_hosts_options(global)?;
     let store = store()?;
     if args.list {
         return hosts::list(&*store, args.json.json);
@@ -36,13 +38,31 @@ pub(super) fn run(global: &Global, args: Connect) -> anyhow::Result<()> {
     }
     couplet_host::telemetry::init(&super::serve::filter("couplet=warn"), output::colour());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(connect(global, args, store))
+    runtime.block_on(connect(args, store))
 }
 
-async fn connect(_: &Global, args: Connect, store: Arc<dyn CredentialStore>) -> anyhow::Result<()> {
+/// Refuses the options of every command that name a host's files: a device has none of them. `--no-input` is kept to,
+/// as nothing is ever asked.
+fn refuse_hosts_options(global: &Global) -> Result<(), Failure> {
+    let given = [("--state-dir", &global.state_dir), ("--config", &global.config)];
+    match given.iter().find(|(_, value)| value.is_some()) {
+        None => Ok(()),
+        Some((option, _)) => Err(Failure::new(
+            Exit::Usage,
+            format!("couplet connect takes no {option}"),
+            "It is a device, and has no host's folder or settings. Leave it out; XDG_DATA_HOME names the folder that \
+             its credentials are in.",
+        )),
+    }
+}
+
+async fn connect(args: Connect, store: Arc<dyn CredentialStore>) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
-    // Before anything is paired: a port that is taken must not cost a link.
-    let listener = online::listen(args.listen).await?;
+    // Before anything is paired: a port that is taken must not cost a link. An app's own address is never taken.
+    let named = match args.listen {
+        Some(at) => Some(place::named(at).await?),
+        None => None,
+    };
     let target = args.target.as_deref().unwrap_or_default();
     let credentials = if target == "-" || is_link(target) {
         let link = if target == "-" { read_link()? } else { Zeroizing::new(target.to_owned()) };
@@ -56,8 +76,12 @@ async fn connect(_: &Global, args: Connect, store: Arc<dyn CredentialStore>) -> 
     } else {
         hosts::find(&*store, args.target.as_deref())?
     };
+    let place = match named {
+        Some(named) => named,
+        None => place::own(&credentials, args.app.as_ref()).await?,
+    };
     let host = online::Host { id: credentials.id(), name: output::plain(&credentials.host_name) };
-    online::run(host, store, listener, args.app, args.json.json, signals).await
+    online::run(host, store, place, args.app, args.json.json, signals).await
 }
 
 /// Where this user's credentials are.

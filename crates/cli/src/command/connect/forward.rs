@@ -9,7 +9,6 @@ mod upgrade;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+pub(super) use self::guard::Names;
 use self::refusal::Refusal;
 use self::socket::Socket;
 
@@ -50,14 +50,13 @@ type Switched = Mutex<Option<Upgraded>>;
 pub(super) struct Forwarder {
     client: Arc<Client>,
     app: Option<HeaderValue>,
-    /// Where programs find it.
-    address: SocketAddr,
+    names: Names,
 }
 
 impl Forwarder {
-    /// A forwarder to this app, or the host's first, found at this address.
-    pub(super) fn new(client: Arc<Client>, app: Option<HeaderValue>, address: SocketAddr) -> Self {
-        Forwarder { client, app, address }
+    /// A forwarder to this app, or the host's first, that programs call by these names.
+    pub(super) fn new(client: Arc<Client>, app: Option<HeaderValue>, names: Names) -> Self {
+        Forwarder { client, app, names }
     }
 
     /// Serves everyone who connects, until it is dropped; then everything breaks off.
@@ -86,7 +85,7 @@ impl Forwarder {
 
     async fn forward(&self, request: Request<Incoming>, switched: &Switched) -> Result<Response<Reply>, Refusal> {
         let (mut head, body) = request.into_parts();
-        let target = guard::check(&head, self.address)?;
+        let target = guard::check(&head, self.names)?;
         let upgrade = upgrade::wanted(&head, &body)?;
         guard::remove_nominated(&mut head.headers);
         head.uri = target;

@@ -1,6 +1,5 @@
 //! While it runs: where it listens, and how things stand with the host.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -9,17 +8,14 @@ use couplet_protocol::Code;
 use http::HeaderValue;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::forward::Forwarder;
+use super::forward::{Forwarder, Names};
 use super::hosts::unusable;
+use super::place::Place;
 use crate::failure::{Exit, Failure};
 use crate::output;
 use crate::signals::Signals;
-
-/// The ports that are tried when none is named: an address that stays the same can be kept as a bookmark.
-const PORTS: std::ops::Range<u16> = 7890..7900;
 
 /// Which host.
 pub(super) struct Host {
@@ -27,44 +23,27 @@ pub(super) struct Host {
     pub(super) name: String,
 }
 
-/// Listens at this address, else at a free one.
-pub(super) async fn listen(at: Option<SocketAddr>) -> Result<TcpListener, Failure> {
-    let ours = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    if let Some(at) = at {
-        return TcpListener::bind(at).await.map_err(|error| match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                Failure::of(Code::PortInUse, format!("{at} is taken: name another port with --listen."))
-            }
-            _ => Failure::of(Code::AddressUnusable, format!("{at}: {error}.")),
-        });
-    }
-    for port in PORTS {
-        if let Ok(listener) = TcpListener::bind(ours(port)).await {
-            return Ok(listener);
-        }
-    }
-    let any = TcpListener::bind(ours(0)).await;
-    any.map_err(|error| Failure::of(Code::AddressUnusable, format!("127.0.0.1: {error}.")))
-}
-
 /// Forwards until a signal comes or the host ends it, and tells how things stand.
 pub(super) async fn run(
     host: Host,
     store: Arc<dyn CredentialStore>,
-    listener: TcpListener,
+    place: Place,
     app: Option<HeaderValue>,
     json: bool,
     mut signals: Signals,
 ) -> anyhow::Result<()> {
     let client = Client::connect(host.id.clone(), store).await.map_err(|error| match error {
         ConnectError::Store(error) => unusable(&error),
-        ConnectError::Unknown(_) => Failure::of(Code::NoSuchHost, error.to_string()),
+        ConnectError::Unknown(_) => Failure::of(
+            Code::NoSuchHost,
+            format!("It was forgotten meanwhile: {error}.\nSee which there are: couplet connect --list."),
+        ),
     })?;
     let client = Arc::new(client);
-    let address = listener.local_addr()?;
-    let forwarder = Forwarder::new(client.clone(), app, address);
-    let _forwarding = AbortOnDropHandle::new(tokio::spawn(forwarder.run(listener)));
-    let url = format!("http://{address}");
+    let names = Names::of(&place)?;
+    let url = names.url();
+    let forwarder = Forwarder::new(client.clone(), app, names);
+    let _forwarding = AbortOnDropHandle::new(tokio::spawn(forwarder.run(place.listener)));
     if json {
         output::json(&json!({"event": "ready", "url": url, "host": host.name, "host_id": host.id.as_str()}))?;
     } else {
@@ -171,14 +150,5 @@ mod tests {
             json!({"event": "state", "state": "offline", "since": "1970-01-01T00:00:01Z", "reason": "it stopped"});
         assert_eq!(line(&offline), expected);
         assert_eq!(sentence(&offline, "nas"), "No connection with nas: it stopped\nTrying again…");
-    }
-
-    #[tokio::test]
-    async fn without_a_port_the_next_free_one_is_taken() {
-        let first = listen(None).await.unwrap();
-        let second = listen(None).await.unwrap();
-        assert_ne!(first.local_addr().unwrap(), second.local_addr().unwrap());
-        let failure = listen(Some(first.local_addr().unwrap())).await.unwrap_err();
-        assert!(failure.is(Code::PortInUse), "{failure}");
     }
 }

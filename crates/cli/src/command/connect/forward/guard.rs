@@ -1,6 +1,6 @@
 //! Which requests are forwarded. What listens on this machine's loopback acts for this device, and a browser lets any
-//! web page call it: so a request must name this machine by a name that no page's own can be, and must not come from a
-//! page of another site.
+//! web page call it: so a request must call the forwarder by its own address, which no page of others can have, and must
+//! not come from a page of another site.
 
 use std::net::SocketAddr;
 
@@ -9,15 +9,62 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, Method, Uri, header, uri};
 
+use super::super::place::Place;
 use super::refusal::Refusal;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
+/// What the forwarder is called.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Names {
+    /// Where it listens.
+    pub(super) address: SocketAddr,
+    /// Whether it goes by `localhost`, too. Not where the address is the app's own: cookies go by names, and that one
+    /// would be shared by all.
+    pub(super) localhost: bool,
+}
+
+impl Names {
+    /// Those of what listens there.
+    ///
+    /// # Errors
+    /// The system does not say where it listens.
+    pub(in super::super) fn of(place: &Place) -> std::io::Result<Self> {
+        Ok(Names { address: place.listener.local_addr()?, localhost: place.is_localhost })
+    }
+
+    /// Where programs find it.
+    pub(in super::super) fn url(self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Whether a `Host` is one of them, with the port: no web page can have such a name, whatever DNS says.
+    fn hold(self, name: &str) -> bool {
+        let port = self.address.port();
+        let is = |own: &str| {
+            let rest = name.get(..own.len()).filter(|host| host.eq_ignore_ascii_case(own)).map(|_| &name[own.len()..]);
+            rest.is_some_and(|rest| {
+                rest.strip_prefix(':').map_or(rest.is_empty() && port == 80, |is| is == port.to_string())
+            })
+        };
+        let ip = match self.address {
+            SocketAddr::V4(v4) => v4.ip().to_string(),
+            SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
+        };
+        is(&ip) || self.localhost && is("localhost")
+    }
+
+    fn told(self) -> String {
+        let also = if self.localhost { format!(" or http://localhost:{}", self.address.port()) } else { String::new() };
+        format!("It is at {}{also}, and goes by no other name.", self.url())
+    }
+}
+
 /// The request's target for the app: the authority is the `Host` that the program sent, the rest is as it came.
-pub(super) fn check(head: &Parts, address: SocketAddr) -> Result<Uri, Refusal> {
-    let authority = authority(head, address)?;
+pub(super) fn check(head: &Parts, names: Names) -> Result<Uri, Refusal> {
+    let authority = authority(head, names)?;
     same_site(head, &authority)?;
     if head.method == Method::CONNECT {
         return Err(unforwardable("This is no forward proxy: send a request with a path instead of CONNECT."));
@@ -39,7 +86,7 @@ pub(super) fn check(head: &Parts, address: SocketAddr) -> Result<Uri, Refusal> {
 }
 
 /// `Host`, or the target's own host, which outranks it (RFC 9112, 3.2.2): both must be ours.
-fn authority(head: &Parts, address: SocketAddr) -> Result<Authority, Refusal> {
+fn authority(head: &Parts, names: Names) -> Result<Authority, Refusal> {
     let mut hosts = head.headers.get_all(header::HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
@@ -47,24 +94,11 @@ fn authority(head: &Parts, address: SocketAddr) -> Result<Authority, Refusal> {
     }
     let text = host.map(|host| host.to_str().unwrap_or_default());
     let named = [head.uri.authority().map(Authority::as_str), text];
-    if named.iter().flatten().any(|name| !is_ours(name, address)) || named == [None, None] {
-        let detail = format!("It is at http://{address}, and goes by no other name than localhost.");
-        return Err(Refusal::new(Code::HostNotAllowed, detail));
+    if named.iter().flatten().any(|name| !names.hold(name)) || named == [None, None] {
+        return Err(Refusal::new(Code::HostNotAllowed, names.told()));
     }
     let chosen = named.iter().flatten().next().and_then(|name| Authority::try_from(*name).ok());
     chosen.ok_or_else(|| unforwardable("The Host header is no host name."))
-}
-
-/// Whether a name is one of this machine's own, with the port: no web page can have such a name, whatever DNS says.
-fn is_ours(name: &str, address: SocketAddr) -> bool {
-    // The port behind a name, not a part of `[::1]`.
-    let (host, port) = match name.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()),
-        _ => (name, Some(80)),
-    };
-    let ip = address.ip().to_string();
-    let is_ip = host == "127.0.0.1" || host == "[::1]" || host.trim_matches(['[', ']']) == ip;
-    (is_ip || host.eq_ignore_ascii_case("localhost")) && port == Some(address.port())
 }
 
 /// Refuses what a page of another site sends: all but opening a page, which shows nothing to the other site.
@@ -125,24 +159,47 @@ mod tests {
     use super::*;
 
     fn checked(target: &str, headers: &[(&str, &str)]) -> Result<Uri, Code> {
+        checked_at(Names { address: "127.0.0.1:7890".parse().unwrap(), localhost: true }, target, headers)
+    }
+
+    fn checked_at(names: Names, target: &str, headers: &[(&str, &str)]) -> Result<Uri, Code> {
         let (method, target) = target.split_once(' ').unwrap();
         let mut request = Request::builder().method(method).uri(target);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        check(&head, "127.0.0.1:7890".parse().unwrap()).map_err(|refusal| refusal.code())
+        check(&head, names).map_err(|refusal| refusal.code())
     }
 
     #[test]
     fn the_host_is_this_machine_and_reaches_the_app_as_sent() {
-        for host in ["127.0.0.1:7890", "localhost:7890", "LocalHost:7890", "[::1]:7890"] {
+        for host in ["127.0.0.1:7890", "localhost:7890", "LocalHost:7890"] {
             let target = checked("GET /a?b=c", &[("host", host)]).unwrap();
             assert_eq!(target.to_string(), format!("http://{host}/a?b=c"));
         }
         let target = checked("GET http://localhost:7890/x", &[("host", "127.0.0.1:7890")]).unwrap();
         assert_eq!(target.authority().unwrap(), "localhost:7890");
         assert_eq!(checked("OPTIONS *", &[("host", "localhost:7890")]).unwrap().path(), "*");
+    }
+
+    #[test]
+    fn an_apps_own_address_is_its_only_name() {
+        let status = |at: &str, localhost, host| {
+            let names = Names { address: at.parse().unwrap(), localhost };
+            checked_at(names, "GET /", &[("host", host)]).map(drop)
+        };
+        let own = "127.70.1.2:7890";
+        assert_eq!(status(own, false, own), Ok(()));
+        for host in
+            ["localhost:7890", "127.0.0.1:7890", "127.70.1.3:7890", "127.70.1.2:7891", "127.70.1.2", "[::1]:7890"]
+        {
+            assert_eq!(status(own, false, host), Err(Code::HostNotAllowed), "{host}");
+        }
+        assert_eq!(status("[::1]:7890", true, "[::1]:7890"), Ok(()));
+        assert_eq!(status("[::1]:7890", true, "127.0.0.1:7890"), Err(Code::HostNotAllowed));
+        assert_eq!(status("127.0.0.1:80", true, "localhost"), Ok(()));
+        assert_eq!(status("127.0.0.1:80", true, "127.0.0.1:80"), Ok(()));
     }
 
     #[test]
@@ -160,6 +217,10 @@ mod tests {
             "user@127.0.0.1:7890",
             "couplet.internal",
             "[::1]",
+            "[::1]:7890",
+            "é.0.0.1:7890",
+            "127.0.0.1:07890",
+            "127.0.0.1:",
             "127.0.0.1:7890:7890",
             "127.1:7890",
             "[::ffff:127.0.0.1]:7890",

@@ -51,18 +51,40 @@ impl From<RequestError> for Refusal {
             RequestError::Broken(_) => Code::SessionLost,
         };
         let why = error.why().replace('\n', " ");
-        Refusal::new(code, format!("{why}. {}", next_step(code)))
+        Refusal::new(code, format!("{why}. {}", next_step(&error, code)))
     }
 }
 
-fn next_step(code: Code) -> &'static str {
-    match code {
-        Code::AccessOver => "Ask the host's owner.",
-        Code::HostKeyDiffers => "Do not go on before you know why: couplet explain CPL-1604.",
-        Code::HostUnreachable => "It is tried again; see what couplet connect says.",
-        Code::TooManyRequests => "Try again when others have ended.",
-        Code::VersionsDiffer => "Update the host.",
-        Code::SessionLost => "It may have been carried out: see before you try again.",
-        _ => "Send it in another way.",
+fn next_step(error: &RequestError, code: Code) -> &'static str {
+    match error {
+        RequestError::NotConnected(_) if code == Code::AccessOver => "Ask the host's owner.",
+        RequestError::NotConnected(_) if code == Code::HostKeyDiffers => {
+            "Do not go on before you know why: couplet explain CPL-1604."
+        }
+        RequestError::NotConnected(_) => "It is tried again; see what couplet connect says.",
+        RequestError::TooMany => "Try again when others have ended.",
+        RequestError::Unsendable(_) => "Send fewer or shorter headers, or a shorter path.",
+        RequestError::NoUpgrades => "Update the host.",
+        RequestError::Broken(_) => "It may have been carried out: see before you try again.",
+        RequestError::Body(_) => {
+            "Send the request again, with its whole body; the app may have seen a part of this one."
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_says_what_can_be_done_about_it() {
+        for (error, next) in [
+            (RequestError::Body("it ended early".into()), "whole body"),
+            (RequestError::Unsendable("a header is too long".into()), "shorter headers"),
+        ] {
+            let refusal = Refusal::from(error);
+            assert_eq!(refusal.code, Code::RequestNotForwardable);
+            assert!(refusal.detail.contains(next), "{}", refusal.detail);
+        }
     }
 }

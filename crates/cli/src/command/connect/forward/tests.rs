@@ -1,6 +1,7 @@
 //! The forwarder against a host in memory: a sealed session, with HTTP/2 in it.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 
 use couplet_client::sealed::{Link, SealedStream, Side, config};
 use couplet_client::{HostId, State};
@@ -67,7 +68,8 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = Some(HeaderValue::from_static("wiki"));
-        let forwarding = tokio::spawn(Forwarder::new(Arc::new(client), app, address).run(listener));
+        let forwarding =
+            tokio::spawn(Forwarder::new(Arc::new(client), app, Names { address, localhost: false }).run(listener));
         World { address, came, host: link, _tasks: [hosting, forwarding].map(AbortOnDropHandle::new) }
     }
 
@@ -294,6 +296,7 @@ async fn web_pages_of_others_get_a_problem_and_the_host_hears_nothing() {
     let mut world = World::new().await;
     let cases = [
         ("Host: evil.example", 421, "CPL-1005"),
+        ("Host: localhost", 421, "CPL-1005"),
         ("Host: HOST\r\nSec-Fetch-Site: cross-site", 403, "CPL-1609"),
         ("Host: HOST\r\nOrigin: http://evil.example", 403, "CPL-1609"),
     ];
