@@ -1,10 +1,14 @@
 //! The command line. Doc comments here are the help texts.
 
+mod relay;
+
 use std::path::PathBuf;
 
 use clap::builder::{FalseyValueParser, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+pub(crate) use relay::{Check, Hosts, HostsCommand, Relay, RelayCommand, RelayServe, RelaySettings};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -13,7 +17,7 @@ Exit codes:
   2  the command line cannot be understood, or needs a terminal or --yes
   3  time ran out: the code or the claim expired
   4  refused: the owner said no to a device or revoked it, or you to a question
-  5  no host is running on the state folder
+  5  no host, or no relay, is running on the state folder
 
 Environment:
   COUPLET_*    each setting of `serve` has its variable; see `couplet config show --origin`
@@ -123,6 +127,8 @@ Examples:
     /// Be a device: pair this machine with a host, and use its apps at an address of this machine
     #[command(after_help = CONNECT)]
     Connect(Connect),
+    /// Run a relay, by which devices and hosts meet that share no network; invite and list its hosts
+    Relay(Relay),
     /// Show what an error code means and what to do, offline; without a code, list them
     Explain(Explain),
     /// Show the settings in effect

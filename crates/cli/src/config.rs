@@ -2,6 +2,7 @@
 
 mod error;
 mod keys;
+pub(crate) mod relay;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 use crate::args::{Global, Settings};
 use crate::failure::Failure;
 
-pub(crate) use keys::flat;
+pub(crate) use keys::Flat;
 
 /// What the machine and the process's environment say.
 #[derive(Clone, Debug, Default)]
@@ -65,13 +66,13 @@ pub(crate) fn machine_name() -> String {
 
 /// A configuration that can be used, and the layers that it came from.
 #[derive(Clone, Debug)]
-pub(crate) struct Loaded {
+pub(crate) struct Loaded<C = Config> {
     /// The values.
-    pub(crate) config: Config,
+    pub(crate) config: C,
     layers: Figment,
 }
 
-impl Loaded {
+impl<C> Loaded<C> {
     /// Where the value of a key such as `limits.max_devices` came from: `flag --listen`, `env COUPLET_LISTEN`,
     /// `file /path`, `default`.
     pub(crate) fn origin(&self, key: &str) -> String {
@@ -133,7 +134,12 @@ fn defaults(environment: &Environment) -> Result<Layer, Failure> {
 
 fn file(global: &Global, environment: &Environment) -> Result<Option<Layer>, Failure> {
     let named = global.config.clone().or_else(|| environment.variables.get("COUPLET_CONFIG").map(PathBuf::from));
-    let Some(path) = named.as_ref().or(environment.config_file.as_ref()) else { return Ok(None) };
+    read_file(named, environment.config_file.as_ref())
+}
+
+/// The file that was named, or the usual one where it exists.
+fn read_file(named: Option<PathBuf>, usual: Option<&PathBuf>) -> Result<Option<Layer>, Failure> {
+    let Some(path) = named.as_ref().or(usual) else { return Ok(None) };
     match std::fs::read_to_string(path) {
         Ok(text) => parse_file(path, &text).map(Some),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => Ok(None),
@@ -153,8 +159,12 @@ fn parse_file(path: &Path, text: &str) -> Result<Layer, Failure> {
 fn variables(environment: &Environment) -> Result<Vec<Layer>, Failure> {
     let keys = keys::all();
     keys::check_names(&keys, environment.variables.keys())?;
+    read_variables(&keys, environment)
+}
+
+fn read_variables(keys: &[keys::Key], environment: &Environment) -> Result<Vec<Layer>, Failure> {
     let mut layers = Vec::new();
-    for key in &keys {
+    for key in keys {
         let Some(text) = environment.variables.get(&key.variable) else { continue };
         let value = key.kind.read(text).map_err(|why| invalid(format!("{}: {why}.", key.variable)))?;
         layers.push(layer(format!("env {}", key.variable), &key.path, value));
@@ -162,17 +172,17 @@ fn variables(environment: &Environment) -> Result<Vec<Layer>, Failure> {
     Ok(layers)
 }
 
+fn state_dir_flag(global: &Global) -> Result<Option<String>, Failure> {
+    let not_utf8 = |_| invalid("--state-dir is not UTF-8: choose another folder.");
+    global.state_dir.clone().map(|dir| dir.into_os_string().into_string().map_err(not_utf8)).transpose()
+}
+
 fn flags(global: &Global, settings: &Settings) -> Result<Vec<Layer>, Failure> {
     let mut layers = Vec::new();
     let mut text = |flag: &str, key: &str, value: Option<String>| {
         layers.extend(value.map(|value| layer(format!("flag {flag}"), key, Value::from(value))));
     };
-    let state_dir = match global.state_dir.clone().map(|dir| dir.into_os_string().into_string()) {
-        Some(Err(_)) => return Err(invalid("--state-dir is not UTF-8: choose another folder.")),
-        Some(Ok(dir)) => Some(dir),
-        None => None,
-    };
-    text("--state-dir", "state_dir", state_dir);
+    text("--state-dir", "state_dir", state_dir_flag(global)?);
     text("--approve", "approve", settings.approve.clone());
     text("--lan-pairing", "lan_pairing", settings.lan_pairing.clone());
     text("--name", "server_name", settings.name.clone());

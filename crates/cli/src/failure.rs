@@ -19,7 +19,7 @@ pub(crate) enum Exit {
     Expired = 3,
     /// Someone said no: the owner to a device, or you to a question.
     Refused = 4,
-    /// No host is running on the state folder.
+    /// No host, or no relay, is running on the state folder.
     NotRunning = 5,
 }
 
@@ -81,7 +81,7 @@ impl Failure {
 
 fn exit_of(code: Option<Code>) -> Exit {
     match code {
-        Some(Code::HostNotRunning) => Exit::NotRunning,
+        Some(Code::HostNotRunning | Code::RelayNotRunning) => Exit::NotRunning,
         Some(Code::PairingRejected) => Exit::Refused,
         Some(Code::ClaimExpired) => Exit::Expired,
         _ => Exit::Failure,

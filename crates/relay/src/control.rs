@@ -109,7 +109,7 @@ async fn invite(State(shared): State<Arc<Shared>>, request: Request) -> Result<J
         return Err(Failure::new(Code::LifetimeOutOfRange, format!("Write 1 to {INVITATION_MAX} seconds.")));
     }
     let valid = Duration::from_secs(valid_seconds);
-    let expires_at = after(shared.clock.now(), valid).to_string();
+    let expires_at = after(shared.clock.now(), valid).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let secret = shared.registry.invite(valid).await?;
     let token = EnrollmentToken {
         relay: shared.name.clone(),

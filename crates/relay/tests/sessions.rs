@@ -6,11 +6,14 @@ mod common;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::{Event, TestHost, TestRelay, ask_secret, ask_token, by_secret, by_token, eventually, room, within};
+use common::{Event, TestHost, TestRelay, ask_secret, ask_token, by_secret, by_token, room, within};
 use futures_util::{SinkExt, StreamExt};
 use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
+
+/// What ends a session does so within this, on a busy machine.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn a_device_reaches_its_host_and_bytes_pass_as_they_are() {
@@ -52,4 +55,220 @@ async fn a_device_reaches_its_host_and_bytes_pass_as_they_are() {
     drop(device);
     while let Some(Ok(_)) = within("the end", end.next()).await {}
     assert_eq!(relay.pair(&ask_token(1)).await.status, StatusCode::OK, "a failed try leaves the offer free");
+}
+
+#[tokio::test]
+async fn an_end_is_taken_once_by_its_own_host_and_device() {
+    let relay = TestRelay::start(|_| {}).await;
+    let (host, other) = (TestHost::enroll(&relay).await, TestHost::enroll(&relay).await);
+    host.room(&relay, &room(1), by_secret(1)).await;
+    let _events = host.events(&relay, None).await;
+    let sid = relay.pair(&ask_secret(1)).await.sid();
+    assert_eq!(other.end(&relay, &sid).await.err(), Some(StatusCode::NOT_FOUND), "another host's");
+    let mut device = relay.device_end(&sid).await;
+    let mut end = host.socket(&relay, &sid).await;
+    assert_eq!(host.end(&relay, &sid).await.err(), Some(StatusCode::NOT_FOUND), "the second time");
+    let url = format!("wss://localhost/pair/relay/{sid}");
+    let second = tokio_tungstenite::client_async(url, relay.device_tls().await).await;
+    assert!(matches!(second, Err(tokio_tungstenite::tungstenite::Error::Http(answer)) if answer.status() == 404));
+    // Nobody was disturbed.
+    device.send(Message::text("x")).await.unwrap();
+    assert_eq!(within("it passes", end.next()).await.unwrap().unwrap(), Message::text("x"));
+    for unknown in ["", "0", &"0".repeat(32), &"Z".repeat(32)] {
+        assert_eq!(host.end(&relay, unknown).await.err(), Some(StatusCode::NOT_FOUND), "{unknown}");
+    }
+    // Without the upgrade that belongs there, nothing is taken.
+    let fresh = relay.pair(&ask_secret(1)).await.sid();
+    let answer = host.request(&relay, Method::GET, &format!("/pair/relay/{fresh}"), None).await;
+    assert_eq!((answer.status, answer.code()), (StatusCode::UPGRADE_REQUIRED, "CPL-1014"));
+    assert!(host.end(&relay, &fresh).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_reader_that_stands_still_stops_its_sender_and_nothing_is_lost() {
+    let relay = TestRelay::start(|_| {}).await;
+    let host = TestHost::enroll(&relay).await;
+    host.room(&relay, &room(1), by_secret(1)).await;
+    let _events = host.events(&relay, None).await;
+    let sid = relay.pair(&ask_secret(1)).await.sid();
+    let (mut device, end) = (relay.device_end(&sid).await, host.end(&relay, &sid).await.unwrap());
+    let (mut reader, mut writer) = tokio::io::split(hyper_util::rt::TokioIo::new(end.into_inner()));
+    // The device reads nothing; the host writes until it no longer can.
+    let mut sent = 0_usize;
+    let chunk = vec![0_u8; 64 * 1024];
+    while let Ok(len) = tokio::time::timeout(AT_ONCE, writer.write(&chunk)).await {
+        sent += len.unwrap();
+        assert!(sent < 256 * 1024 * 1024, "the relay takes without end");
+    }
+    // The other direction is not held up.
+    device.send(Message::binary(vec![3; 100])).await.unwrap();
+    let mut frame = [0; 106];
+    within("the other direction", reader.read_exact(&mut frame)).await.unwrap();
+    // Then it reads, and all of it is there. A frame's head of zeros and its body of zeros are raw bytes here.
+    let mut raw = device.into_inner();
+    let mut got = vec![0; sent];
+    within("the rest", raw.read_exact(&mut got)).await.unwrap();
+    assert!(got.iter().all(|byte| *byte == 0));
+}
+
+#[tokio::test]
+async fn early_bytes_are_held_up_to_eight_kibibytes() {
+    let relay = TestRelay::start(|_| {}).await;
+    let host = TestHost::enroll(&relay).await;
+    host.room(&relay, &room(1), by_secret(1)).await;
+    let _events = host.events(&relay, None).await;
+    let sid = relay.pair(&ask_secret(1)).await.sid();
+    let mut device = relay.device_end(&sid).await;
+    // Much more than is held: it waits on its way.
+    let message = Message::binary((0..4_000_000_u32).map(|n| n.to_le_bytes()[0]).collect::<Vec<u8>>());
+    let sending = tokio::spawn({
+        let message = message.clone();
+        async move {
+            device.send(message).await.unwrap();
+            device
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!sending.is_finished(), "the relay holds it all");
+    let mut end = host.socket(&relay, &sid).await;
+    assert_eq!(within("all of it", end.next()).await.unwrap().unwrap(), message);
+    sending.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_for_which_nobody_comes_ends_and_its_place_is_free() {
+    let relay = TestRelay::start(|config| config.limits.host_sessions = 1).await;
+    let host = TestHost::enroll(&relay).await;
+    for n in [1, 2] {
+        host.room(&relay, &room(n), by_secret(n)).await;
+    }
+    let _events = host.events(&relay, None).await;
+    let start = Instant::now();
+    let sid = relay.pair(&ask_secret(1)).await.sid();
+    let mut device = relay.device_end(&sid).await;
+    let busy = relay.pair(&ask_secret(2)).await;
+    assert_eq!((busy.status, busy.code()), (StatusCode::CONFLICT, "CPL-1803"));
+    // Closed by the relay, after its thirty seconds.
+    let closed = tokio::time::timeout(Duration::from_secs(60), device.next()).await.unwrap();
+    assert!(matches!(closed, None | Some(Err(_))), "{closed:?}");
+    let took = start.elapsed();
+    assert!((Duration::from_secs(29)..Duration::from_secs(45)).contains(&took), "{took:?}");
+    assert_eq!(host.end(&relay, &sid).await.err(), Some(StatusCode::NOT_FOUND));
+    assert_eq!(relay.pair(&ask_secret(2)).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_device_that_leaves_before_its_host_came_frees_its_place() {
+    let relay = TestRelay::start(|config| config.limits.host_sessions = 1).await;
+    let host = TestHost::enroll(&relay).await;
+    host.room(&relay, &room(1), by_secret(1)).await;
+    host.room(&relay, &room(2), by_secret(2)).await;
+    let _events = host.events(&relay, None).await;
+    let sid = relay.pair(&ask_secret(1)).await.sid();
+    drop(relay.device_end(&sid).await);
+    common::eventually("a free place", async || relay.pair(&ask_secret(2)).await.status == StatusCode::OK).await;
+    assert_eq!(host.end(&relay, &sid).await.err(), Some(StatusCode::NOT_FOUND));
+}
+
+#[tokio::test]
+async fn at_the_cap_a_devices_oldest_session_yields_to_its_newest() {
+    let relay = TestRelay::start(|config| config.limits.host_sessions = 2).await;
+    let host = TestHost::enroll(&relay).await;
+    for n in [1, 2, 3] {
+        host.room(&relay, &room(n), by_secret(n)).await;
+    }
+    let _events = host.events(&relay, None).await;
+    let first = relay.pair(&ask_secret(1)).await.sid();
+    let (mut oldest, _end) = (relay.device_end(&first).await, host.socket(&relay, &first).await);
+    let second = relay.pair(&ask_secret(2)).await.sid();
+    let busy = relay.pair(&ask_secret(3)).await;
+    assert_eq!(busy.status, StatusCode::CONFLICT, "another device's do not yield");
+    assert!(busy.headers.contains_key("retry-after"));
+    let start = Instant::now();
+    let third = relay.pair(&ask_secret(1)).await.sid();
+    assert!(matches!(within("the oldest ends", oldest.next()).await, None | Some(Err(_))));
+    assert!(start.elapsed() < AT_ONCE);
+    for sid in [second, third] {
+        let _device = relay.device_end(&sid).await;
+        assert!(host.end(&relay, &sid).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn an_offer_takes_one_device_at_a_time() {
+    let relay = TestRelay::start(|_| {}).await;
+    let host = TestHost::enroll(&relay).await;
+    host.room(&relay, &room(1), by_token(1)).await;
+    let _events = host.events(&relay, None).await;
+    let asked = relay.pair(&ask_token(1)).await.sid();
+    // Who asked and did not come gives way to who asks again.
+    let sid = relay.pair(&ask_token(1)).await.sid();
+    assert_eq!(host.end(&relay, &asked).await.err(), Some(StatusCode::NOT_FOUND));
+    let device = relay.device_end(&sid).await;
+    let busy = relay.pair(&ask_token(1)).await;
+    assert_eq!((busy.status, busy.code()), (StatusCode::CONFLICT, "CPL-1803"));
+    drop(device);
+    common::eventually("a free offer", async || relay.pair(&ask_token(1)).await.status == StatusCode::OK).await;
+}
+
+#[tokio::test]
+async fn removing_a_room_cuts_its_sessions_and_uses_its_token_up() {
+    let relay = TestRelay::start(|_| {}).await;
+    let host = TestHost::enroll(&relay).await;
+    host.room(&relay, &room(1), by_token(1)).await;
+    host.room(&relay, &room(2), by_secret(2)).await;
+    let _events = host.events(&relay, None).await;
+    let (sid, other) = (relay.pair(&ask_token(1)).await.sid(), relay.pair(&ask_secret(2)).await.sid());
+    let (mut device, mut end) = (relay.device_end(&sid).await, host.socket(&relay, &sid).await);
+    let (mut kept, mut kept_end) = (relay.device_end(&other).await, host.socket(&relay, &other).await);
+    let start = Instant::now();
+    let removed = host.request(&relay, Method::DELETE, &format!("/host/rooms/{}", room(1)), None).await;
+    assert_eq!(removed.status, StatusCode::NO_CONTENT);
+    assert!(matches!(within("the device's end", device.next()).await, None | Some(Err(_))));
+    assert!(matches!(within("the host's end", end.next()).await, None | Some(Err(_))));
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+    kept.send(Message::text("x")).await.unwrap();
+    assert_eq!(within("another room", kept_end.next()).await.unwrap().unwrap(), Message::text("x"));
+    let used = relay.pair(&ask_token(1)).await;
+    assert_eq!((used.status, used.code()), (StatusCode::GONE, "CPL-1804"));
+}
+
+#[tokio::test]
+async fn bytes_beyond_a_hosts_quota_wait() {
+    let relay = TestRelay::start(|config| config.limits.host_bytes_per_second = 200_000).await;
+    let host = TestHost::enroll(&relay).await;
+    host.room(&relay, &room(1), by_secret(1)).await;
+    let _events = host.events(&relay, None).await;
+    let sid = relay.pair(&ask_secret(1)).await.sid();
+    let (mut device, mut end) = (relay.device_end(&sid).await, host.socket(&relay, &sid).await);
+    let start = Instant::now();
+    let message = Message::binary(vec![0; 600_000]);
+    let sent = message.clone();
+    tokio::spawn(async move { device.send(sent).await.map(|()| device) });
+    assert_eq!(within("all of it", end.next()).await.unwrap().unwrap(), message);
+    // A second's worth is free.
+    assert!(start.elapsed() > Duration::from_millis(1800), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_one_answer_and_lock() {
+    let relay = TestRelay::start(|_| {}).await;
+    let host = TestHost::enroll(&relay).await;
+    host.room(&relay, &room(1), by_secret(1)).await;
+    let mut events = host.events(&relay, None).await;
+    let mut wrong = ask_secret(1);
+    wrong["secret_hash"] = common::hex(9, 32).into();
+    let (refused, unknown) = (relay.pair(&wrong).await, relay.pair(&ask_secret(7)).await);
+    assert_eq!((refused.status, refused.code()), (StatusCode::UNAUTHORIZED, "CPL-1801"));
+    assert_eq!((refused.status, &refused.body), (unknown.status, &unknown.body));
+    relay.pair(&wrong).await;
+    relay.pair(&wrong).await;
+    let locked = relay.pair(&ask_secret(1)).await;
+    assert_eq!((locked.status.as_u16(), locked.code()), (423, "CPL-1805"));
+    assert!(locked.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 800);
+    let event = events.next().await.unwrap();
+    assert_eq!((event.name.as_str(), event.id, event.data), ("room-locked", None, serde_json::json!({"room_id": room(1)})));
+    for body in [serde_json::json!({}), serde_json::json!({"room_id": room(1)}), serde_json::json!([1])] {
+        assert_eq!(relay.pair(&body).await.status, StatusCode::BAD_REQUEST);
+    }
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::Global;
 use crate::args::ConfigCommand;
-use crate::config::{self, Environment, Loaded};
+use crate::config::{self, Environment, Flat, Loaded};
 use crate::failure::Failure;
 use crate::output;
 
@@ -15,15 +15,16 @@ pub(super) fn run(global: &Global, command: ConfigCommand) -> anyhow::Result<()>
     let loaded = config::load(global, &settings, &Environment::of_process()?)?;
     // What `serve` would refuse is not in effect.
     loaded.config.checked().map_err(|error| Failure::of(Code::ConfigInvalid, format!("{error}.")))?;
-    match json.json {
-        true => output::json(&as_json(&loaded, origin))?,
-        false => output::line(&as_toml(&loaded, origin))?,
-    }
-    Ok(())
+    Ok(show(&loaded, origin, json.json)?)
+}
+
+/// Prints what was loaded.
+pub(super) fn show(loaded: &Loaded<impl Flat>, origin: bool, json: bool) -> std::io::Result<()> {
+    if json { output::json(&as_json(loaded, origin)) } else { output::line(&as_toml(loaded, origin)) }
 }
 
 /// One member for each key; with origins `{"value": …, "origin": {"kind": "env", "name": "COUPLET_LISTEN"}}`.
-fn as_json(loaded: &Loaded, origin: bool) -> Value {
+fn as_json(loaded: &Loaded<impl Flat>, origin: bool) -> Value {
     let member = |(key, value): (String, Value)| {
         let origin_of_key = loaded.origin(&key);
         let (kind, name) = origin_of_key.split_once(' ').unwrap_or((&origin_of_key, ""));
@@ -31,12 +32,12 @@ fn as_json(loaded: &Loaded, origin: bool) -> Value {
         let value = if origin { json!({"value": value, "origin": {"kind": kind, "name": name}}) } else { value };
         (key, value)
     };
-    Value::Object(config::flat(&loaded.config).into_iter().map(member).collect::<Map<_, _>>())
+    Value::Object(loaded.config.flat().into_iter().map(member).collect::<Map<_, _>>())
 }
 
 /// Lines that a configuration file may hold, with the origin as their comment.
-fn as_toml(loaded: &Loaded, origin: bool) -> String {
-    let flat = config::flat(&loaded.config);
+fn as_toml(loaded: &Loaded<impl Flat>, origin: bool) -> String {
+    let flat = loaded.config.flat();
     let lines: Vec<(String, &str)> =
         flat.iter().map(|(key, v)| (format!("{key} = {}", toml(v)), key.as_str())).collect();
     let width = lines.iter().map(|(line, _)| line.len()).filter(|len| *len <= 48).max().unwrap_or(0);

@@ -8,6 +8,7 @@ mod devices;
 mod explain;
 mod man;
 mod pair;
+mod relay;
 mod serve;
 
 use crate::args::{Cli, Command};
@@ -28,6 +29,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Approve(args) => short(approve::approve(&global, &args)),
         Command::Reject(args) => short(approve::reject(&global, &args)),
         Command::Connect(args) => connect::run(&global, args),
+        Command::Relay(args) => relay::run(&global, args),
         Command::Explain(args) => explain::run(&args),
         Command::Config(args) => config::run(&global, args.command),
         Command::Completions { shell } => completions::run(shell),

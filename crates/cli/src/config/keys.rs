@@ -19,6 +19,8 @@ pub(super) enum Kind {
     List,
     /// As `APP` on the command line, separated by commas.
     Apps,
+    /// `true` or `false`, `1` or `0`.
+    Switch,
 }
 
 impl Kind {
@@ -29,6 +31,11 @@ impl Kind {
             Kind::Number => text.trim().parse::<u64>().map(Value::from).map_err(|_| format!("{text:?} is no number")),
             Kind::List => Ok(Value::from(items().map(str::to_owned).collect::<Vec<_>>())),
             Kind::Apps => read_apps(items()),
+            Kind::Switch => match text.trim().to_ascii_lowercase().as_str() {
+                "1" | "true" | "yes" | "on" => Ok(Value::from(true)),
+                "0" | "false" | "no" | "off" => Ok(Value::from(false)),
+                _ => Err(format!("{text:?} is neither true nor false")),
+            },
         }
     }
 }
@@ -104,11 +111,21 @@ pub(super) fn check_names<'a>(keys: &[Key], names: impl Iterator<Item = &'a Stri
     Ok(())
 }
 
-/// Every key with its value, the tables of `limits` unfolded, and the values of apps' headers hidden.
-pub(crate) fn flat(config: &couplet_host::Config) -> Vec<(String, Json)> {
+/// A configuration that can be shown.
+pub(crate) trait Flat {
+    /// Every key with its value, the tables of `limits` unfolded, and the values of apps' headers hidden.
+    fn flat(&self) -> Vec<(String, Json)>;
+}
+
+impl Flat for couplet_host::Config {
+    fn flat(&self) -> Vec<(String, Json)> {
+        flatten(self, all())
+    }
+}
+
+pub(super) fn flatten(config: &impl serde::Serialize, keys: Vec<Key>) -> Vec<(String, Json)> {
     let Ok(mut json) = serde_json::to_value(config) else { return Vec::new() };
-    all()
-        .into_iter()
+    keys.into_iter()
         .map(|key| {
             let pointer = format!("/{}", key.path.replace('.', "/"));
             let mut value = json.pointer_mut(&pointer).map(Json::take).unwrap_or_default();

@@ -67,7 +67,7 @@ fn apps_come_from_flags_variables_and_files_alike() {
     let (_folder, global) =
         in_file("[[apps]]\nname = \"w\"\nupstream = \"http://h:1\"\nheaders = { X-Key = \"canary\" }\n");
     let loaded = load(&global, &Settings::default(), &environment(&[])).unwrap();
-    let shown = flat(&loaded.config).into_iter().find(|(key, _)| key == "apps").unwrap().1;
+    let shown = loaded.config.flat().into_iter().find(|(key, _)| key == "apps").unwrap().1;
     assert_eq!(shown, serde_json::json!([{"name": "w", "upstream": "http://h:1", "headers": {"X-Key": "[redacted]"}}]));
 }
 

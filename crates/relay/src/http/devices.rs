@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Extension, Request, State};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -14,14 +16,14 @@ use http::header::{
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
 };
 use http::{HeaderValue, StatusCode};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{Shared, pages, upgrade};
-use crate::bridge::End;
+use super::{Shared, pages};
 use crate::problem::Failure;
+use crate::sockets::Socket;
 
-/// How much `/check` gives back, and for how long.
-const ECHO_MAX: usize = 4096;
+/// How large the messages are that `/check` gives back, how many, and for how long.
+const ECHO_MAX: usize = 1024;
+const ECHOES: usize = 16;
 const ECHO_TIME: Duration = Duration::from_secs(10);
 
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
@@ -57,31 +59,25 @@ async fn any_origin(request: Request, next: Next) -> Response {
     response
 }
 
-/// `GET /check`: an upgrade behind which a few bytes come back, for `couplet relay check`.
-async fn check(State(shared): State<Arc<Shared>>, mut request: Request) -> Result<Response, Failure> {
-    let (answer, end) = upgrade::websocket(&mut request)?.accept();
-    shared.spawn(async move {
-        if let Some(end) = end.await {
-            let _ = tokio::time::timeout(ECHO_TIME, echo(end)).await;
-        }
-    });
-    Ok(answer)
+/// `GET /check`: a WebSocket on which a few messages come back, for `couplet relay check`.
+async fn check(
+    State(shared): State<Arc<Shared>>,
+    Extension(place): Extension<Arc<Socket>>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Failure> {
+    let upgrade = upgrade.map_err(|_| super::upgrade::required())?;
+    let cut = shared.cut.clone();
+    Ok(upgrade.max_message_size(ECHO_MAX).on_upgrade(async move |socket| {
+        let _place = place;
+        cut.run_until_cancelled(tokio::time::timeout(ECHO_TIME, echo(socket))).await;
+    }))
 }
 
-async fn echo(mut end: End) -> std::io::Result<()> {
-    let (mut left, mut chunk) = (ECHO_MAX, [0; 256]);
-    let early = std::mem::take(&mut end.early);
-    left = left.saturating_sub(early.len());
-    end.tls.write_all(&early).await?;
-    while left > 0 {
-        end.tls.flush().await?;
-        let most = left.min(chunk.len());
-        let len = end.tls.read(&mut chunk[..most]).await?;
-        if len == 0 {
-            break;
+async fn echo(mut socket: WebSocket) {
+    for _ in 0..ECHOES {
+        match socket.recv().await {
+            Some(Ok(Message::Binary(bytes))) if socket.send(Message::Binary(bytes.clone())).await.is_ok() => {}
+            _ => return,
         }
-        left -= len;
-        end.tls.write_all(&chunk[..len]).await?;
     }
-    end.tls.shutdown().await
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, Extension, State};
 use axum::response::Response;
@@ -10,6 +11,7 @@ use futures_util::{Sink, SinkExt, Stream, StreamExt, future};
 
 use super::Shared;
 use crate::live::Connection;
+use crate::problem::Failure;
 use crate::rooms_door::{BINARY_MAX, Incoming, Outgoing};
 use crate::sockets::Socket;
 
@@ -18,15 +20,16 @@ pub(super) async fn device(
     State(shared): State<Arc<Shared>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Extension(place): Extension<Arc<Socket>>,
-    upgrade: WebSocketUpgrade,
-) -> Response {
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Failure> {
     let relay = Arc::clone(&shared);
-    bounded(upgrade).on_upgrade(async move |socket| {
+    let upgrade = bounded(upgrade.map_err(|_| super::upgrade::required())?);
+    Ok(upgrade.on_upgrade(async move |socket| {
         let _place = place;
         let (to, from) = split(socket);
         let served = relay.rooms.serve_device(peer.ip(), from, to);
         relay.cut.run_until_cancelled(served).await;
-    })
+    }))
 }
 
 /// A host's.
@@ -34,16 +37,17 @@ pub(super) async fn host(
     State(shared): State<Arc<Shared>>,
     Extension(connection): Extension<Arc<Connection>>,
     Extension(place): Extension<Arc<Socket>>,
-    upgrade: WebSocketUpgrade,
-) -> Response {
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Failure> {
     let relay = Arc::clone(&shared);
-    bounded(upgrade).on_upgrade(async move |socket| {
+    let upgrade = bounded(upgrade.map_err(|_| super::upgrade::required())?);
+    Ok(upgrade.on_upgrade(async move |socket| {
         let _place = place;
         let (to, from) = split(socket);
         let served = relay.rooms.serve_host(connection.host, from, to);
         let served = connection.cut.run_until_cancelled(served);
         relay.cut.run_until_cancelled(served).await;
-    })
+    }))
 }
 
 fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {

@@ -84,6 +84,6 @@ fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
         .any(|t| t.trim().eq_ignore_ascii_case(token))
 }
 
-fn required() -> Failure {
+pub(super) fn required() -> Failure {
     Failure::new(Code::UpgradeRequired, "Ask for the upgrade that the protocol names here: see spec/protocol.md, 6.")
 }

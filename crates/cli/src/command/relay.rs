@@ -1,0 +1,32 @@
+//! `couplet relay`.
+
+mod check;
+mod control;
+mod hosts;
+mod invite;
+mod serve;
+
+use super::Global;
+use crate::args::{Relay, RelayCommand};
+use crate::config::{Environment, relay};
+use crate::failure::Failure;
+
+/// Runs one of the commands.
+pub(super) fn run(global: &Global, args: Relay) -> anyhow::Result<()> {
+    match args.command {
+        RelayCommand::Serve(args) => serve::run(global, &args),
+        RelayCommand::Invite { span, json } => super::short(invite::run(global, span, json.json)),
+        RelayCommand::Hosts(args) => super::short(hosts::run(global, args)),
+        RelayCommand::Check(args) => super::short(check::run(&args)),
+        RelayCommand::Config { settings, origin, json } => {
+            let loaded = relay::load(global, &settings, &Environment::of_process()?)?;
+            // What only `serve` needs, a certificate say, need not be there yet.
+            Ok(super::config::show(&loaded, origin, json.json)?)
+        }
+    }
+}
+
+/// The running relay on the state folder.
+fn running(global: &Global) -> Result<control::Control, Failure> {
+    Ok(control::Control::of(&relay::state_dir(global)?))
+}
