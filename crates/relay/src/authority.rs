@@ -43,6 +43,10 @@ pub(crate) struct Request(rcgen::PublicKey);
 impl Request {
     /// Reads PEM. Only the key counts: names and extensions are the relay's to give.
     pub(crate) fn parse(pem: &str) -> Result<Self, NotARequest> {
+        // The reader takes PEM of any name.
+        if !pem.trim_start().starts_with("-----BEGIN CERTIFICATE REQUEST-----") {
+            return Err(NotARequest);
+        }
         let request = CertificateSigningRequestParams::from_pem(pem).map_err(|_| NotARequest)?;
         Ok(Request(request.public_key))
     }

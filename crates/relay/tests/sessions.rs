@@ -3,13 +3,11 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::{Event, TestHost, TestRelay, ask_secret, ask_token, by_secret, by_token, room, within};
 use futures_util::{SinkExt, StreamExt};
-use http::{Method, StatusCode};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use http::StatusCode;
 use tokio_tungstenite::tungstenite::Message;
 
 /// What ends a session does so within this, on a busy machine.
