@@ -237,9 +237,9 @@ mod tests {
         let mut asked = CertificateParams::new(vec!["relay.example".to_owned()]).unwrap();
         asked.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let asked = asked.serialize_request(&key).unwrap().pem().unwrap();
-        let (request, host) = (Request::parse(&asked).unwrap(), HostId::random());
-        assert_eq!(request.key(), Request::parse(&super::tests::request(&key)).unwrap().key());
-        let pem = again.certify_host(&request, host, now).unwrap();
+        let (asked, host) = (Request::parse(&asked).unwrap(), HostId::random());
+        assert_eq!(asked.key(), Request::parse(&request(&key)).unwrap().key());
+        let pem = again.certify_host(&asked, host, now).unwrap();
         let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
         let (named, end) = host_in(&der).unwrap();
         assert_eq!(named, host);

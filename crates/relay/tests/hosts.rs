@@ -13,6 +13,9 @@ use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+/// What is done to a certificate before it is signed.
+type Change = &'static dyn Fn(&mut CertificateParams);
+
 #[tokio::test]
 async fn a_token_lets_one_host_in_and_names_all_that_it_needs() {
     let relay = TestRelay::start(|_| {}).await;
@@ -71,14 +74,13 @@ async fn only_certificates_of_the_relays_own_ca_are_let_in() {
         change(&mut params);
         params.signed_by(&host.key, &issuer).unwrap().pem()
     };
-    let refused: [(&str, &dyn Fn(&mut CertificateParams)); 5] = [
+    let refused: [(&str, Change); 5] = [
         ("expired", &|p| p.not_after = date_time_ymd(2026, 1, 1)),
         ("not valid yet", &|p| p.not_before = date_time_ymd(2100, 1, 1)),
         ("for a server", &|p| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]),
         ("of no host", &|p| p.subject_alt_names = Vec::new()),
         ("of an unknown host", &|p| {
-            p.subject_alt_names =
-                vec![SanType::URI(format!("couplet:host:{}", uuid::Uuid::nil()).try_into().unwrap())];
+            p.subject_alt_names = vec![SanType::URI(format!("couplet:host:{}", uuid::Uuid::nil()).try_into().unwrap())];
         }),
     ];
     assert!(is_let_in(&relay, Some((&issue(&|_| {}), &host.key))).await);
@@ -164,7 +166,9 @@ async fn a_stream_behind_another_request_on_its_connection_works_too() {
     let host = TestHost::enroll(&relay).await;
     host.room(&relay, &room(1), by_secret(1)).await;
     let mut tls = host.tls(&relay).await.unwrap();
-    tls.write_all(b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\nGET /host/events HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    tls.write_all(b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\nGET /host/events HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
     let mut got = String::new();
     let mut read = async |until: &str| {
         within("the stream", async {
@@ -200,7 +204,8 @@ async fn a_restart_keeps_hosts_rooms_and_revocations() {
     let key = KeyPair::generate().unwrap();
     assert_eq!(relay.post("/enroll", &json!({"token": token, "csr": csr(&key)})).await.status, StatusCode::OK);
     let listed = relay.control(Method::GET, "/hosts", None).await;
-    let states: Vec<_> = listed.body["hosts"].as_array().unwrap().iter().map(|h| (&h["online"], h["revoked_at"].is_null())).collect();
+    let states: Vec<_> =
+        listed.body["hosts"].as_array().unwrap().iter().map(|h| (&h["online"], h["revoked_at"].is_null())).collect();
     assert_eq!(states.len(), 3);
     assert_eq!(states.iter().filter(|state| **state == (&json!(true), true)).count(), 1);
     assert_eq!(states.iter().filter(|state| !state.1).count(), 1);

@@ -3,11 +3,13 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::{Event, TestHost, TestRelay, ask_secret, ask_token, by_secret, by_token, room, within};
 use futures_util::{SinkExt, StreamExt};
-use http::StatusCode;
+use http::{Method, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 
 /// What ends a session does so within this, on a busy machine.
@@ -265,7 +267,10 @@ async fn wrong_credentials_are_one_answer_and_lock() {
     assert_eq!((locked.status.as_u16(), locked.code()), (423, "CPL-1805"));
     assert!(locked.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 800);
     let event = events.next().await.unwrap();
-    assert_eq!((event.name.as_str(), event.id, event.data), ("room-locked", None, serde_json::json!({"room_id": room(1)})));
+    assert_eq!(
+        (event.name.as_str(), event.id, event.data),
+        ("room-locked", None, serde_json::json!({"room_id": room(1)}))
+    );
     for body in [serde_json::json!({}), serde_json::json!({"room_id": room(1)}), serde_json::json!([1])] {
         assert_eq!(relay.pair(&body).await.status, StatusCode::BAD_REQUEST);
     }
