@@ -26,11 +26,16 @@ pub struct GitServer {
 impl GitServer {
     /// Starts one on a free port of 127.0.0.1.
     pub async fn start() -> Self {
+        Self::start_at(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    /// Starts one that listens there.
+    #[must_use]
+    pub fn start_at(listener: TcpListener) -> Self {
         let root = tempfile::tempdir().unwrap();
         let project = root.path().join("project.git");
         git(root.path(), &["init", "--quiet", "--bare", "--initial-branch=main", project.to_str().unwrap()]);
         git(&project, &["config", "http.receivepack", "true"]);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let routes = Router::new().fallback(serve).with_state(root.path().to_owned());
         let server = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });

@@ -1,7 +1,11 @@
 //! A network of a test's own: a namespace with the interfaces that the test wants.
 
 use std::ffi::OsStr;
+use std::os::fd::AsFd;
 use std::process::Command;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tokio::net::TcpListener;
 
 use crate::host::PATIENCE;
 use crate::{Running, program};
@@ -38,6 +42,21 @@ impl Network {
     /// Runs `ip` in it.
     pub async fn ip(&self, args: &str) {
         ip(&[&["-n", &self.0], &*args.split(' ').collect::<Vec<_>>()].concat()).await;
+    }
+
+    /// Listens on a free port of 127.0.0.1 in it: a thread goes there, and what it opens stays there.
+    #[must_use]
+    pub fn listen(&self) -> TcpListener {
+        let place = format!("/run/netns/{}", self.0);
+        let bind = move || {
+            let network = std::fs::File::open(place)?;
+            move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;
+            let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+            listener.set_nonblocking(true)?;
+            std::io::Result::Ok(listener)
+        };
+        let listener = std::thread::spawn(bind).join().expect("the thread does not panic");
+        TcpListener::from_std(listener.expect("the network takes a listener")).expect("a runtime is there")
     }
 
     /// A command that starts a program in it.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use e2e::git::{self, GitServer, git};
-use e2e::{Laptop, Running, TestHost, pattern};
+use e2e::{Laptop, Machines, Running, TestHost, pattern};
 
 /// Git in the background: its server is in this very process.
 async fn remote(folder: &Path, args: &[&str]) {
@@ -43,4 +43,35 @@ async fn git_clones_and_pushes() {
     let second = work.path().join("second");
     remote(&second, &["pull", "--quiet"]).await;
     assert_eq!(git(&second, &["rev-parse", "HEAD"]), git(&first, &["rev-parse", "HEAD"]));
+}
+
+/// On two machines: a clone, and after the cable was out and in again a push by the same pairing.
+#[tokio::test]
+async fn git_goes_on_after_the_cable_was_out() {
+    let mut machines = Machines::new("git").await;
+    let server = GitServer::start_at(machines.near().listen());
+    machines.serve(&[&server.url()]).await;
+    let mut forwarder = machines.pair().await;
+    let work = tempfile::tempdir().unwrap();
+    let remote = async |folder: &Path, args: &[&str]| {
+        let mut command = git::command(folder);
+        command.args(args);
+        Running::start(machines.far().within(&command)).succeeds(Duration::from_secs(60)).await;
+    };
+    remote(work.path(), &["clone", "--quiet", "http://127.0.0.1:7890/project.git", "clone"]).await;
+    let clone = work.path().join("clone");
+    git(&clone, &["switch", "--quiet", "-c", "main"]);
+    git(&clone, &["commit", "--quiet", "--allow-empty", "-m", "Begin"]);
+    remote(&clone, &["push", "--quiet", "origin", "main"]).await;
+
+    machines.cut().await;
+    git(&clone, &["commit", "--quiet", "--allow-empty", "-m", "Go on"]);
+    let mut push = git::command(&clone);
+    push.args(["push", "--quiet", "origin", "main"]);
+    let pushed = Running::start(machines.far().within(&push)).wait(Duration::from_secs(60)).await;
+    assert!(!pushed.success(), "nothing passes");
+    machines.mend().await;
+    forwarder.state("direct").await;
+    remote(&clone, &["push", "--quiet", "origin", "main"]).await;
+    assert_eq!(git(&server.project(), &["rev-parse", "main"]), git(&clone, &["rev-parse", "HEAD"]));
 }
