@@ -53,6 +53,7 @@ fn setup_of(path: &Path, commands: &str) -> Option<&'static str> {
     let starts_it = commands.lines().any(|line| line.starts_with("couplet serve") && !line.contains("--state-dir"));
     match name {
         "forward-auth.md" => Some("proxy.sh"),
+        "relay-operators.md" => Some("relay.sh"),
         "service.md" => Some("machine.sh"),
         _ if name.starts_with("CPL-") && starts_it => Some("no-host.sh"),
         _ if name.starts_with("CPL-") => Some("host.sh"),
@@ -203,7 +204,7 @@ async fn the_documents_run() {
             None => run(None, &[script]).await,
         }
     }
-    assert_eq!(shared.len(), 4, "every setup has documents that need it");
+    assert_eq!(shared.len(), 5, "every setup has documents that need it");
     for (setup, scripts) in &shared {
         run(Some(setup), scripts).await;
     }
@@ -358,6 +359,46 @@ fn every_limit_has_the_bounds_that_are_documented() {
             assert!(
                 fine || said.contains("CPL-1405") && said.contains(&format!("{key} is {value}: write {from} to {to}"))
             );
+        }
+    }
+}
+
+#[test]
+fn every_setting_of_a_relay_has_its_line() {
+    let document = std::fs::read_to_string(e2e::repository().join("docs/relay-operators.md")).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let relay = |args: &[&str], variable: Option<(&str, &str)>| {
+        let mut command = program::couplet();
+        command.arg("relay").args(args).envs(variable).env("HOME", home.path());
+        for name in ["XDG_CONFIG_HOME", "XDG_STATE_HOME"] {
+            command.env_remove(name);
+        }
+        let output = command.output().unwrap();
+        (output.status, String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (_, shown) = relay(&["config"], None);
+    let shown = shown.replace(home.path().to_str().unwrap(), "~");
+    let mut documented = Vec::new();
+    for row in rows(&document, "").iter().filter(|row| row.len() >= 4) {
+        let key = row[0].trim_matches('`');
+        let default = if key.starts_with("limits.") { &row[1] } else { row[2].trim_matches('`') };
+        let quoted = if key == "state_dir" { format!("\"{default}\"") } else { default.to_owned() };
+        documented.push(format!("{key} = {quoted}"));
+    }
+    assert_eq!(documented, shown.lines().collect::<Vec<_>>(), "docs/relay-operators.md");
+    let (_, help) = relay(&["serve", "--help"], None);
+    for row in rows(&document, "").iter().filter(|row| row.len() == 4 && row[1].starts_with('`')) {
+        assert!(help.contains(row[1].trim_matches('`')), "couplet relay serve has no {}", row[1]);
+    }
+    for row in rows(&document, "limits.") {
+        let key = row[0].trim_matches('`');
+        let (from, to) = (row[2].parse::<i64>().unwrap(), row[3].parse::<i64>().unwrap());
+        let variable = format!("COUPLET_RELAY_{}", key.replace('.', "__").to_uppercase());
+        for (value, fine) in [(from - 1, false), (from, true), (to, true), (to + 1, false)] {
+            let (status, said) = relay(&["config"], Some((&variable, &value.to_string())));
+            assert_eq!(status.success(), fine, "{key} = {value}: {said}");
+            let bounds = format!("{key} is {value}: write {from} to {to}");
+            assert!(fine || value < 0 || said.contains("CPL-1405") && said.contains(&bounds), "{said}");
         }
     }
 }

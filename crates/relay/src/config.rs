@@ -117,7 +117,10 @@ impl Default for Limits {
 
 impl Limits {
     /// Each limit with the least and the most that it can be.
-    fn checked(&self) -> Result<(), ConfigError> {
+    ///
+    /// # Errors
+    /// Names the first one that is out of its range.
+    pub fn checked(&self) -> Result<(), ConfigError> {
         let many = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         for (name, value, least, most) in [
             ("host_sessions", self.host_sessions.into(), 1, 1000),

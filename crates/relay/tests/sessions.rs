@@ -104,10 +104,12 @@ async fn a_reader_that_stands_still_stops_its_sender_and_nothing_is_lost() {
     device.send(Message::binary(vec![3; 100])).await.unwrap();
     let mut frame = [0; 106];
     within("the other direction", reader.read_exact(&mut frame)).await.unwrap();
-    // Then it reads, and all of it is there. A frame's head of zeros and its body of zeros are raw bytes here.
-    let mut raw = device.into_inner();
-    let mut got = vec![0; sent];
-    within("the rest", raw.read_exact(&mut got)).await.unwrap();
+    // Then it reads, and all of it is there.
+    let (mut raw, mut got) = (device.into_inner(), vec![1; sent]);
+    let flushed = writer.flush();
+    let (flushed, read) = within("the rest", async { tokio::join!(flushed, raw.read_exact(&mut got)) }).await;
+    flushed.unwrap();
+    read.unwrap();
     assert!(got.iter().all(|byte| *byte == 0));
 }
 

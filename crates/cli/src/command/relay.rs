@@ -6,6 +6,8 @@ mod hosts;
 mod invite;
 mod serve;
 
+use couplet_protocol::Code;
+
 use super::Global;
 use crate::args::{Relay, RelayCommand};
 use crate::config::{Environment, relay};
@@ -21,6 +23,8 @@ pub(super) fn run(global: &Global, args: Relay) -> anyhow::Result<()> {
         RelayCommand::Config { settings, origin, json } => {
             let loaded = relay::load(global, &settings, &Environment::of_process()?)?;
             // What only `serve` needs, a certificate say, need not be there yet.
+            let checked = loaded.config.limits.checked();
+            checked.map_err(|error| Failure::of(Code::ConfigInvalid, format!("{error}.")))?;
             Ok(super::config::show(&loaded, origin, json.json)?)
         }
     }

@@ -1,0 +1,118 @@
+//! A relay as its operator sees it: `couplet relay serve`, `invite`, `hosts`, `check`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::path::Path;
+
+use couplet_protocol::EnrollmentToken;
+use e2e::host::PATIENCE;
+use e2e::{Running, program};
+use serde_json::Value;
+
+struct Relay {
+    folder: tempfile::TempDir,
+    running: Running,
+    ready: Value,
+}
+
+impl Relay {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = program::couplet();
+        command.args(["relay", "serve", "--dev", "--listen", "127.0.0.1:0", "--hosts-listen", "127.0.0.1:0"]);
+        command.args(["--private", "127.0.0.1:0", "--json", "--state-dir"]).arg(folder.path().join("state"));
+        let running = Running::start(command);
+        let line = running.wait_for_line(PATIENCE, |line| line.contains("\"ready\"")).await;
+        Relay { ready: serde_json::from_str(&line).unwrap(), folder, running }
+    }
+
+    fn text(&self, key: &str) -> &str {
+        self.ready[key].as_str().unwrap()
+    }
+
+    /// A command of `couplet relay` on its state folder: exit code, standard output, standard error.
+    fn run(&self, args: &[&str]) -> (i32, String, String) {
+        run(&self.folder.path().join("state"), args)
+    }
+}
+
+fn run(state: &Path, args: &[&str]) -> (i32, String, String) {
+    let output = program::couplet().arg("relay").args(args).arg("--state-dir").arg(state).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test]
+async fn a_relay_says_where_it_is_invites_checks_and_ends_in_good_order() {
+    let mut relay = Relay::start().await;
+    assert!(relay.text("public").starts_with("https://localhost:"), "{}", relay.ready);
+    let (code, token, said) = relay.run(&["invite", "--for", "10m"]);
+    assert_eq!(code, 0, "{said}");
+    let token = EnrollmentToken::parse(&token).unwrap();
+    assert_eq!(format!("https://{}", token.relay), relay.text("public"));
+    assert_eq!(format!("https://{}", token.hosts), relay.text("hosts"));
+    let (code, invited, _) = relay.run(&["invite", "--json"]);
+    let invited: Value = serde_json::from_str(&invited).unwrap();
+    assert!(code == 0 && EnrollmentToken::parse(invited["token"].as_str().unwrap()).is_ok());
+
+    let (code, listed, said) = relay.run(&["hosts"]);
+    assert_eq!((code, listed.as_str()), (0, ""), "{said}");
+    assert!(said.contains("couplet relay invite"), "{said}");
+    let (_, listed, _) = relay.run(&["hosts", "list", "--json"]);
+    assert_eq!(listed.trim(), r#"{"hosts":[]}"#);
+    let (code, _, said) = relay.run(&["hosts", "revoke", "3f2a"]);
+    assert!(code == 2 && said.contains("--yes"), "{code}: {said}");
+    let (code, _, said) = relay.run(&["hosts", "revoke", "3f2a", "--yes"]);
+    assert!(code == 1 && said.contains("CPL-1824"), "{code}: {said}");
+
+    let (code, found, said) = relay.run(&["check", relay.text("public"), "--relay-ca", relay.text("ca"), "--json"]);
+    let found: Value = serde_json::from_str(&found).unwrap();
+    assert_eq!((code, &found["ok"], found["steps"].as_array().unwrap().len()), (0, &Value::Bool(true), 6), "{said}");
+
+    // A second one does not disturb it.
+    let state = relay.folder.path().join("state");
+    let (code, _, said) = run(&state, &["serve", "--dev", "--listen", "127.0.0.1:0", "--hosts-listen", "127.0.0.1:0"]);
+    assert!(code == 1 && said.contains("CPL-1403"), "{code}: {said}");
+    assert_eq!(relay.run(&["hosts"]).0, 0);
+
+    relay.running.signal("TERM");
+    assert_eq!(relay.running.wait(PATIENCE).await.code(), Some(0), "{}", relay.running.written());
+    let written = relay.running.written();
+    assert!(!written.contains("enr_"), "{written}");
+    let (code, _, said) = relay.run(&["invite"]);
+    assert!(code == 5 && said.contains("CPL-1816"), "{code}: {said}");
+}
+
+#[tokio::test]
+async fn a_check_says_which_step_fails_and_what_to_do() {
+    let relay = Relay::start().await;
+    let check = |args: &[&str], part: &str| {
+        let (code, found, said) = relay.run(&[&["check"], args].concat());
+        assert!(code == 1 && said.contains(part), "{args:?}: {code}\n{found}{said}");
+    };
+    check(&[relay.text("public")], "--relay-ca FILE");
+    check(&["localhost:1"], "CPL-1819");
+    check(&["no.such.name.invalid"], "CPL-1819");
+    check(&[&relay.text("public").replace("localhost", "127.0.0.2"), "--relay-ca", relay.text("ca")], "CPL-1819");
+    // Something that is no relay: the hosts' listener asks for a certificate.
+    check(&[relay.text("hosts"), "--relay-ca", relay.text("ca")], "CPL-1");
+    // Plain HTTP.
+    check(&[&relay.ready["private"][0].as_str().unwrap().replace("http://", "")], "CPL-1819");
+    let (code, _, said) = relay.run(&["check", "https://localhost/p"]);
+    assert!(code == 2 && said.contains("without a path"), "{said}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    for (args, part) in [
+        (vec!["serve"], "--tls-cert FILE"),
+        (vec!["serve", "--dev", "--tls-cert", "x"], "leave --tls-cert"),
+        (vec!["serve", "--tls-cert", "/nowhere", "--tls-key", "/nowhere", "--name", "r.example"], "/nowhere"),
+        (vec!["serve", "--dev", "--listen", "192.0.2.1:0"], "CPL-1402"),
+        (vec!["serve", "--dev", "--name", "https://r.example"], "without https://"),
+    ] {
+        let (code, _, said) = run(&state, &args);
+        assert!(code == 1 && said.contains(part), "{args:?}: {code}: {said}");
+    }
+}
