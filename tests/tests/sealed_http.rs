@@ -236,3 +236,38 @@ async fn the_host_itself_answers_for_the_device_and_never_for_the_owner() {
     let (_, ending, _) = tokio::join!(answer, ending, revoked);
     assert_eq!(format!("{ending:?}"), "Closed(Revoked)");
 }
+
+/// A new name counts from the next request on; a narrower scope ends the session, and holds in the next.
+#[tokio::test]
+async fn a_new_name_and_a_narrower_scope_count_at_once() {
+    let app = TestApp::start().await;
+    let host = TestHost::start(|setup| {
+        setup.app(app.url());
+    })
+    .await;
+    let device = TestDevice::new("iPad");
+    let link = host.generate().await.link;
+    let (grant, sealed) = device.pair(host.pairing_url(), &link).await;
+    let http = Http2::over(sealed).await;
+    let path = format!("/api/pair/devices/{}", grant.device_id);
+    let change = async |change: Value| {
+        let _: Value = host.owner().expect(Method::PATCH, &path, 200, Some(change)).await;
+    };
+    let name = async || {
+        assert_eq!(http.ask(Method::GET, "http://app/echo", &[]).await.status(), 200);
+        app.last_request().headers["x-couplet-device-name"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(name().await, "iPad");
+    change(json!({ "device_name": "Kitchen" })).await;
+    assert_eq!(name().await, "Kitchen");
+
+    let mut endless = http.ask(Method::GET, "http://app/endless", &[]).await;
+    let began = std::time::Instant::now();
+    change(json!({ "scope": { "read_only": true } })).await;
+    while let Ok(Some(_)) = e2e::http2::chunk(endless.body_mut()).await {}
+    assert!(began.elapsed() < std::time::Duration::from_secs(1), "{:?}", began.elapsed());
+    let sealed = device.reconnect(host.pairing_url(), &e2e::device::keys(&link, &grant)).await.unwrap();
+    let http = Http2::over(sealed).await;
+    assert_eq!(http.ask(Method::GET, "http://app/echo", &[]).await.status(), 200);
+    refused(http.ask(Method::POST, "http://app/echo", &[]).await, Code::MethodOutOfScope).await;
+}
