@@ -123,15 +123,14 @@ async fn early_bytes_are_held_up_to_eight_kibibytes() {
     let mut device = relay.device_end(&sid).await;
     // Much more than is held: it waits on its way.
     let message = Message::binary((0..4_000_000_u32).map(|n| n.to_le_bytes()[0]).collect::<Vec<u8>>());
-    let sending = tokio::spawn({
+    let mut sending = tokio::spawn({
         let message = message.clone();
         async move {
             device.send(message).await.unwrap();
             device
         }
     });
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(!sending.is_finished(), "the relay holds it all");
+    assert!(tokio::time::timeout(AT_ONCE, &mut sending).await.is_err(), "the relay holds it all");
     let mut end = host.socket(&relay, &sid).await;
     assert_eq!(within("all of it", end.next()).await.unwrap().unwrap(), message);
     sending.await.unwrap();
