@@ -3,11 +3,11 @@
 
 use aws_lc_rs::digest;
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
-use data_encoding::HEXLOWER;
 use zeroize::Zeroizing;
 
 use crate::identity::PublicKey;
-use crate::secret::{OfferSecret, Psk};
+use crate::room::{CredentialHash, RoomId};
+use crate::secret::{OfferSecret, Psk, RoomSecret};
 
 /// HKDF could not be computed: a length beyond what RFC 5869 allows, which no caller here asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,10 +49,10 @@ impl Source {
 pub struct OfferKeys {
     /// Names the offer in M1.
     pub offer_id: [u8; 8],
-    /// What the device shows a relay: hex of H(relay token).
-    pub pairing_token_hash: String,
-    /// The offer's room at a relay, in hex.
-    pub room: String,
+    /// What the device shows a relay: H(relay token).
+    pub pairing_token_hash: CredentialHash,
+    /// The offer's room at a relay.
+    pub room: RoomId,
     /// The handshake's pre-shared key.
     pub psk: Psk,
 }
@@ -65,15 +65,41 @@ impl OfferKeys {
     pub fn derive(secret: &OfferSecret, host: &PublicKey, expires_at: u32) -> Result<Self, DerivationFailed> {
         let prk = Source::extract(b"couplet/1 offer", secret.expose());
         let token = prk.expand::<32>(&[b"relay token"])?;
-        let hash = digest::digest(&digest::SHA256, &token[..]);
         let psk = prk.expand::<32>(&[b"psk", host.as_bytes(), &expires_at.to_be_bytes()])?;
         Ok(OfferKeys {
             offer_id: *prk.expand::<8>(&[b"offer id"])?,
-            pairing_token_hash: HEXLOWER.encode(hash.as_ref()),
-            room: HEXLOWER.encode(&prk.expand::<16>(&[b"room"])?[..]),
+            pairing_token_hash: presented(&token),
+            room: RoomId::new(*prk.expand::<16>(&[b"room"])?),
             psk: Psk::new(*psk),
         })
     }
+}
+
+impl RoomSecret {
+    /// The pairing's room at a relay with this number, from 0 (spec/protocol.md, 6). There are several, so that who
+    /// knows the id of one and locks it keeps nobody out.
+    ///
+    /// # Errors
+    /// None that input can bring about; see [`DerivationFailed`].
+    pub fn room(&self, number: u32) -> Result<RoomId, DerivationFailed> {
+        let id = Source::of_key(self.expose()).expand::<16>(&[b"room", &number.to_be_bytes()])?;
+        Ok(RoomId::new(*id))
+    }
+
+    /// What opens each of these rooms: the relay's `secret_hash`.
+    ///
+    /// # Errors
+    /// As [`Self::room`].
+    pub fn relay_secret_hash(&self) -> Result<CredentialHash, DerivationFailed> {
+        Ok(presented(&*Source::of_key(self.expose()).expand::<32>(&[b"relay secret"])?))
+    }
+}
+
+/// What a relay is shown instead of the secret itself.
+fn presented(secret: &[u8; 32]) -> CredentialHash {
+    let mut hash = Zeroizing::new([0; 32]);
+    hash.copy_from_slice(digest::digest(&digest::SHA256, secret).as_ref());
+    CredentialHash::new(*hash)
 }
 
 impl std::fmt::Debug for OfferKeys {
@@ -120,5 +146,15 @@ mod tests {
             assert!(other.psk != first.psk, "the host's key and the end are bound into the psk");
             assert_eq!(other.offer_id, first.offer_id);
         }
+    }
+
+    #[test]
+    fn every_room_of_a_pairing_is_another() {
+        let secret = RoomSecret::new([7; 32]);
+        let rooms: std::collections::BTreeSet<_> = (0..300).map(|number| secret.room(number).unwrap()).collect();
+        assert_eq!(rooms.len(), 300);
+        assert!(!rooms.contains(&RoomSecret::new([8; 32]).room(0).unwrap()));
+        let hash = |secret: &RoomSecret| secret.relay_secret_hash().unwrap().at_rest();
+        assert_ne!(hash(&secret), hash(&RoomSecret::new([8; 32])));
     }
 }

@@ -113,7 +113,20 @@ fn derivations() -> Value {
     let OfferKeys { offer_id, pairing_token_hash, room, psk } = offer.keys().unwrap();
     json!({
         "secret": hex(offer.secret.expose()), "host_key": hex(offer.host_key.as_bytes()), "expires_at": offer.expires_at,
-        "offer_id": hex(offer_id), "pairing_token_hash": pairing_token_hash, "room": room, "psk": hex(psk.expose()),
+        "offer_id": hex(offer_id), "pairing_token_hash": *pairing_token_hash.expose_hex(), "room": room.to_hex(),
+        "psk": hex(psk.expose()),
+    })
+}
+
+fn rooms() -> Value {
+    let secret = RoomSecret::new(counting(0x60));
+    let rooms: Vec<Value> = [0, 1, 2, 255, 256, u32::MAX]
+        .into_iter()
+        .map(|number| json!({ "n": number, "room": secret.room(number).unwrap().to_hex() }))
+        .collect();
+    json!({
+        "room_secret": hex(secret.expose()), "secret_hash": *secret.relay_secret_hash().unwrap().expose_hex(),
+        "rooms": rooms,
     })
 }
 
@@ -257,10 +270,11 @@ fn check_codes() -> Value {
     json!({ "codes": codes })
 }
 
-fn all() -> [(&'static str, Value); 6] {
+fn all() -> [(&'static str, Value); 7] {
     [
         ("offer.json", offers()),
         ("derivations.json", derivations()),
+        ("rooms.json", rooms()),
         ("handshake.json", json!({ "handshakes": [handshake("pair").0, handshake("reconnect").0] })),
         ("frames.json", frames()),
         ("rekey.json", rekey()),
@@ -302,6 +316,14 @@ fn another_implementation_derives_the_same() {
     assert_eq!(hex(expand::<16>(&prk, &[b"room"])), v["room"]);
     assert_eq!(hex(expand::<32>(&prk, &[b"psk", &unhex(&v["host_key"]), &expires])), v["psk"]);
     assert_eq!(hex(Sha256::digest(expand::<32>(&prk, &[b"relay token"]))), v["pairing_token_hash"]);
+
+    let v = frozen("rooms.json");
+    let secret = unhex(&v["room_secret"]);
+    assert_eq!(hex(Sha256::digest(expand::<32>(&secret, &[b"relay secret"]))), v["secret_hash"]);
+    for v in v["rooms"].as_array().unwrap() {
+        let number = u32::try_from(v["n"].as_u64().unwrap()).unwrap();
+        assert_eq!(hex(expand::<16>(&secret, &[b"room", &number.to_be_bytes()])), v["room"]);
+    }
 
     for v in frozen("handshake.json")["handshakes"].as_array().unwrap() {
         let material = [unhex(&v["k1"]), unhex(&v["k2"])].concat();
