@@ -22,6 +22,8 @@ mod metrics;
 mod problem;
 mod quota;
 mod record;
+#[cfg(feature = "failpoints")]
+mod recording;
 pub mod registry;
 mod relay;
 pub mod room;

@@ -85,8 +85,8 @@ impl Door {
         let handshake = self.tls.accept(stream);
         match tokio::time::timeout(self.limits.handshake(), handshake).await {
             Ok(Ok(tls)) => match self.kind {
-                Kind::Devices => self.http(Wire::new(tls, Vec::new()), peer, Arc::new(socket), None).await,
-                Kind::Hosts => self.host(Box::new(tls), peer, socket).await,
+                Kind::Devices => self.http(Wire::new(tls.into(), Vec::new()), peer, Arc::new(socket), None).await,
+                Kind::Hosts => self.host(Box::new(tls.into()), peer, socket).await,
             },
             Ok(Err(error)) => {
                 self.shared.metrics.handshakes_failed.increment(1);

@@ -5,11 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 
 /// TLS over TCP, the server's end.
-pub(crate) type Tls = TlsStream<TcpStream>;
+#[cfg(not(feature = "failpoints"))]
+pub(crate) type Tls = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
+#[cfg(feature = "failpoints")]
+pub(crate) type Tls = crate::recording::Recorded;
 
 /// A connection some bytes of which were read and put back.
 #[derive(Debug)]
