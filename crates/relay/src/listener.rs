@@ -21,6 +21,7 @@ use crate::authority::host_in;
 use crate::clock::until;
 use crate::config::Limits;
 use crate::http::Shared;
+use crate::http::body::Patience;
 use crate::http::events::{self, CertificateEnd, Head};
 use crate::live::Connection;
 use crate::sockets::{Socket, Sockets};
@@ -144,9 +145,11 @@ impl Door {
         socket: Arc<Socket>,
         host: Option<(Arc<Connection>, CertificateEnd)>,
     ) {
+        let patience = Patience(self.limits.header());
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             let extensions = request.extensions_mut();
             extensions.insert(ConnectInfo(peer));
+            extensions.insert(patience);
             extensions.insert(Arc::clone(&socket));
             if let Some((connection, end)) = &host {
                 extensions.insert(Arc::clone(connection));

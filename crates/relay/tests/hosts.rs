@@ -74,16 +74,27 @@ async fn only_certificates_of_the_relays_own_ca_are_let_in() {
         change(&mut params);
         params.signed_by(&host.key, &issuer).unwrap().pem()
     };
-    let refused: [(&str, Change); 5] = [
+    let refused: [(&str, Change); 8] = [
         ("expired", &|p| p.not_after = date_time_ymd(2026, 1, 1)),
         ("not valid yet", &|p| p.not_before = date_time_ymd(2100, 1, 1)),
         ("for a server", &|p| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]),
+        ("a listener's", &|p| {
+            p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+            p.subject_alt_names = vec![SanType::DnsName("localhost".try_into().unwrap())];
+        }),
+        ("a listener's that names a host", &|p| {
+            p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+            p.subject_alt_names.push(SanType::DnsName("localhost".try_into().unwrap()));
+        }),
+        ("of two hosts", &|p| p.subject_alt_names.extend(p.subject_alt_names.clone())),
         ("of no host", &|p| p.subject_alt_names = Vec::new()),
         ("of an unknown host", &|p| {
             p.subject_alt_names = vec![SanType::URI(format!("couplet:host:{}", uuid::Uuid::nil()).try_into().unwrap())];
         }),
     ];
     assert!(is_let_in(&relay, Some((&issue(&|_| {}), &host.key))).await);
+    let ca = (relay.ca(), KeyPair::from_pem(&ca_key).unwrap());
+    assert!(!is_let_in(&relay, Some((&ca.0, &ca.1))).await, "the CA itself");
     for (what, change) in refused {
         assert!(!is_let_in(&relay, Some((&issue(change), &host.key))).await, "{what}");
     }

@@ -11,8 +11,12 @@ use serde::de::DeserializeOwned;
 
 use crate::problem::Failure;
 
-/// How long a body may take.
+/// How long a body may take, where the listener says nothing else.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a body may take on this connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience(pub(crate) Duration);
 
 /// Reads the whole body as JSON. What is wrong is not quoted: it may hold a credential.
 pub(crate) async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Failure> {
@@ -20,8 +24,9 @@ pub(crate) async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Fai
     if !media.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
         return Err(Failure::new(Code::UnsupportedMediaType, "Send `content-type: application/json`."));
     }
+    let patience = request.extensions().get::<Patience>().map_or(PATIENCE, |patience| patience.0);
     let whole = Limited::new(request.into_body(), BODY_MAX).collect();
-    let body = tokio::time::timeout(PATIENCE, whole).await;
+    let body = tokio::time::timeout(patience, whole).await;
     let body =
         body.map_err(|_| Failure::new(Code::BodyTooSlow, "Send the body at once."))?.map_err(|error| {
             match error.downcast_ref::<LengthLimitError>() {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request, State};
 use axum::routing::{get, put};
 use couplet_protocol::{Code, CredentialHash, RoomId};
@@ -45,10 +46,10 @@ fn room(text: &str) -> Result<RoomId, Failure> {
 async fn register(
     State(shared): State<Arc<Shared>>,
     Extension(connection): Extension<Arc<Connection>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<StatusCode, Failure> {
-    let id = room(&id)?;
+    let id = room(&super::part(id))?;
     let body: RoomBody = super::body::json(request).await?;
     let account = super::pair::identity(&shared, body.account.as_deref()).await?;
     let wanted = Registration {
@@ -68,9 +69,9 @@ async fn register(
 async fn remove(
     State(shared): State<Arc<Shared>>,
     Extension(connection): Extension<Arc<Connection>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Failure> {
-    let id = room(&id)?;
+    let id = room(&super::part(id))?;
     shared.registry.remove_room(connection.host, id).await.map_err(refused)?;
     Ok(StatusCode::NO_CONTENT)
 }

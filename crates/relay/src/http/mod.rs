@@ -13,6 +13,8 @@ pub(crate) mod upgrade;
 
 use std::sync::Arc;
 
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::response::{IntoResponse, Response};
 use couplet_protocol::{Code, RelayName};
 use tokio_util::sync::CancellationToken;
@@ -66,6 +68,11 @@ impl Shared {
             cut.run_until_cancelled(work).await;
         });
     }
+}
+
+/// The part of a path that a route takes; nothing, which no id is, when it is no text.
+fn part(path: Result<Path<String>, PathRejection>) -> String {
+    path.map(|Path(part)| part).unwrap_or_default()
 }
 
 async fn no_such_route() -> Response {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use couplet_protocol::relay::{HOST_UPGRADE, Mode, PairAnswer, PairCommand, PairRequest, SID_SECONDS};
@@ -137,22 +138,22 @@ fn not_opened(why: NotOpened, mode: Mode) -> Failure {
 /// `GET /pair/relay/{sid}` of a device.
 pub(crate) async fn device_end(
     State(shared): State<Arc<Shared>>,
-    Path(sid): Path<String>,
+    sid: Result<Path<String>, PathRejection>,
     mut request: Request,
 ) -> Result<Response, Failure> {
     let wanted = upgrade::websocket(&mut request)?;
-    end(&shared, &sid, Side::Device, wanted)
+    end(&shared, &super::part(sid), Side::Device, wanted)
 }
 
 /// `GET /pair/relay/{sid}` of a host.
 pub(crate) async fn host_end(
     State(shared): State<Arc<Shared>>,
     axum::Extension(connection): axum::Extension<Arc<Connection>>,
-    Path(sid): Path<String>,
+    sid: Result<Path<String>, PathRejection>,
     mut request: Request,
 ) -> Result<Response, Failure> {
     let wanted = upgrade::to(&mut request, HOST_UPGRADE)?;
-    end(&shared, &sid, Side::Host(connection.host), wanted)
+    end(&shared, &super::part(sid), Side::Host(connection.host), wanted)
 }
 
 fn end(shared: &Arc<Shared>, sid: &str, side: Side, wanted: Wanted) -> Result<Response, Failure> {

@@ -9,6 +9,7 @@ use axum::response::Response;
 use couplet_protocol::Code;
 use http::header::{CONNECTION, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use hyper::body::Body as _;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -47,6 +48,10 @@ pub(crate) fn to(request: &mut Request, protocol: &'static str) -> Result<Wanted
 }
 
 fn wanted(request: &mut Request, protocol: &'static str) -> Result<Wanted, Failure> {
+    // Its bytes would come before the session's.
+    if !request.body().is_end_stream() {
+        return Err(Failure::new(Code::MalformedBody, "Ask for an upgrade without a body."));
+    }
     let on = request.extensions_mut().remove::<OnUpgrade>().ok_or_else(required)?;
     let socket = request.extensions().get::<Arc<Socket>>().cloned();
     let socket = socket.ok_or_else(|| Failure::internal("a connection without a place"))?;

@@ -1,6 +1,7 @@
 //! A relay that runs, and its peers over real TLS sockets.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -29,6 +30,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How long anything may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where the relays are, and peers unless they say otherwise.
+pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 pub type Tls = TlsStream<TcpStream>;
 pub type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
@@ -91,8 +95,24 @@ impl TestRelay {
     }
 
     pub async fn device_tls(&self) -> Tls {
-        let config = builder().with_root_certificates(self.roots()).with_no_client_auth();
-        connect(config, self.ready.bound.devices[0].port()).await.unwrap()
+        self.device_tls_from(LOCALHOST).await.unwrap()
+    }
+
+    /// A device that comes from this address of the machine.
+    pub async fn device_tls_from(&self, source: IpAddr) -> std::io::Result<Tls> {
+        shake_hands(self.device_config(), tcp(source, self.devices_port()).await?).await
+    }
+
+    pub fn device_config(&self) -> ClientConfig {
+        builder().with_root_certificates(self.roots()).with_no_client_auth()
+    }
+
+    pub fn devices_port(&self) -> u16 {
+        self.ready.bound.devices[0].port()
+    }
+
+    pub fn hosts_port(&self) -> u16 {
+        self.ready.bound.hosts[0].port()
     }
 
     /// A request on a connection of its own to the devices' listener.
@@ -153,9 +173,30 @@ fn builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
 }
 
 async fn connect(config: ClientConfig, port: u16) -> std::io::Result<Tls> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    shake_hands(config, tcp(LOCALHOST, port).await?).await
+}
+
+/// A connection to this machine's port from one of its addresses.
+pub async fn tcp(source: IpAddr, port: u16) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(source, 0))?;
+    socket.connect(SocketAddr::new(LOCALHOST, port)).await
+}
+
+pub async fn shake_hands(config: ClientConfig, stream: TcpStream) -> std::io::Result<Tls> {
     let name = ServerName::try_from("localhost").unwrap();
     within("a handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await
+}
+
+/// Sends these bytes and reads until the other end closes.
+pub async fn say(mut tls: Tls, bytes: &[u8]) -> String {
+    let mut answer = Vec::new();
+    let (mut reader, mut writer) = tokio::io::split(&mut tls);
+    // Who is refused early takes no more.
+    let _ =
+        within("saying and hearing", async { tokio::join!(writer.write_all(bytes), reader.read_to_end(&mut answer)) })
+            .await;
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 #[derive(Debug)]
@@ -176,7 +217,7 @@ impl Answer {
     }
 }
 
-async fn sender(
+pub async fn sender(
     io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
 ) -> SendRequest<Full<Bytes>> {
     let (sender, connection) = handshake(TokioIo::new(io)).await.unwrap();
@@ -190,13 +231,21 @@ pub async fn request(
     path: &str,
     body: Option<&Value>,
 ) -> Answer {
+    send(&mut sender(io).await, method, path, body).await
+}
+
+/// A request on a connection that is kept.
+pub async fn send(sender: &mut SendRequest<Full<Bytes>>, method: Method, path: &str, body: Option<&Value>) -> Answer {
     let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
     if body.is_some() {
         request = request.header("content-type", "application/json");
     }
     let body = body.map(|body| serde_json::to_vec(body).unwrap()).unwrap_or_default();
     let request = request.body(Full::new(Bytes::from(body))).unwrap();
-    let sent = async { sender(io).await.send_request(request).await };
+    let sent = async {
+        sender.ready().await?;
+        sender.send_request(request).await
+    };
     let (head, body) = within("an answer", sent).await.unwrap().into_parts();
     let body = within("a body", body.collect()).await.unwrap().to_bytes();
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
@@ -208,7 +257,7 @@ pub struct TestHost {
     pub id: String,
     pub key: KeyPair,
     pub certificate: String,
-    config: ClientConfig,
+    pub config: ClientConfig,
 }
 
 pub fn csr(key: &KeyPair) -> String {
