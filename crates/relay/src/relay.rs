@@ -107,12 +107,14 @@ impl std::fmt::Debug for Relay {
 }
 
 impl Relay {
-    /// Opens the state folder and binds every listener. Connections are accepted and wait for [`Relay::serve`].
+    /// Opens the state folder and binds every listener. Connections are accepted and wait for [`Relay::serve`]. Raises the
+    /// process's limit of open files as far as it may.
     ///
     /// # Errors
     /// Says what to do.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         config.checked().map_err(|error| StartError::new(Code::ConfigInvalid, format!("{error}.")))?;
+        crate::sockets::allow_many();
         let clock = Clock::system();
         let folder = &config.state_dir;
         state::keep_private(folder).map_err(|error| unusable(folder, &error))?;

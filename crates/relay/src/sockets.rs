@@ -4,7 +4,19 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::process::{Resource, getrlimit, setrlimit};
+
 use crate::lockout::Source;
+
+/// Lets the process have as many connections as the system lets it: shells and services are given 1,024 by default, for
+/// old programs that cannot do with more (systemd.exec(5), LimitNOFILE).
+pub(crate) fn allow_many() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(target: "couplet::relay", %error, "the limit of open files stays");
+    }
+}
 
 /// The places of one listener.
 #[derive(Clone, Debug)]

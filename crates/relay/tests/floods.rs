@@ -1,0 +1,294 @@
+//! Peers that come slowly, in numbers, or never: those that mean it are served meanwhile, and memory stays bounded.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{
+    LOCALHOST, PATIENCE, TestHost, TestRelay, Tls, ask_secret, by_secret, eventually, hex, room, send, sender, tcp,
+    within,
+};
+use futures_util::{SinkExt, StreamExt};
+use http::{Method, StatusCode};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_tungstenite::tungstenite::Message;
+
+/// The owner's phone is back within this.
+const SOON: Duration = Duration::from_secs(2);
+
+/// The n-th address of this machine, each a source of its own.
+fn source(n: u16) -> IpAddr {
+    let [a, b] = n.to_be_bytes();
+    Ipv4Addr::new(127, 1, a, b).into()
+}
+
+/// Sends a byte at a time, without end, until the other end closes.
+async fn trickle(stream: impl AsyncRead + AsyncWrite, start: &[u8], byte: u8) {
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let mut rest = Vec::new();
+    let dripping = async {
+        for byte in start.iter().copied().chain(std::iter::repeat(byte)) {
+            if writer.write_all(&[byte]).await.is_err() || writer.flush().await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = dripping => {}
+        _ = reader.read_to_end(&mut rest) => {}
+    }
+}
+
+#[tokio::test]
+async fn whoever_trickles_is_let_go_in_time() {
+    fn brief(config: &mut couplet_relay::Config) {
+        config.limits.handshake_seconds = 2;
+        config.limits.header_seconds = 2;
+    }
+    let relay = TestRelay::start(brief).await;
+    let host = TestHost::enroll(&relay).await;
+    // A handshake, a head and a body have two seconds each.
+    let in_time = Duration::from_secs(12);
+    let (devices, hosts) = (relay.devices_port(), relay.hosts_port());
+    let connect = async |port| tcp(LOCALHOST, port).await.unwrap();
+    let handshake = [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[7; 32]].concat();
+    let body = "POST /pair HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9000\r\n\r\n";
+    let put = format!(
+        "PUT /host/rooms/{} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9000\r\n\r\n",
+        room(1)
+    );
+    let start = Instant::now();
+    tokio::join!(
+        trickle(connect(devices).await, &handshake, 7),
+        trickle(connect(hosts).await, &handshake, 7),
+        trickle(connect(devices).await, b"", 0x16),
+        trickle(relay.device_tls().await, b"GET /p HTTP/1.1\r\n", b'x'),
+        trickle(relay.device_tls().await, body.as_bytes(), b' '),
+        trickle(host.tls(&relay).await.unwrap(), b"GET /host/events HTTP/1.1\r\nhost: x\r\nx: ", b'x'),
+        trickle(host.tls(&relay).await.unwrap(), b"GET /host/ev", b'x'),
+        trickle(host.tls(&relay).await.unwrap(), put.as_bytes(), b' '),
+    );
+    assert!(start.elapsed() < in_time, "{:?}", start.elapsed());
+    host.room(&relay, &room(1), by_secret(1)).await;
+}
+
+/// The memory that this process has resident.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// There and back through an open session.
+async fn ping(device: &mut tokio_tungstenite::WebSocketStream<Tls>, end: &mut common::Socket) -> Duration {
+    let start = Instant::now();
+    device.send(Message::text("ping")).await.unwrap();
+    assert_eq!(within("there", end.next()).await.unwrap().unwrap(), Message::text("ping"));
+    end.send(Message::text("pong")).await.unwrap();
+    assert_eq!(within("back", device.next()).await.unwrap().unwrap(), Message::text("pong"));
+    start.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_thousand_idle_sockets_do_not_disturb_a_session_or_a_new_one() {
+    const IDLE: u16 = 5_000;
+    // As little as a login shell gives; the relay takes what it may have.
+    let most = getrlimit(Resource::Nofile).maximum;
+    let mut few = getrlimit(Resource::Nofile);
+    few.current = Some(512);
+    setrlimit(Resource::Nofile, few).unwrap();
+    let relay = TestRelay::start(|_| {}).await;
+    assert_eq!(getrlimit(Resource::Nofile).current, most, "the relay raises its own limit");
+    assert!(most.is_none_or(|most| most > 2 * u64::from(IDLE) + 500), "the machine allows {most:?} descriptors");
+
+    let host = TestHost::enroll(&relay).await;
+    host.room(&relay, &room(1), by_secret(1)).await;
+    let mut events = host.events(&relay, None).await;
+    let sid = relay.pair(&ask_secret(1)).await.sid();
+    let (mut device, mut end) = (relay.device_end(&sid).await, host.socket(&relay, &sid).await);
+    events.next().await.unwrap();
+    let before = resident_kib();
+
+    let (mut idle, config) = (Vec::new(), Arc::new(relay.device_config()));
+    let mut shaken = Vec::new();
+    for n in 0..IDLE {
+        let stream = tcp(source(n / 100), relay.devices_port()).await.unwrap();
+        // Every twentieth has got as far as TLS goes.
+        if n % 20 == 0 {
+            shaken.push(common::shake_hands(Arc::unwrap_or_clone(Arc::clone(&config)), stream).await.unwrap());
+        } else {
+            idle.push(stream);
+        }
+        if n % 500 == 0 {
+            ping(&mut device, &mut end).await;
+        }
+    }
+    let held = idle.len() + shaken.len();
+    let start = Instant::now();
+    let slowest = ping(&mut device, &mut end).await;
+    let sid = relay.pair(&ask_secret(1)).await.sid();
+    assert_eq!(events.next().await.unwrap().id.as_deref(), Some(sid.as_str()));
+    let (mut second, mut second_end) = (relay.device_end(&sid).await, host.socket(&relay, &sid).await);
+    ping(&mut second, &mut second_end).await;
+    assert!(start.elapsed() < SOON && slowest < SOON, "{:?}, {slowest:?}", start.elapsed());
+    let each = (resident_kib().saturating_sub(before)) / held as u64;
+    // Both ends of them are in this process.
+    assert!(each < 40, "{each} KiB for each of {held}");
+    // They are let go.
+    let mut first = idle.swap_remove(0);
+    eventually("the idle ones are dropped", async || {
+        let mut byte = [0];
+        matches!(tokio::time::timeout(Duration::from_millis(50), first.read(&mut byte)).await, Ok(Ok(0) | Err(_)))
+    })
+    .await;
+    ping(&mut device, &mut end).await;
+}
+
+async fn numbers(relay: &TestRelay) -> String {
+    let mut stream = tokio::net::TcpStream::connect(relay.ready.bound.private[0]).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+fn number(text: &str, name: &str) -> u64 {
+    text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_for_which_one_end_never_comes_take_their_host_s_places_only() {
+    fn private(config: &mut couplet_relay::Config) {
+        config.private = vec!["127.0.0.1:0".parse().unwrap()];
+    }
+    let relay = TestRelay::start(private).await;
+    let (host, other) = (TestHost::enroll(&relay).await, TestHost::enroll(&relay).await);
+    host.room(&relay, &room(1), by_secret(1)).await;
+    other.room(&relay, &room(2), by_secret(2)).await;
+    let (events, mut others) = (host.events(&relay, None).await, other.events(&relay, None).await);
+    let sid = relay.pair(&ask_secret(2)).await.sid();
+    let (mut device, mut end) = (relay.device_end(&sid).await, other.socket(&relay, &sid).await);
+    others.next().await.unwrap();
+
+    // A device that asks without end and never comes; its host reads nothing of what it is told.
+    let mut asking = sender(relay.device_tls().await).await;
+    for n in 0..1_000 {
+        let answer = send(&mut asking, Method::POST, "/pair", Some(&ask_secret(1))).await;
+        assert!(
+            answer.status == StatusCode::OK || answer.code() == "CPL-1807",
+            "the host may have to come anew, no more: {n}: {answer:?}"
+        );
+    }
+    assert!(number(&numbers(&relay).await, "couplet_relay_sessions ") <= 13);
+    drop(events);
+    let mut events = host.events(&relay, None).await;
+    let held = async |n: usize| {
+        let sid = relay.pair(&ask_secret(1)).await.sid();
+        // The device's ends come, the host's do not; then the other way round.
+        if n < 20 { (Some(relay.device_end(&sid).await), None) } else { (None, host.end(&relay, &sid).await.ok()) }
+    };
+    let mut ends = Vec::new();
+    for n in 0..40 {
+        ends.push(held(n).await);
+        events.next().await.unwrap();
+    }
+    // Sids that nobody was given.
+    let mut guessing = sender(relay.device_tls().await).await;
+    for n in 0..1_000_u32 {
+        let path = format!("/pair/relay/{n:032x}");
+        assert_eq!(send(&mut guessing, Method::GET, &path, None).await.code(), "CPL-1014");
+    }
+    let text = numbers(&relay).await;
+    assert!(number(&text, "couplet_relay_sessions ") <= 13, "{text}");
+    assert!(number(&text, "couplet_relay_device_sockets ") < 64, "{text}");
+    assert_eq!(number(&text, "couplet_relay_bridges "), 1);
+    ping(&mut device, &mut end).await;
+    let start = Instant::now();
+    relay.pair(&ask_secret(2)).await.sid();
+    assert_eq!(others.next().await.unwrap().name, "pair-cmd");
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+    // What nobody came for is forgotten in its time, and nothing of it is left.
+    drop((ends, device, end));
+    tokio::time::timeout(Duration::from_secs(60), async {
+        while number(&numbers(&relay).await, "couplet_relay_sessions ") > 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await
+    .expect("sessions that nobody came for stay");
+}
+
+/// Joins a known room with wrong secrets until told to stop, from one source after the other; counts what was answered.
+async fn attack(relay: Arc<TestRelay>, sources: std::ops::Range<u16>, asked: Arc<AtomicU32>, stop: Arc<AtomicBool>) {
+    let mut wrong = ask_secret(1);
+    wrong["secret_hash"] = hex(9, 32).into();
+    for n in sources.cycle() {
+        let mut asking = sender(relay.device_tls_from(source(n)).await.unwrap()).await;
+        for _ in 0..30 {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let answer = send(&mut asking, Method::POST, "/pair", Some(&wrong)).await;
+            assert!([401, 423, 429].contains(&answer.status.as_u16()), "{answer:?}");
+            asked.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_bad_joins_do_not_keep_the_owner_out() {
+    let relay = Arc::new(TestRelay::start(|_| {}).await);
+    let host = TestHost::enroll(&relay).await;
+    host.room(&relay, &room(1), by_secret(1)).await;
+    let mut events = host.events(&relay, None).await;
+    let (asked, stop) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
+    let attackers: Vec<_> = (0..4)
+        .map(|n| {
+            let sources = 1 + n * 100..1 + (n + 1) * 100;
+            tokio::spawn(attack(Arc::clone(&relay), sources, Arc::clone(&asked), Arc::clone(&stop)))
+        })
+        .collect();
+    let locked = events.next().await.unwrap();
+    assert_eq!((locked.name.as_str(), &locked.data), ("room-locked", &json!({"room_id": room(1)})));
+    tokio::time::timeout(4 * PATIENCE, async {
+        while asked.load(Ordering::Relaxed) < 9_000 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("the attackers get answers");
+
+    // In the middle of it the phone comes back: its room is locked, the next one is there as soon as the host has heard.
+    let phone = async |n: u8, from: IpAddr| {
+        let mut asking = sender(relay.device_tls_from(from).await.unwrap()).await;
+        send(&mut asking, Method::POST, "/pair", Some(&ask_secret(n))).await
+    };
+    let start = Instant::now();
+    assert_eq!(phone(1, LOCALHOST).await.status.as_u16(), 423);
+    host.room(&relay, &room(2), by_secret(2)).await;
+    let sid = phone(2, LOCALHOST).await.sid();
+    let told = events.next().await.unwrap();
+    let took = start.elapsed();
+    assert_eq!((told.name.as_str(), told.id.as_deref()), ("pair-cmd", Some(sid.as_str())), "told once of the lock");
+    assert!(took < SOON, "{took:?}");
+    let (mut device, mut end) = (relay.device_end(&sid).await, host.socket(&relay, &sid).await);
+    assert!(ping(&mut device, &mut end).await < SOON);
+
+    eventually("ten thousand", async || asked.load(Ordering::Relaxed) >= 10_000).await;
+    stop.store(true, Ordering::Relaxed);
+    for attacker in attackers {
+        within("the attackers end", attacker).await.unwrap();
+    }
+    // Who shares a network with an attacker is told how long it lasts.
+    let neighbour = phone(2, source(1)).await;
+    assert_eq!((neighbour.status.as_u16(), neighbour.code()), (429, "CPL-1806"));
+    assert!(neighbour.headers.contains_key("retry-after"));
+    ping(&mut device, &mut end).await;
+}
