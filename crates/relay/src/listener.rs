@@ -25,7 +25,7 @@ use crate::http::body::Patience;
 use crate::http::events::{self, CertificateEnd, Head};
 use crate::live::Connection;
 use crate::sockets::{Socket, Sockets};
-use crate::wire::{Tls, Wire};
+use crate::wire::{Tls, Wire, shaken};
 
 /// What hyper reads of a head at most, and what a device may send behind one before its upgrade is answered.
 const HEAD_MAX: usize = 8 * 1024;
@@ -86,8 +86,8 @@ impl Door {
         let handshake = self.tls.accept(stream);
         match tokio::time::timeout(self.limits.handshake(), handshake).await {
             Ok(Ok(tls)) => match self.kind {
-                Kind::Devices => self.http(Wire::new(tls.into(), Vec::new()), peer, Arc::new(socket), None).await,
-                Kind::Hosts => self.host(Box::new(tls.into()), peer, socket).await,
+                Kind::Devices => self.http(Wire::new(shaken(tls), Vec::new()), peer, Arc::new(socket), None).await,
+                Kind::Hosts => self.host(Box::new(shaken(tls)), peer, socket).await,
             },
             Ok(Err(error)) => {
                 self.shared.metrics.handshakes_failed.increment(1);

@@ -5,12 +5,21 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 /// TLS over TCP, the server's end.
 #[cfg(not(feature = "failpoints"))]
-pub(crate) type Tls = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
+pub(crate) type Tls = TlsStream<TcpStream>;
 #[cfg(feature = "failpoints")]
 pub(crate) type Tls = crate::recording::Recorded;
+
+/// A connection whose handshake is done.
+pub(crate) fn shaken(tls: TlsStream<TcpStream>) -> Tls {
+    #[cfg(feature = "failpoints")]
+    let tls = tls.into();
+    tls
+}
 
 /// A connection some bytes of which were read and put back.
 #[derive(Debug)]
