@@ -347,9 +347,19 @@ fn at_home(command: &mut Command, setup: &Setup, folder: &Path) {
         if !clock_file(folder).exists() {
             set_clock(folder, "+0");
         }
-        command.env("LD_PRELOAD", faketime_library()).env("FAKETIME_TIMESTAMP_FILE", clock_file(folder));
-        command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
+        with_clock(command, folder);
     }
+}
+
+/// The program's clock is wrong by as much as `offset` says (`-5m`), as long as it runs. `folder` is the test's.
+pub fn with_wrong_clock(command: &mut Command, folder: &Path, offset: &str) {
+    set_clock(folder, offset);
+    with_clock(command, folder);
+}
+
+fn with_clock(command: &mut Command, folder: &Path) {
+    command.env("LD_PRELOAD", faketime_library()).env("FAKETIME_TIMESTAMP_FILE", clock_file(folder));
+    command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
 }
 
 async fn ready(running: &Running) -> Value {
