@@ -124,6 +124,18 @@ Examples:
     Approve(Approve),
     /// Turn a waiting device away
     Reject(Decide),
+    /// Enrol this host with a relay, so that devices reach it from anywhere
+    #[command(after_help = "\
+The relay's operator prints a token with couplet relay invite. It is a secret until it is used: with - or nothing it is
+read from stdin, where other users of this machine cannot see it. The relay's own certificate authority is checked
+against the token, and relay.json in the state folder says from then on which relay this host is enrolled with.
+couplet serve uses it from its next start.
+
+Examples:
+  couplet enroll enr_…
+  couplet enroll - < token                    where others use this machine too: arguments can be seen
+  couplet enroll - --relay-ca ca.pem < token  a relay whose certificate is of a private CA")]
+    Enroll(Enroll),
     /// Be a device: pair this machine with a host, and use its apps at an address of this machine
     #[command(after_help = CONNECT)]
     Connect(Connect),
@@ -175,6 +187,12 @@ pub(crate) struct Settings {
     /// Who may ask for a pairing URL [env: COUPLET_LAN_PAIRING] [default: owner]
     #[arg(long, value_name = "WHO", value_parser = PossibleValuesParser::new(["owner", "open"]))]
     pub(crate) lan_pairing: Option<String>,
+    /// Start only with a relay; without the flag a relay is used once this host is enrolled [env: COUPLET_RELAY=auto, off, required] [default: auto]
+    #[arg(long, conflicts_with = "no_relay")]
+    pub(crate) relay: bool,
+    /// Use no relay
+    #[arg(long)]
+    pub(crate) no_relay: bool,
     /// What devices see as this host's name [env: COUPLET_NAME] [default: this machine's name]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
@@ -187,8 +205,9 @@ pub(crate) struct Pair {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(10..=600))]
     pub(crate) timeout: Option<u64>,
     /// What the code carries
-    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
-    pub(crate) link: Link,
+    #[arg(long, value_name = "FORM", value_enum)]
+    #[arg(help = "What the code carries [default: web with a relay, else app]")]
+    pub(crate) link: Option<Link>,
     /// Show the link alone, no QR code
     #[arg(long)]
     pub(crate) link_only: bool,
@@ -197,10 +216,11 @@ pub(crate) struct Pair {
 }
 
 /// What `couplet pair` shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Link {
+    /// https://RELAY/p#…, for sealed sessions from anywhere; any camera opens it
+    Web,
     /// COUPLET:…, for sealed sessions: `couplet connect` and apps with the SDK
-    #[default]
     App,
     /// couplet://…, for apps that speak plain HTTP on the LAN
     Lan,
@@ -342,12 +362,27 @@ pub(crate) struct Connect {
     /// Pair although a host of this name or address is known under another key: it is another host
     #[arg(long)]
     pub(crate) another_host: bool,
+    /// Certificates (PEM) of the authority behind a relay's own certificate; kept with the pairing
+    #[arg(long, value_name = "FILE")]
+    pub(crate) relay_ca: Option<PathBuf>,
     /// List the hosts that this machine is paired with
-    #[arg(long, conflicts_with_all = ["target", "name", "app", "listen", "another_host"])]
+    #[arg(long, conflicts_with_all = ["target", "name", "app", "listen", "another_host", "relay_ca"])]
     pub(crate) list: bool,
     /// Forget a host: this machine's credentials for it are removed
-    #[arg(long, value_name = "HOST", conflicts_with_all = ["target", "name", "app", "listen", "another_host", "list"])]
+    #[arg(long, value_name = "HOST", conflicts_with_all = ["target", "name", "app", "listen", "another_host", "relay_ca", "list"])]
     pub(crate) forget: Option<String>,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// `couplet enroll`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Enroll {
+    /// The enrolment token; with - or nothing it is read from stdin
+    pub(crate) token: Option<String>,
+    /// Certificates in PEM to trust the relay by, besides the system's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) relay_ca: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) json: Json,
 }

@@ -186,6 +186,8 @@ fn flags(global: &Global, settings: &Settings) -> Result<Vec<Layer>, Failure> {
     text("--approve", "approve", settings.approve.clone());
     text("--lan-pairing", "lan_pairing", settings.lan_pairing.clone());
     text("--name", "server_name", settings.name.clone());
+    text("--relay", "relay", settings.relay.then(|| "required".to_owned()));
+    text("--no-relay", "relay", settings.no_relay.then(|| "off".to_owned()));
     for (flag, key, values) in [("--listen", "listen", &settings.listen), ("--gateway", "gateway", &settings.gateway)] {
         if !values.is_empty() {
             layers.push(layer(format!("flag {flag}"), key, Value::from(values.clone())));

@@ -24,8 +24,14 @@ const LARGE: &str = "/large";
 
 async fn connect(link: &str, folder: &std::path::Path) -> Client {
     let store: Arc<dyn CredentialStore> = Arc::new(FileStore::new(folder));
-    let request =
-        PairRequest { name: "Bench".into(), model: None, platform: None, kind: "desktop".into(), another_host: true };
+    let request = PairRequest {
+        name: "Bench".into(),
+        model: None,
+        platform: None,
+        kind: "desktop".into(),
+        another_host: true,
+        relay_ca: None,
+    };
     let credentials = pair(link, request, &store, |_| ()).await.unwrap();
     Client::connect(credentials.id(), store).await.unwrap()
 }

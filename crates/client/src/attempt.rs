@@ -5,6 +5,8 @@ use std::fmt;
 use couplet_protocol::handshake::HandshakeError;
 use couplet_protocol::{Code, Endpoint};
 
+use crate::relay::RelayFailure;
+
 /// One address that was tried in vain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
@@ -35,6 +37,9 @@ pub enum AttemptError {
     /// It answered, but not with the key that it must have.
     #[error("what answers there does not have the host's key")]
     WrongKey,
+    /// The relay did not lead to the host.
+    #[error(transparent)]
+    Relay(Box<RelayFailure>),
     /// It does not speak this version of the protocol.
     #[error(transparent)]
     Handshake(HandshakeError),

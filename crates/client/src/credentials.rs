@@ -10,6 +10,9 @@ use couplet_protocol::secret::RoomSecret;
 use couplet_protocol::{Endpoint, Offer, PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
+use crate::path::Ways;
+use crate::relay::{Door, RelayCa, RelayTrust};
+
 /// Names a host among those that a device knows: its key's fingerprint in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostId(String);
@@ -49,6 +52,10 @@ pub struct Credentials {
     pub device_token: Token,
     /// For the room at a relay, when the host has one.
     pub room_secret: Option<RoomSecret>,
+    /// Which of its rooms opened last.
+    pub room_number: u32,
+    /// Whose certificate counts for the relay besides those that the system trusts.
+    pub relay_ca: Option<RelayCa>,
     /// Where the host is, at most [`ENDPOINTS_MAX`].
     pub endpoints: Vec<Endpoint>,
     /// Rises with each change of the endpoints.
@@ -69,7 +76,7 @@ pub struct Token(Zeroizing<String>);
 impl Credentials {
     /// What the host has granted, before it is known that both sides have it.
     #[must_use]
-    pub(crate) fn granted(offer: &Offer, device_key: StaticSecret, grant: Grant) -> Self {
+    pub(crate) fn granted(offer: &Offer, device_key: StaticSecret, grant: Grant, relay_ca: Option<RelayCa>) -> Self {
         let mut endpoints = grant.endpoints;
         // A host that names none can still be found where it was.
         if endpoints.is_empty() {
@@ -84,6 +91,8 @@ impl Credentials {
             device_id: grant.device_id,
             device_token: Token(grant.device_token),
             room_secret: grant.room_secret,
+            room_number: 0,
+            relay_ca,
             endpoints,
             endpoints_serial: 0,
             paired_at: None,
@@ -97,6 +106,12 @@ impl Credentials {
             (self.endpoints, self.endpoints_serial) = (list, serial);
         }
         is_news
+    }
+
+    /// The ways to the host, by these credentials.
+    pub(crate) fn ways<'a>(&'a self, trust: &'a RelayTrust) -> Ways<'a> {
+        let door = self.room_secret.as_ref().map(|secret| Door::Paired(secret, self.room_number));
+        Ways { trust, door }
     }
 
     /// Which host it is.

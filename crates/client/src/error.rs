@@ -2,11 +2,12 @@
 
 use couplet_protocol::handshake::HandshakeError;
 use couplet_protocol::offer::OfferError;
-use couplet_protocol::{Code, Endpoint};
+use couplet_protocol::{Code, Endpoint, RelayName};
 
 use crate::attempt::{Attempt, Hint, Shown, lines};
 use crate::credentials::HostId;
 use crate::random::NoRandomness;
+use crate::relay::RelayFailure;
 use crate::sealed::SealedError;
 use crate::state::{Reason, State};
 use crate::store::StoreError;
@@ -43,6 +44,18 @@ pub enum PairError {
         /// Whether the offer's time is over by this machine's clock.
         expired: bool,
     },
+    /// No address of the offer leads to the host, and its relay says why it does not.
+    #[error("the host cannot be reached:{}", lines(.tried))]
+    Relay {
+        /// Which relay.
+        relay: RelayName,
+        /// What it did.
+        failure: RelayFailure,
+        /// All that was tried.
+        tried: Vec<Attempt>,
+        /// Whether the offer's time is over by this machine's clock.
+        expired: bool,
+    },
     /// The host refused before there were keys. Nothing proves that it was the host.
     #[error("{} refused the offer ({hint})", Shown(.endpoint))]
     Refused {
@@ -62,20 +75,38 @@ pub enum PairError {
         offered: String,
     },
     /// The two ends do not speak the same protocol.
-    #[error(transparent)]
-    Handshake(HandshakeError),
+    #[error("{error}{}", through_relay(.relay.as_ref()))]
+    Handshake {
+        /// What was wrong.
+        error: HandshakeError,
+        /// The relay that it came through.
+        relay: Option<RelayName>,
+    },
     /// The host said no, and it was the host.
     #[error("the host did not pair this device ({0})")]
     Rejected(Hint),
     /// The owner did not answer.
-    #[error("the owner did not answer in time")]
-    NoAnswer,
+    #[error("no answer of the owner came in time{}", through_relay(.relay.as_ref()))]
+    NoAnswer {
+        /// The relay that the session went through.
+        relay: Option<RelayName>,
+    },
     /// The session ended before the host decided.
-    #[error("the connection to the host ended before it answered")]
-    Lost(Option<SealedError>),
+    #[error("the connection to the host{} {} before it answered", through_relay(.relay.as_ref()), ended(.error.as_ref()))]
+    Lost {
+        /// How it ended.
+        error: Option<SealedError>,
+        /// The relay that it went through.
+        relay: Option<RelayName>,
+    },
     /// Granted and kept, but the host's last word did not come.
-    #[error("the connection to the host ended just before the pairing was finished")]
-    Unfinished(SealedError),
+    #[error("the connection to the host{} {} just before the pairing was finished", through_relay(.relay.as_ref()), ended(Some(.error)))]
+    Unfinished {
+        /// How the connection ended.
+        error: SealedError,
+        /// The relay that it went through.
+        relay: Option<RelayName>,
+    },
     /// The credentials cannot be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -84,7 +115,35 @@ pub enum PairError {
     NoRandomness(#[from] NoRandomness),
 }
 
+/// ` through the relay NAME`, where it is one.
+pub(crate) fn through_relay(relay: Option<&RelayName>) -> String {
+    relay.map(|relay| format!(" through the relay {relay}")).unwrap_or_default()
+}
+
+fn ended(error: Option<&SealedError>) -> &'static str {
+    match error {
+        Some(SealedError::Broken) => "brought what could not be opened, so that it was ended",
+        _ => "ended",
+    }
+}
+
 impl PairError {
+    pub(crate) fn lost(error: Option<SealedError>) -> Self {
+        PairError::Lost { error, relay: None }
+    }
+
+    /// The same, on a connection that went through this relay.
+    pub(crate) fn through(mut self, via: Option<RelayName>) -> Self {
+        if let PairError::Lost { relay, .. }
+        | PairError::Unfinished { relay, .. }
+        | PairError::Handshake { relay, .. }
+        | PairError::NoAnswer { relay } = &mut self
+        {
+            *relay = via;
+        }
+        self
+    }
+
     /// The code with the page about it.
     #[must_use]
     pub fn code(&self) -> Code {
@@ -93,9 +152,10 @@ impl PairError {
             PairError::OtherKey(_) | PairError::WrongKey { .. } => Code::HostKeyDiffers,
             PairError::Unreachable { .. } => Code::HostUnreachable,
             PairError::Refused { hint, .. } | PairError::Rejected(hint) => hint.code().unwrap_or(Code::SessionLost),
-            PairError::Handshake(_) => Code::VersionsDiffer,
-            PairError::Lost(_) | PairError::Unfinished(_) => Code::SessionLost,
-            PairError::NoAnswer => Code::ClaimExpired,
+            PairError::Handshake { .. } => Code::VersionsDiffer,
+            PairError::Relay { failure, .. } => failure.code(),
+            PairError::Lost { .. } | PairError::Unfinished { .. } => Code::SessionLost,
+            PairError::NoAnswer { .. } => Code::ClaimExpired,
             PairError::Store(_) => Code::CredentialsUnusable,
             PairError::NoRandomness(_) => Code::Internal,
         }
@@ -113,25 +173,32 @@ impl PairError {
                  first: couplet connect --forget {}. If it is another host: add --another-host.",
                 other.host
             ),
-            PairError::Unreachable { expired: true, .. } | PairError::Refused { expired: true, .. } => {
+            PairError::Unreachable { expired: true, .. }
+            | PairError::Refused { expired: true, .. }
+            | PairError::Relay { expired: true, .. } => {
                 format!("By this machine's clock the link has expired. {anew}")
             }
             PairError::Unreachable { .. } => "Is this machine on the host's network, and does the host run? A \
                                               firewall may be in between."
                 .to_owned(),
+            PairError::Relay { relay, failure, .. } => match failure.code() {
+                // What would be said to a paired device does not help here.
+                Code::RoomRefused | Code::RoomLocked => anew.to_owned(),
+                _ => failure.next_step(relay),
+            },
             PairError::WrongKey { .. } => "Another machine may have the host's address, or someone is in between. Use \
                                            a link of the host itself."
                 .to_owned(),
-            PairError::Handshake(_) => "Update the older of the two: couplet --version.".to_owned(),
+            PairError::Handshake { .. } => "Update the older of the two: couplet --version.".to_owned(),
             PairError::Refused { hint, .. } | PairError::Rejected(hint) => match hint.code() {
                 Some(Code::DeviceNameInvalid) => "Choose another name: --name.".to_owned(),
                 Some(Code::PairingRejected) => "Speak with the owner, then ask for a new link.".to_owned(),
                 _ => anew.to_owned(),
             },
-            PairError::NoAnswer | PairError::Lost(_) => {
+            PairError::NoAnswer { .. } | PairError::Lost { .. } => {
                 "Try the same link again while it is valid, or ask for a new one: couplet pair, on the host.".to_owned()
             }
-            PairError::Unfinished(_) => "Connect without a link; if the host does not know this device, pair it \
+            PairError::Unfinished { .. } => "Connect without a link; if the host does not know this device, pair it \
                                          with a new one."
                 .to_owned(),
             PairError::Store(error) => error.next_step(),

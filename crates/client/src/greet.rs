@@ -1,5 +1,6 @@
 //! The handshake over an open WebSocket, up to the first sealed frame.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,23 +13,27 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::attempt::{AttemptError, Hint};
-use crate::path::{Io, Path, Socket};
+use crate::path::{Io, Opening, Socket, Ways};
 use crate::random;
 use crate::sealed::{Link, SealedStream, Side};
 
-/// How long a host may take to answer M1.
+/// How long a host may take to answer M1, and one that must first hear of it from its relay and dial.
 const ANSWER: Duration = Duration::from_secs(5);
+const RELAYED: Duration = Duration::from_secs(10);
 
 /// A host that has proved who it is. Nothing is confirmed yet, so it may still be left without a trace.
 pub(crate) struct Met {
     pub(crate) endpoint: Endpoint,
     pub(crate) confirmed: Confirmed,
-    socket: Socket,
+    opening: Opening,
 }
 
 /// An open session.
 pub(crate) struct Opened {
     pub(crate) endpoint: Endpoint,
+    /// The machine at the other end of the connection, and the room at a relay.
+    pub(crate) peer: SocketAddr,
+    pub(crate) room: Option<u32>,
     /// What the host calls itself now.
     pub(crate) host_name: String,
     pub(crate) stream: SealedStream<Box<dyn Io>>,
@@ -39,41 +44,52 @@ pub(crate) struct Opened {
 impl Met {
     /// Meets the host that makes this offer.
     pub(crate) async fn to_pair(
-        path: &Path,
+        (ways, endpoint): (&Ways<'_>, &Endpoint),
         offer: &Offer,
         ours: &StaticSecret,
         claim: Claim,
     ) -> Result<Self, AttemptError> {
-        let socket = path.open().await?;
+        let opening = ways.open(endpoint).await?;
         let (ephemeral, nonce) = (entropy()?, entropy()?);
-        Met::meet(path, socket, Initiator::pair(offer, ours, claim, ephemeral, nonce)?).await
+        Met::meet(endpoint, opening, Initiator::pair(offer, ours, claim, ephemeral, nonce)?).await
     }
 
     /// Meets the host that this device is paired with.
-    pub(crate) async fn again(path: &Path, keys: &PairingKeys, ours: &StaticSecret) -> Result<Self, AttemptError> {
-        let socket = path.open().await?;
-        Met::meet(path, socket, Initiator::reconnect(keys, ours, entropy()?)?).await
+    pub(crate) async fn again(
+        (ways, endpoint): (&Ways<'_>, &Endpoint),
+        keys: &PairingKeys,
+        ours: &StaticSecret,
+    ) -> Result<Self, AttemptError> {
+        let opening = ways.open(endpoint).await?;
+        Met::meet(endpoint, opening, Initiator::reconnect(keys, ours, entropy()?)?).await
     }
 
     async fn meet(
-        path: &Path,
-        mut socket: Socket,
+        endpoint: &Endpoint,
+        mut opening: Opening,
         (initiator, m1): (Initiator, Vec<u8>),
     ) -> Result<Self, AttemptError> {
-        socket.send(Message::binary(m1)).await.map_err(|_| AttemptError::HungUp)?;
-        let m2 = timeout(ANSWER, answer(&mut socket)).await.map_err(|_| AttemptError::TimedOut)??;
-        Ok(Met { endpoint: path.endpoint(), confirmed: initiator.finish(&m2)?, socket })
+        let within = match endpoint {
+            Endpoint::Lan(_) => ANSWER,
+            Endpoint::Relay(_) => RELAYED,
+        };
+        let m2 = async {
+            opening.socket.send(Message::binary(m1)).await.map_err(|_| AttemptError::HungUp)?;
+            answer(&mut opening.socket).await
+        };
+        let m2 = timeout(within, m2).await.map_err(|_| AttemptError::TimedOut)??;
+        Ok(Met { endpoint: endpoint.clone(), confirmed: initiator.finish(&m2)?, opening })
     }
 
     /// Confirms: sends the first sealed frame.
     pub(crate) async fn confirm(self) -> Result<Opened, AttemptError> {
-        let Met { endpoint, confirmed, mut socket } = self;
+        let Met { endpoint, confirmed, opening: Opening { mut socket, peer, room } } = self;
         let host_name = confirmed.host_name.clone();
         let (session, first) = confirmed.begin()?;
         let sent = timeout(ANSWER, socket.send(Message::binary(first))).await.map_err(|_| AttemptError::TimedOut)?;
         sent.map_err(|_| AttemptError::HungUp)?;
         let (stream, link, heard) = SealedStream::new(socket, session, Side::Device);
-        Ok(Opened { endpoint, host_name, stream, link, heard })
+        Ok(Opened { endpoint, peer, room, host_name, stream, link, heard })
     }
 }
 

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use couplet_protocol::frame::CloseCode;
+use couplet_protocol::handshake::HandshakeError;
 use couplet_protocol::message::{Claim, Control, Grant};
-use couplet_protocol::{CheckCode, Offer, StaticSecret};
+use couplet_protocol::{CheckCode, Endpoint, Offer, StaticSecret};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::attempt::{Attempt, AttemptError, Hint};
 use crate::credentials::{Credentials, HostId};
 use crate::error::{OtherKey, PairError};
 use crate::greet::{Met, Opened};
-use crate::path::Path;
+use crate::path::{Ways, relay_of};
+use crate::relay::{Door, RelayCa, RelayTrust};
 use crate::sealed::SealedError;
 use crate::store::{CredentialStore, StoreError};
 use crate::{random, unblock};
@@ -37,6 +39,8 @@ pub struct PairRequest {
     pub kind: String,
     /// That it is meant: this host is another one than a known host of the same name or address.
     pub another_host: bool,
+    /// Whose certificate counts for the relay besides those that the system trusts. It is kept with the pairing.
+    pub relay_ca: Option<RelayCa>,
 }
 
 /// Pairs with the host that made this link, and keeps the credentials.
@@ -60,25 +64,43 @@ pub async fn pair(
         return Err(PairError::OtherKey(other));
     }
     let claim = Claim { name: request.name, model: request.model, platform: request.platform, kind: request.kind };
-    let met = meet(&offer, &device_key, &claim).await?;
+    let met = meet(&offer, request.relay_ca.clone(), &device_key, &claim).await?;
     if let (Some(other), false) = (other_key(&known, &offer, Some(&met.confirmed.host_name)), request.another_host) {
         return Err(PairError::OtherKey(other));
     }
     let code = met.confirmed.check_code.clone();
-    let mut opened = met.confirm().await.map_err(lost)?;
-    let paired = agree(&mut opened, &offer, device_key, store, code, on_code).await;
-    let last_word = if paired.is_ok() { CloseCode::Done } else { CloseCode::Leaving };
-    opened.stream.close(last_word).await;
-    paired
+    let relay = relay_of(&met.endpoint);
+    let agreed = async {
+        let mut opened = met.confirm().await.map_err(lost)?;
+        let paired = agree(&mut opened, (&offer, device_key, request.relay_ca), store, code, on_code).await;
+        let last_word = if paired.is_ok() { CloseCode::Done } else { CloseCode::Leaving };
+        opened.stream.close(last_word).await;
+        paired
+    };
+    agreed.await.map_err(|error| error.through(relay))
 }
 
-/// Tries the endpoints of the offer one after the other: two copies of M1 would be two tries.
-async fn meet(offer: &Offer, device_key: &StaticSecret, claim: &Claim) -> Result<Met, PairError> {
+/// Tries the endpoints of the offer one after the other, those on the local network first: two copies of M1 would be
+/// two tries.
+///
+/// What somebody says before there are keys ends nothing: another machine may have the host's address where this
+/// device is.
+async fn meet(
+    offer: &Offer,
+    relay_ca: Option<RelayCa>,
+    device_key: &StaticSecret,
+    claim: &Claim,
+) -> Result<Met, PairError> {
+    let trust = RelayTrust::new(relay_ca);
+    let keys = offer.keys().map_err(|_| PairError::Handshake { error: HandshakeError::Failed, relay: None })?;
+    let ways = Ways { trust: &trust, door: Some(Door::Offer(Box::new(keys))) };
+    let is_far = |endpoint: &&Endpoint| matches!(endpoint, Endpoint::Relay(_));
+    let (afar, here): (Vec<_>, Vec<_>) = offer.endpoints.iter().partition(is_far);
     let mut tried = Vec::new();
-    for path in offer.endpoints.iter().filter_map(Path::of) {
-        match Met::to_pair(&path, offer, device_key, claim.clone()).await {
+    for endpoint in here.into_iter().chain(afar) {
+        match Met::to_pair((&ways, endpoint), offer, device_key, claim.clone()).await {
             Ok(met) => return Ok(met),
-            Err(failure) => tried.push(Attempt { endpoint: path.endpoint(), failure }),
+            Err(failure) => tried.push(Attempt { endpoint: endpoint.clone(), failure }),
         }
     }
     Err(unmet(offer, tried))
@@ -100,22 +122,28 @@ fn unmet(offer: &Offer, tried: Vec<Attempt>) -> PairError {
     if let Some(attempt) = find(|failure| matches!(failure, AttemptError::Handshake(_)))
         && let AttemptError::Handshake(error) = attempt.failure
     {
-        return PairError::Handshake(error);
+        return PairError::Handshake { error, relay: None }.through(relay_of(&attempt.endpoint));
     }
-    PairError::Unreachable { tried, expired }
+    let mut relays = tried.iter().rev().filter_map(|attempt| match (&attempt.endpoint, &attempt.failure) {
+        (Endpoint::Relay(relay), AttemptError::Relay(failure)) => Some((relay.clone(), (**failure).clone())),
+        _ => None,
+    });
+    match relays.next() {
+        Some((relay, failure)) => PairError::Relay { relay, failure, tried, expired },
+        None => PairError::Unreachable { tried, expired },
+    }
 }
 
 /// From the confirmed session to finished credentials.
 async fn agree(
     opened: &mut Opened,
-    offer: &Offer,
-    device_key: StaticSecret,
+    (offer, device_key, relay_ca): (&Offer, StaticSecret, Option<RelayCa>),
     store: &Arc<dyn CredentialStore>,
     code: CheckCode,
     on_code: impl FnOnce(&CheckCode) + Send,
 ) -> Result<Credentials, PairError> {
     let grant = granted(opened, &code, on_code).await?;
-    let mut credentials = Credentials::granted(offer, device_key, grant);
+    let mut credentials = Credentials::granted(offer, device_key, grant, relay_ca);
     keep(store, &credentials).await?;
     finish(opened, store, &mut credentials).await?;
     Ok(credentials)
@@ -144,9 +172,9 @@ async fn granted(
             Ok(Ok(Control::Rejected { code })) => return Err(rejected(&code)),
             // Addresses may change meanwhile; the grant names them anew.
             Ok(Ok(Control::Endpoints { .. })) => {}
-            Ok(Ok(_)) => return Err(PairError::Lost(Some(SealedError::Broken))),
-            Ok(Err(error)) => return Err(PairError::Lost(Some(error))),
-            Err(_) => return Err(PairError::NoAnswer),
+            Ok(Ok(_)) => return Err(PairError::lost(Some(SealedError::Broken))),
+            Ok(Err(error)) => return Err(PairError::lost(Some(error))),
+            Err(_) => return Err(PairError::NoAnswer { relay: None }),
         }
     }
 }
@@ -177,8 +205,8 @@ async fn finish(
             forget_unfinished(store, id).await;
             return Err(rejected(&code));
         }
-        Ok(_) => return Err(PairError::Unfinished(SealedError::Broken)),
-        Err(error) => return Err(PairError::Unfinished(error)),
+        Ok(_) => return Err(PairError::Unfinished { error: SealedError::Broken, relay: None }),
+        Err(error) => return Err(PairError::Unfinished { error, relay: None }),
     }
     credentials.paired_at = Some(SystemTime::now());
     keep(store, credentials).await.map_err(PairError::from)
@@ -228,13 +256,13 @@ fn other_key(known: &[Credentials], offer: &Offer, name: Option<&str>) -> Option
 fn rejected(code: &str) -> PairError {
     match Hint::parse(code) {
         Some(code) => PairError::Rejected(code),
-        None => PairError::Lost(Some(SealedError::Broken)),
+        None => PairError::lost(Some(SealedError::Broken)),
     }
 }
 
 fn lost(failure: AttemptError) -> PairError {
     match failure {
-        AttemptError::Handshake(error) => PairError::Handshake(error),
-        _ => PairError::Lost(None),
+        AttemptError::Handshake(error) => PairError::Handshake { error, relay: None },
+        _ => PairError::lost(None),
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use couplet_protocol::Endpoint;
+use couplet_protocol::{Endpoint, RelayName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::error::Error;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::attempt::{AttemptError, Hint};
+use crate::relay::{self, Door, RelayTrust};
 use crate::sealed;
 
 /// How long a host on the same network may take to accept a connection (spec/protocol.md, 7).
@@ -28,39 +29,53 @@ impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Io for T {}
 /// An open WebSocket to a host, over whatever path.
 pub(crate) type Socket = WebSocketStream<Box<dyn Io>>;
 
-/// One way to a host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Path {
-    /// Straight to the pairing listener, on the same network.
-    Direct(SocketAddr),
+/// A way to a host that is open as far as the handshake.
+pub(crate) struct Opening {
+    pub(crate) socket: Socket,
+    /// The machine at the other end of the connection: the host, or its relay.
+    pub(crate) peer: SocketAddr,
+    /// Which of the pairing's rooms at the relay opened.
+    pub(crate) room: Option<u32>,
 }
 
-impl Path {
-    /// The way to this endpoint, when this version knows one.
-    pub(crate) fn of(endpoint: &Endpoint) -> Option<Self> {
-        match endpoint {
-            Endpoint::Lan(address) => Some(Path::Direct(*address)),
-            Endpoint::Relay(_) => None,
-        }
-    }
+/// What it takes to go any of the ways to one host.
+pub(crate) struct Ways<'a> {
+    pub(crate) trust: &'a RelayTrust,
+    /// None: the host has no room at a relay for this device.
+    pub(crate) door: Option<Door<'a>>,
+}
 
-    /// The endpoint at its end.
-    pub(crate) fn endpoint(&self) -> Endpoint {
-        match self {
-            Path::Direct(address) => Endpoint::Lan(*address),
+impl Ways<'_> {
+    /// Whether this device can go there at all.
+    pub(crate) fn lead_to(&self, endpoint: &Endpoint) -> bool {
+        match endpoint {
+            Endpoint::Lan(_) => true,
+            Endpoint::Relay(_) => self.door.is_some(),
         }
     }
 
     /// Opens the WebSocket over which the handshake goes.
-    pub(crate) async fn open(&self) -> Result<Socket, AttemptError> {
-        match self {
-            Path::Direct(address) => direct(*address).await,
+    pub(crate) async fn open(&self, endpoint: &Endpoint) -> Result<Opening, AttemptError> {
+        match (endpoint, &self.door) {
+            (Endpoint::Lan(address), _) => direct(*address).await,
+            (Endpoint::Relay(name), Some(door)) => {
+                relay::open(self.trust, name, door).await.map_err(|failure| AttemptError::Relay(Box::new(failure)))
+            }
+            (Endpoint::Relay(_), None) => Err(AttemptError::NoConnection("there is no room".to_owned())),
         }
     }
 }
 
+/// The relay of this endpoint, if it is one.
+pub(crate) fn relay_of(endpoint: &Endpoint) -> Option<RelayName> {
+    match endpoint {
+        Endpoint::Relay(relay) => Some(relay.clone()),
+        Endpoint::Lan(_) => None,
+    }
+}
+
 /// `ws://ADDRESS/api/pair/tunnel` (spec/protocol.md, 7).
-async fn direct(address: SocketAddr) -> Result<Socket, AttemptError> {
+async fn direct(address: SocketAddr) -> Result<Opening, AttemptError> {
     let connected = timeout(CONNECT, TcpStream::connect(address)).await.map_err(|_| AttemptError::TimedOut)?;
     let stream = connected.map_err(|error| AttemptError::NoConnection(error.to_string()))?;
     // Small frames must not wait for each other; that it cannot be set does no harm.
@@ -71,7 +86,7 @@ async fn direct(address: SocketAddr) -> Result<Socket, AttemptError> {
     let upgraded =
         timeout(UPGRADE, client_async_with_config(request, stream, Some(sealed::config(sealed::Side::Device)))).await;
     match upgraded.map_err(|_| AttemptError::TimedOut)? {
-        Ok((socket, _)) => Ok(socket),
+        Ok((socket, _)) => Ok(Opening { socket, peer: address, room: None }),
         Err(Error::Http(answer)) => Err(refusal(answer.status().as_u16(), answer.body().as_deref().unwrap_or(&[]))),
         Err(_) => Err(AttemptError::HungUp),
     }

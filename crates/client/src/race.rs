@@ -1,5 +1,6 @@
 //! Reconnecting: the addresses of a host are tried side by side, and the first finished handshake wins.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use couplet_protocol::Endpoint;
@@ -10,51 +11,116 @@ use tokio::time::{Instant, sleep_until};
 use crate::attempt::{Attempt, AttemptError};
 use crate::credentials::Credentials;
 use crate::greet::{Met, Opened};
-use crate::path::Path;
+use crate::path::Ways;
+use crate::relay::{Pauses, RelayTrust};
 
-/// How far ahead of the next one an address starts: on a network that works the first one wins before that.
+/// How far ahead of the next one an address on the local network starts: on a network that works the first one wins
+/// before that.
 const STAGGER: Duration = Duration::from_millis(100);
+/// How far the local network is ahead of a relay (spec/protocol.md, 7), and one relay of the next.
+const RELAY: Duration = Duration::from_millis(150);
 /// How many run at a time. A host keeps only eight handshakes that nobody confirmed.
 const LANES: usize = 3;
+const RELAYS: usize = 2;
 
-/// Opens a session with the host of these credentials. `last`: where it was last, to be tried first.
+/// Opens a session with the host of these credentials. `last`: where it was last, to be tried first among its kind.
 ///
 /// Losers are dropped before they confirm, so that they take none of the host's session slots.
 ///
 /// # Errors
-/// Every address was tried in vain.
-pub(crate) async fn race(credentials: &Credentials, last: Option<&Endpoint>) -> Result<Opened, Vec<Attempt>> {
-    let mut paths: Vec<Path> = credentials.endpoints.iter().filter_map(Path::of).collect();
-    // Stable: the host's own order stays behind it.
-    paths.sort_by_key(|path| Some(&path.endpoint()) != last);
-    let mut ahead = paths.into_iter();
+/// Every address was tried in vain; a relay that asked for patience is not tried, and what it said is said again.
+pub(crate) async fn race(
+    credentials: &Credentials,
+    trust: &RelayTrust,
+    last: Option<&Endpoint>,
+    pauses: &mut Pauses,
+) -> Result<Opened, Vec<Attempt>> {
+    let ways = credentials.ways(trust);
+    let (mut here, mut afar, mut failures) = starters(credentials, &ways, last, pauses);
     let mut lanes = FuturesUnordered::new();
-    let mut failures = Vec::new();
-    let mut next = Instant::now();
     loop {
-        let due = lanes.is_empty() || (lanes.len() < LANES && Instant::now() >= next);
-        match ahead.len() {
-            0 if lanes.is_empty() => return Err(failures),
-            1.. if due => {
-                lanes.extend(ahead.next().map(|path| lane(path, credentials)));
-                next = Instant::now() + STAGGER;
-                continue;
-            }
-            _ => {}
+        // Whatever is next starts at once when nothing else runs.
+        while let Some(endpoint) = [&mut here, &mut afar].into_iter().find_map(|grid| grid.start(lanes.is_empty())) {
+            lanes.push(lane(&ways, credentials, endpoint));
         }
+        let next = [&here, &afar].into_iter().filter_map(Grid::next).min();
         tokio::select! {
-            Some((path, met)) = lanes.next() => match won(met).await {
-                Ok(opened) => return Ok(opened),
-                Err(failure) => failures.push(Attempt { endpoint: path.endpoint(), failure }),
-            },
-            () = sleep_until(next), if ahead.len() > 0 && lanes.len() < LANES => {}
+            Some((endpoint, met)) = lanes.next() => {
+                let grid = if matches!(endpoint, Endpoint::Relay(_)) { &mut afar } else { &mut here };
+                grid.running -= 1;
+                match won(met).await {
+                    Ok(opened) => return Ok(opened),
+                    Err(failure) => {
+                        if let (Endpoint::Relay(relay), AttemptError::Relay(failure)) = (&endpoint, &failure) {
+                            pauses.failed(relay, failure);
+                        }
+                        failures.push(Attempt { endpoint, failure });
+                    }
+                }
+            }
+            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
+            else => return Err(failures),
         }
     }
 }
 
-async fn lane(path: Path, credentials: &Credentials) -> (Path, Result<Met, AttemptError>) {
-    let met = Met::again(&path, &credentials.keys, &credentials.device_key).await;
-    (path, met)
+/// Who starts on the local network, who through a relay, and which relays do not.
+fn starters(
+    credentials: &Credentials,
+    ways: &Ways<'_>,
+    last: Option<&Endpoint>,
+    pauses: &Pauses,
+) -> (Grid, Grid, Vec<Attempt>) {
+    let mut endpoints: Vec<&Endpoint> = credentials.endpoints.iter().filter(|it| ways.lead_to(it)).collect();
+    // Stable: the host's own order stays behind it.
+    endpoints.sort_by_key(|endpoint| Some(*endpoint) != last);
+    let (mut here, mut afar) = (Grid::new(STAGGER, Duration::ZERO, LANES), Grid::new(RELAY, RELAY, RELAYS));
+    let mut failures = Vec::new();
+    for endpoint in endpoints {
+        match endpoint {
+            Endpoint::Lan(_) => here.waiting.push_back(endpoint.clone()),
+            Endpoint::Relay(relay) => match pauses.on(relay) {
+                None => afar.waiting.push_back(endpoint.clone()),
+                Some(failure) => {
+                    let failure = AttemptError::Relay(Box::new(failure.clone()));
+                    failures.push(Attempt { endpoint: endpoint.clone(), failure });
+                }
+            },
+        }
+    }
+    (here, afar, failures)
+}
+
+/// Endpoints of one kind, which start one after the other.
+struct Grid {
+    waiting: VecDeque<Endpoint>,
+    stagger: Duration,
+    due: Instant,
+    running: usize,
+    lanes: usize,
+}
+
+impl Grid {
+    fn new(stagger: Duration, behind: Duration, lanes: usize) -> Self {
+        Grid { waiting: VecDeque::new(), stagger, due: Instant::now() + behind, running: 0, lanes }
+    }
+
+    /// When the next one starts, if there is one and it has room.
+    fn next(&self) -> Option<Instant> {
+        (!self.waiting.is_empty() && self.running < self.lanes).then_some(self.due)
+    }
+
+    fn start(&mut self, idle: bool) -> Option<Endpoint> {
+        self.next().filter(|due| idle || Instant::now() >= *due)?;
+        self.due = Instant::now() + self.stagger;
+        self.running += 1;
+        self.waiting.pop_front()
+    }
+}
+
+async fn lane(ways: &Ways<'_>, credentials: &Credentials, endpoint: Endpoint) -> (Endpoint, Result<Met, AttemptError>) {
+    let met = Met::again((ways, &endpoint), &credentials.keys, &credentials.device_key).await;
+    (endpoint, met)
 }
 
 async fn won(met: Result<Met, AttemptError>) -> Result<Opened, AttemptError> {

@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use couplet_protocol::frame::CloseCode;
+use couplet_protocol::{Endpoint, RelayName};
 
 use crate::attempt::{Attempt, AttemptError, lines};
+use crate::relay::RelayFailure;
 
 /// The state of a connection to a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +22,10 @@ pub enum State {
         endpoint: SocketAddr,
     },
     /// A session is open through a relay.
-    Relay,
+    Relay {
+        /// Which.
+        relay: RelayName,
+    },
     /// There is no session. It is tried again and again.
     Offline {
         /// Since when.
@@ -38,7 +43,7 @@ impl State {
     /// Whether a session is open.
     #[must_use]
     pub fn is_online(&self) -> bool {
-        matches!(self, State::Direct { .. } | State::Relay)
+        matches!(self, State::Direct { .. } | State::Relay { .. })
     }
 
     /// Whether nothing but a new pairing, or the owner, can change it.
@@ -53,7 +58,7 @@ impl State {
         match self {
             State::Connecting => "connecting",
             State::Direct { .. } => "direct",
-            State::Relay => "relay",
+            State::Relay { .. } => "relay",
             State::Offline { .. } => "offline",
             State::Revoked => "revoked",
             State::Expired => "expired",
@@ -75,9 +80,31 @@ pub enum Reason {
     Lost,
     /// What came could not be opened: it was changed on the way, or one of the two programs is faulty.
     Broken,
+    /// One of these, on a connection through this relay.
+    Relayed(RelayName, Box<Reason>),
+    /// This machine has another way to the network now.
+    Moved,
 }
 
 impl Reason {
+    /// The same on a connection through this relay. What the host itself said stays as it is.
+    pub(crate) fn through(self, relay: Option<&RelayName>) -> Self {
+        match (self, relay) {
+            (reason @ (Reason::Lost | Reason::Broken), Some(relay)) => Reason::Relayed(relay.clone(), Box::new(reason)),
+            (reason, _) => reason,
+        }
+    }
+
+    /// The relay that failed last, and how.
+    #[must_use]
+    pub fn relay(&self) -> Option<(&RelayName, &RelayFailure)> {
+        let Reason::Unreachable(attempts) = self else { return None };
+        attempts.iter().rev().find_map(|tried| match (&tried.endpoint, &tried.failure) {
+            (Endpoint::Relay(relay), AttemptError::Relay(failure)) => Some((relay, &**failure)),
+            _ => None,
+        })
+    }
+
     /// Whether something answered that does not have the host's key.
     #[must_use]
     pub fn is_wrong_key(&self) -> bool {
@@ -99,6 +126,8 @@ impl fmt::Display for Reason {
             Reason::Closed(_) => f.write_str("it closed the session"),
             Reason::Broken => f.write_str("what came from it could not be opened: it was changed on the way"),
             Reason::Lost => f.write_str("the connection broke"),
+            Reason::Relayed(relay, reason) => write!(f, "through the relay {relay}: {reason}"),
+            Reason::Moved => f.write_str("this machine is in another network now"),
         }
     }
 }

@@ -192,7 +192,7 @@ async fn a_host_that_vanishes_after_the_grant_is_asked_again_later() {
     .await;
     let (_folder, store) = store();
     let error = soon(pair(&host.link(&[listener.address]), request("Laptop"), &store, silent)).await.unwrap_err();
-    assert!(matches!(error, PairError::Unfinished(_)), "{error}");
+    assert!(matches!(error, PairError::Unfinished { .. }), "{error}");
     let pending = kept(&store);
     assert!(pending.len() == 1 && !pending[0].is_paired());
 
@@ -254,7 +254,7 @@ async fn an_answer_to_an_unfinished_pairing_leaves_the_old_one() {
     .await;
     let link = host.link(&[listener.address]);
     let error = soon(pair(&link, request("Laptop"), &store, silent)).await.unwrap_err();
-    assert!(matches!(error, PairError::Unfinished(_)), "{error}");
+    assert!(matches!(error, PairError::Unfinished { .. }), "{error}");
     let both = kept_of(&store, &first);
     assert!(both.len() == 2 && !both[0].is_paired() && both[1].device_key == first.device_key);
     both.iter().for_each(knows);

@@ -4,9 +4,10 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use couplet_client::{CredentialStore, Credentials, FileStore, HostId, Keys, StoreError, Token};
+use couplet_client::{CredentialStore, Credentials, FileStore, HostId, Keys, RelayCa, StoreError, Token};
 use couplet_protocol::handshake::PairingKeys;
 use couplet_protocol::offer::RelayName;
 use couplet_protocol::secret::{Psk, RoomSecret};
@@ -26,6 +27,8 @@ fn credentials(host: u8, paired: bool) -> Credentials {
         device_id: "9f0a8f04-0000-4000-8000-000000000000".into(),
         device_token: Token::new(String::from("dev_canary").into()),
         room_secret: Some(RoomSecret::new([3; 32])),
+        room_number: 2,
+        relay_ca: Some(relay_ca()),
         endpoints: vec![
             Endpoint::Lan("192.168.1.42:7878".parse().unwrap()),
             Endpoint::Relay(RelayName::parse("relay.example.org").unwrap()),
@@ -33,6 +36,12 @@ fn credentials(host: u8, paired: bool) -> Credentials {
         endpoints_serial: 7,
         paired_at: paired.then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)),
     }
+}
+
+fn relay_ca() -> RelayCa {
+    static PEM: LazyLock<String> =
+        LazyLock::new(|| rcgen::generate_simple_self_signed(["relay.example.org".to_owned()]).unwrap().cert.pem());
+    RelayCa::parse(&PEM).unwrap()
 }
 
 fn store() -> (tempfile::TempDir, FileStore) {

@@ -37,6 +37,11 @@ impl Timestamp {
         Timestamp(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
+    /// How long it is until then; nothing when that is over.
+    pub(crate) fn until(self, then: Timestamp) -> Duration {
+        Duration::from_millis(u64::try_from(then.0.saturating_sub(self.0)).unwrap_or_default())
+    }
+
     fn civil(self) -> jiff::Timestamp {
         jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::MAX)
     }

@@ -49,6 +49,9 @@ pub struct Config {
     /// Proxies whose `X-Forwarded-*` counts.
     #[serde(default)]
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether to be reached through a relay as well.
+    #[serde(default)]
+    pub relay: RelayUse,
     /// How much and how long.
     #[serde(default)]
     pub limits: Limits,
@@ -89,6 +92,19 @@ pub enum LanPairing {
     Owner,
     /// Anyone on the LAN, with the owner's approval.
     Open,
+}
+
+/// Whether to be reached through a relay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RelayUse {
+    /// Once this host is enrolled with one.
+    #[default]
+    Auto,
+    /// No.
+    Off,
+    /// Yes: without an enrolment the host does not start.
+    Required,
 }
 
 /// How much and how long. Times are in seconds.
@@ -222,6 +238,7 @@ impl Config {
             allowed_origins: Vec::new(),
             trusted_networks: Vec::new(),
             trusted_proxies: Vec::new(),
+            relay: RelayUse::default(),
             limits: Limits::default(),
         }
     }

@@ -1,16 +1,17 @@
 //! What the owner is told as it happens: one broadcast, with a short memory for those who come back.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use couplet_protocol::api::{Event, EventKind, NetworkPath};
+use couplet_protocol::{Code, RelayName};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::session::Device;
 use crate::store::offers::PairingRow;
+use crate::tunnel::Origin;
 
 /// How many events are remembered for `Last-Event-ID`, and how far a listener may fall behind.
 const MEMORY: usize = 256;
@@ -46,6 +47,8 @@ impl News {
             platform: None,
             network: None,
             path: None,
+            relay: None,
+            code: None,
             check_code: false,
         })
     }
@@ -60,6 +63,9 @@ impl News {
         news.0.device_model = row.device_model.as_ref().map(ToString::to_string);
         news.0.platform = row.platform.as_ref().map(ToString::to_string);
         news.0.network = row.network.clone();
+        if let Some(relay) = &row.relay {
+            (news.0.path, news.0.relay) = (Some(NetworkPath::Relay), Some(relay.to_string()));
+        }
         news.0.check_code = kind == EventKind::ApprovalWanted && row.wants_check_code();
         news
     }
@@ -74,15 +80,17 @@ impl News {
     }
 
     /// News of a device's sealed session.
-    pub(crate) fn of_session(
-        kind: EventKind,
-        at: Timestamp,
-        device: &Device,
-        path: NetworkPath,
-        source: IpAddr,
-    ) -> Self {
+    pub(crate) fn of_session(kind: EventKind, at: Timestamp, device: &Device, origin: &Origin) -> Self {
         let mut news = News::of_device(kind, at, device);
-        (news.0.path, news.0.network) = (Some(path), Some(source.to_string()));
+        (news.0.path, news.0.network) = (Some(origin.path()), Some(origin.source.to_string()));
+        news.0.relay = origin.relay().map(ToString::to_string);
+        news
+    }
+
+    /// News of the link to the relay, and why it is not there.
+    pub(crate) fn of_relay(kind: EventKind, at: Timestamp, relay: &RelayName, why: Option<Code>) -> Self {
+        let mut news = News::new(kind, at);
+        (news.0.relay, news.0.code) = (Some(relay.to_string()), why.map(|code| code.to_string()));
         news
     }
 

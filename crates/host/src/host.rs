@@ -18,6 +18,7 @@ use crate::gateway::Gateway;
 use crate::listen;
 use crate::net::{self, Addresses};
 use crate::pairing::Pairing;
+use crate::relay;
 use crate::start::{self, StartError};
 use crate::tunnel::Apps;
 
@@ -51,6 +52,9 @@ pub struct Ready {
     pub state_dir: PathBuf,
     /// Whether another machine can reach the pairing API; false when the host listens on loopback only.
     pub reachable: bool,
+    /// The relay by which devices elsewhere reach this host, `name[:port]`; the link to it comes up later, and an event
+    /// tells of it.
+    pub relay: Option<String>,
 }
 
 /// Where an app is to be found.
@@ -93,6 +97,7 @@ impl Host {
         pairing.core().set_addresses(Addresses { pairing: bound(&listeners) });
         let led_to = apps.iter().map(|app| (app.name.clone(), app.gateway.clone()));
         pairing.core().tunnels().lead_to(Apps::new(led_to));
+        pairing.core().relay().begin();
         let host = Host { pairing, listeners, apps };
         start::announce(&host.pairing.core().config().state_dir, &bound(&host.listeners))?;
         Ok(host)
@@ -116,6 +121,7 @@ impl Host {
             gateway: gateway.collect(),
             state_dir: self.pairing.core().config().state_dir.clone(),
             reachable,
+            relay: self.pairing.core().relay().name().map(ToString::to_string),
         }
     }
 
@@ -130,6 +136,7 @@ impl Host {
         let _stopped_when_dropped = stop.clone().drop_guard();
         let tasks = TaskTracker::new();
         let core = self.pairing.core().clone();
+        tasks.spawn(stop.clone().run_until_cancelled_owned(relay::run(core.clone())));
         // Each address with what stops its listener when dropped.
         let mut served: HashMap<SocketAddr, DropGuard> = HashMap::new();
         let serving = |listener: &TcpListener| {

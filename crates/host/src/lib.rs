@@ -19,6 +19,7 @@ mod pairing;
 pub mod problem;
 mod random;
 mod rate;
+mod relay;
 pub mod session;
 mod slots;
 mod start;
@@ -33,6 +34,7 @@ pub use host::{GatewayUrl, Host, Ready};
 pub use http::caller::DeviceSession;
 pub use library::{RequireDevice, RequireDeviceService};
 pub use pairing::Pairing;
+pub use relay::{Enrolled, enroll};
 pub use session::{Device, Session};
 pub use start::StartError;
 

@@ -55,10 +55,7 @@ pub(crate) struct StateFolder {
 impl StateFolder {
     /// Makes or opens the folder (0700), takes its lock, reads or makes the owner's token and the host's key (0600).
     pub(crate) fn open(path: &Path) -> Result<StateFolder, StartError> {
-        let unusable = |error: io::Error| {
-            let next = format!("{}: {error}. Name a folder that this user can write: --state-dir DIR.", path.display());
-            StartError::new(Code::StateFolderUnusable, next)
-        };
+        let unusable = |error: io::Error| unusable(path, &error);
         keep_private(path).and_then(|()| keep_files_private(path)).map_err(unusable)?;
         let options = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).to_owned();
         let lock = options.open(path.join("lock")).map_err(unusable)?;
@@ -85,6 +82,18 @@ impl StateFolder {
     }
 }
 
+fn unusable(path: &Path, error: &io::Error) -> StartError {
+    let next = format!("{}: {error}. Name a folder that this user can write: --state-dir DIR.", path.display());
+    StartError::new(Code::StateFolderUnusable, next)
+}
+
+/// Makes or opens the folder for a program beside the host. Tells whether a host runs on it.
+pub(crate) fn prepare(path: &Path) -> Result<bool, StartError> {
+    keep_private(path).and_then(|()| keep_files_private(path)).map_err(|error| unusable(path, &error))?;
+    let lock = File::open(path.join("lock"));
+    Ok(lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))))
+}
+
 /// A folder that others can look into is closed when it is empty or already ours, and refused when it holds other
 /// things: closing it could take them from someone.
 fn keep_private(path: &Path) -> io::Result<()> {
@@ -97,7 +106,7 @@ fn keep_private(path: &Path) -> io::Result<()> {
     if metadata.mode() & 0o077 == 0 {
         return Ok(());
     }
-    let known = ["admin-token", DATABASE].iter().any(|file| path.join(file).exists());
+    let known = ["admin-token", DATABASE, crate::relay::FILE].iter().any(|file| path.join(file).exists());
     let ours = known || fs::read_dir(path)?.next().is_none();
     if !ours {
         let why = "other users can look into it, and it holds other files";
@@ -107,7 +116,8 @@ fn keep_private(path: &Path) -> io::Result<()> {
 }
 
 /// What the host keeps in its folder.
-const FILES: [&str; 7] = [DATABASE, "couplet.db-wal", "couplet.db-shm", "admin-token", "host.key", "lock", SERVE_JSON];
+const FILES: [&str; 8] =
+    [DATABASE, "couplet.db-wal", "couplet.db-shm", "admin-token", "host.key", "lock", SERVE_JSON, crate::relay::FILE];
 
 /// A folder that was open to others may hold a database or a key of their choice: what belongs to another user is
 /// refused. Files of ours that others could read are closed.

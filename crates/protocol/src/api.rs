@@ -146,6 +146,9 @@ pub struct DeviceInfo {
     pub revoked_at: Option<String>,
     /// Where it last came from.
     pub path: Option<NetworkPath>,
+    /// The path of the sealed session that it has open now; the newest when there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<NetworkPath>,
     /// What it may do in the apps.
     pub scope: Scope,
     /// When its access ends; null: never.
@@ -246,6 +249,9 @@ pub struct PairingInfo {
     pub platform: Option<String>,
     /// The address it came from.
     pub network: Option<String>,
+    /// The relay that it came through, whose word the address is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<String>,
     /// Whether the device shows a check code that `approve` must be given.
     #[serde(default)]
     pub check_code: bool,
@@ -329,6 +335,12 @@ pub struct Event {
     /// The path that its session takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<NetworkPath>,
+    /// The relay that it is about, or that the device came through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<String>,
+    /// Why the relay is not there: `CPL-1819`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// Whether the owner must type the check code that the device shows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub check_code: bool,
@@ -370,6 +382,15 @@ pub enum EventKind {
     /// A device's sealed session has ended.
     #[serde(rename = "session.closed")]
     SessionClosed,
+    /// The link to the relay is there: devices elsewhere reach this host.
+    #[serde(rename = "relay.connected")]
+    RelayConnected,
+    /// The link to the relay is not there; it is tried again and again.
+    #[serde(rename = "relay.lost")]
+    RelayLost,
+    /// The relay does not want this host any more, and is not asked again.
+    #[serde(rename = "relay.refused")]
+    RelayRefused,
 }
 
 impl EventKind {
@@ -388,6 +409,9 @@ impl EventKind {
             EventKind::DeviceRevoked => "device.revoked",
             EventKind::SessionOpened => "session.opened",
             EventKind::SessionClosed => "session.closed",
+            EventKind::RelayConnected => "relay.connected",
+            EventKind::RelayLost => "relay.lost",
+            EventKind::RelayRefused => "relay.refused",
         }
     }
 }
@@ -488,6 +512,9 @@ mod tests {
             EventKind::DeviceRevoked,
             EventKind::SessionOpened,
             EventKind::SessionClosed,
+            EventKind::RelayConnected,
+            EventKind::RelayLost,
+            EventKind::RelayRefused,
         ] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
         }

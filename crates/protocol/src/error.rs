@@ -138,6 +138,7 @@ codes! {
     ClockDiffers = 1822, 502, "The clocks of this machine and of the relay differ";
     RelayBroken = 1823, 502, "The relay answers what no relay answers";
     NotEnrolledHere = 1824, 404, "The relay knows no such host";
+    NotEnrolled = 1825, 500, "This host is not enrolled with a relay";
     // 19xx: ours
     Internal = 1900, 500, "Something went wrong on the host";
 }

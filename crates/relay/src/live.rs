@@ -18,6 +18,8 @@ use crate::sessions::Session;
 
 /// An event stream says something at least this often.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How long the sessions of a room that is removed may go on. All is over within a second (spec/protocol.md, 6).
+const LAST_WORDS: Duration = Duration::from_millis(600);
 /// How many events may wait for a host that does not read them, before it has to come anew.
 const EVENTS_MAX: usize = 64;
 
@@ -180,12 +182,23 @@ impl Live {
         table.forget(host);
     }
 
-    /// Ends the sessions of a room.
-    pub(crate) fn cut_room(&self, host: HostId, room: RoomId) {
+    /// Ends the sessions of a room: those that are carried in a moment, so that the ends can still say why. A host
+    /// removes an offer's room before its last word to the device that paired there.
+    pub(crate) fn cut_room(self: &Arc<Self>, host: HostId, room: RoomId) {
         let mut table = self.table();
-        for sid in table.of_room(host, room) {
-            table.end(sid);
+        let (carried, waiting): (Vec<Sid>, Vec<Sid>) =
+            table.of_room(host, room).into_iter().partition(|sid| table.is_carried(*sid));
+        waiting.into_iter().for_each(|sid| table.end(sid));
+        drop(table);
+        if carried.is_empty() {
+            return;
         }
+        let live = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(LAST_WORDS).await;
+            let mut table = live.table();
+            carried.into_iter().for_each(|sid| table.end(sid));
+        });
     }
 
     /// Ends every session: who knows which rooms and hosts are gone.
@@ -234,6 +247,10 @@ impl Table {
         let of_host = self.hosts.get(&host).map(|presence| presence.sessions.as_slice()).unwrap_or_default();
         let of_room = |sid: &&Sid| self.sessions.get(*sid).is_some_and(|session| session.room == room);
         of_host.iter().filter(of_room).copied().collect()
+    }
+
+    fn is_carried(&self, sid: Sid) -> bool {
+        self.sessions.get(&sid).is_some_and(Session::is_bridged)
     }
 
     /// Ends a session and forgets it.

@@ -32,6 +32,13 @@ pub(crate) struct Session {
     quotas: Vec<Arc<Quota>>,
 }
 
+impl Session {
+    /// Whether both ends are there.
+    pub(crate) fn is_bridged(&self) -> bool {
+        self.bridged
+    }
+}
+
 /// What a session is opened with.
 #[derive(Debug)]
 pub(crate) struct Opening {

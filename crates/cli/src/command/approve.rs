@@ -144,11 +144,19 @@ fn list(waiting: &[PairingInfo]) -> String {
             select::short(pairing.id),
             text(&pairing.device_name),
             text(&pairing.device_model),
-            text(&pairing.network),
+            from(pairing),
             time::ago(&pairing.created_at, now),
         ]
     };
     table::render(["ID", "NAME", "MODEL", "FROM", "CAME"], &waiting.iter().map(row).collect::<Vec<_>>())
+}
+
+fn from(pairing: &PairingInfo) -> String {
+    let network = plain(pairing.network.as_deref().unwrap_or("-"));
+    match &pairing.relay {
+        Some(relay) => format!("{network} through {}", plain(relay)),
+        None => network,
+    }
 }
 
 #[cfg(test)]
@@ -166,6 +174,7 @@ mod tests {
             device_model: None,
             platform: None,
             network: Some("192.168.1.7".into()),
+            relay: None,
             check_code: false,
             created_at: "2026-01-10T12:00:00Z".into(),
             expires_at: "2026-01-10T12:02:00Z".into(),

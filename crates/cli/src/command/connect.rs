@@ -6,6 +6,7 @@ mod hosts;
 mod online;
 mod pairing;
 mod place;
+mod relay_ca;
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -58,6 +59,7 @@ fn refuse_hosts_options(global: &Global) -> Result<(), Failure> {
 
 async fn connect(args: Connect, store: Arc<dyn CredentialStore>) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
+    let relay_ca = args.relay_ca.as_deref().map(relay_ca::read).transpose()?;
     // Before anything is paired: a port that is taken must not cost a link. An app's own address is never taken.
     let named = match args.listen {
         Some(at) => Some(place::named(at).await?),
@@ -67,14 +69,18 @@ async fn connect(args: Connect, store: Arc<dyn CredentialStore>) -> anyhow::Resu
     let credentials = if target == "-" || is_link(target) {
         let link = if target == "-" { read_link()? } else { Zeroizing::new(target.to_owned()) };
         tokio::select! {
-            paired = pairing::pair(&link, &args, &store) => paired?,
+            paired = pairing::pair(&link, &args, relay_ca, &store) => paired?,
             _ = signals.next() => {
                 output::message("Cancelled.");
                 return Err(Failure::said(Exit::Failure).into());
             }
         }
     } else {
-        hosts::find(&*store, args.target.as_deref())?
+        let credentials = hosts::find(&*store, args.target.as_deref())?;
+        if let Some(relay_ca) = relay_ca {
+            relay_ca::keep(&*store, &credentials.id(), &relay_ca)?;
+        }
+        credentials
     };
     let place = match named {
         Some(named) => named,

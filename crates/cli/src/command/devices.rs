@@ -4,7 +4,7 @@ mod scope;
 
 use couplet_protocol::Code;
 use couplet_protocol::api::{
-    AddDeviceRequest, DeviceCredential, DeviceInfo, DeviceKind, DeviceList, UpdateDeviceRequest,
+    AddDeviceRequest, DeviceCredential, DeviceInfo, DeviceKind, DeviceList, NetworkPath, UpdateDeviceRequest,
 };
 use jiff::Timestamp;
 use reqwest::Method;
@@ -130,12 +130,23 @@ fn as_table(devices: &[DeviceInfo], now: Timestamp) -> String {
             device.device_model.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
             kind(device.kind).to_owned(),
             time::day(&device.paired_at),
-            device.last_seen.as_ref().map_or_else(|| "never used".to_owned(), |at| time::ago(at, now)),
+            seen(device, now),
             state(device, now),
         ]
     };
     let rows: Vec<_> = devices.iter().map(row).collect();
     table::render(["ID", "NAME", "MODEL", "KIND", "PAIRED", "LAST SEEN", "STATE"], &rows)
+}
+
+/// When it was last here, and by which way if that was not the LAN.
+fn seen(device: &DeviceInfo, now: Timestamp) -> String {
+    match (device.session, device.path, &device.last_seen) {
+        (Some(NetworkPath::Lan), ..) => "now (lan)".to_owned(),
+        (Some(NetworkPath::Relay), ..) => "now (relay)".to_owned(),
+        (None, Some(NetworkPath::Relay), Some(at)) => format!("{} (relay)", time::ago(at, now)),
+        (None, _, Some(at)) => time::ago(at, now),
+        (None, _, None) => "never used".to_owned(),
+    }
 }
 
 fn kind(kind: DeviceKind) -> &'static str {
@@ -187,6 +198,7 @@ mod tests {
             last_seen: None,
             revoked_at: None,
             path: None,
+            session: None,
             scope: Scope::default(),
             expires_at: None,
         }
@@ -206,14 +218,20 @@ mod tests {
         old.revoked_at = Some("2026-01-10T12:32:00Z".into());
         let mut late = device(0x2 << 112, "Late");
         late.expires_at = Some("2026-01-10T14:00:00Z".into());
+        let mut far = device(0x3 << 112, "Far");
+        (far.last_seen, far.path) = (Some("2026-01-10T14:30:00Z".into()), Some(NetworkPath::Relay));
+        let mut here = device(0x4 << 112, "Here");
+        here.session = Some(NetworkPath::Relay);
         assert_eq!(
-            as_table(&[ipad, editor, old, late], now),
+            as_table(&[ipad, editor, old, late, far, here], now),
             "\
-ID        NAME      MODEL               KIND    PAIRED      LAST SEEN   STATE
-3f2a0000  iPad Pro  iPad Pro 12.9-inch  mobile  2026-01-10  2 min ago   active
-0bad0000  寝室      -                   bearer  2026-01-10  never used  active (read-only, /api, until 2026-02-01)
-00010000  Old       -                   mobile  2026-01-10  never used  revoked 2 h ago
-00020000  Late      -                   mobile  2026-01-10  never used  expired 32 min ago"
+ID        NAME      MODEL               KIND    PAIRED      LAST SEEN          STATE
+3f2a0000  iPad Pro  iPad Pro 12.9-inch  mobile  2026-01-10  2 min ago          active
+0bad0000  寝室      -                   bearer  2026-01-10  never used         active (read-only, /api, until 2026-02-01)
+00010000  Old       -                   mobile  2026-01-10  never used         revoked 2 h ago
+00020000  Late      -                   mobile  2026-01-10  never used         expired 32 min ago
+00030000  Far       -                   mobile  2026-01-10  2 min ago (relay)  active
+00040000  Here      -                   mobile  2026-01-10  now (relay)        active"
         );
     }
 }

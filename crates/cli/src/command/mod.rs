@@ -5,6 +5,7 @@ mod completions;
 mod config;
 mod connect;
 mod devices;
+mod enroll;
 mod explain;
 mod man;
 mod pair;
@@ -28,6 +29,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Devices(args) => short(devices::run(&global, args)),
         Command::Approve(args) => short(approve::approve(&global, &args)),
         Command::Reject(args) => short(approve::reject(&global, &args)),
+        Command::Enroll(args) => short(enroll::run(&global, &args)),
         Command::Connect(args) => connect::run(&global, args),
         Command::Relay(args) => relay::run(&global, args),
         Command::Explain(args) => explain::run(&args),

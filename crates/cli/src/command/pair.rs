@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use couplet_protocol::Code;
 use couplet_protocol::api::{GenerateAnswer, GenerateRequest};
+use couplet_protocol::offer::{LinkForm, OfferError};
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::Value;
@@ -64,16 +65,16 @@ struct Offer {
 struct Offers {
     client: Client,
     ttl: Option<u64>,
-    form: Link,
+    form: Option<Link>,
 }
 
 impl Offers {
     /// Makes one, then withdraws the one before: when none can be made, the old one still works.
     async fn make(&mut self, before: Option<Uuid>) -> Result<Offer, Failure> {
         let request = match self.form {
-            Link::App => GenerateRequest { ttl: None, link_ttl: self.ttl },
+            None | Some(Link::Web | Link::App) => GenerateRequest { ttl: None, link_ttl: self.ttl },
             // The link that nobody is shown must not keep the offer open.
-            Link::Lan => GenerateRequest { ttl: self.ttl, link_ttl: Some(self.ttl.unwrap_or(LAN_SECONDS)) },
+            Some(Link::Lan) => GenerateRequest { ttl: self.ttl, link_ttl: Some(self.ttl.unwrap_or(LAN_SECONDS)) },
         };
         let answer: Value = self.client.json(Method::POST, "/api/pair/generate", Some(&request)).await?;
         let made: GenerateAnswer = serde_json::from_value(answer.clone()).map_err(|_| {
@@ -83,8 +84,16 @@ impl Offers {
             self.cancel(before).await;
         }
         let (link, end) = match self.form {
-            Link::App => (made.link, made.link_expires_at),
-            Link::Lan => (made.qr_url, made.expires_at),
+            // The host's own choice: by the relay when it has one.
+            None => (made.link, made.link_expires_at),
+            Some(form @ (Link::Web | Link::App)) => match as_form(&made.link, form) {
+                Ok(link) => (link, made.link_expires_at),
+                Err(failure) => {
+                    self.cancel(made.offer_id).await;
+                    return Err(failure);
+                }
+            },
+            Some(Link::Lan) => (made.qr_url, made.expires_at),
         };
         let until = Instant::now() + Duration::from_secs(time::seconds_until(&end, Timestamp::now()));
         Ok(Offer { id: made.offer_id, link, until, answer })
@@ -94,6 +103,20 @@ impl Offers {
     async fn cancel(&self, offer: Uuid) {
         let _ = self.client.done(Method::DELETE, &format!("/api/pair/offers/{offer}")).await;
     }
+}
+
+/// The host's link in the form that was asked for.
+fn as_form(link: &str, form: Link) -> Result<String, Failure> {
+    let by_relay = link.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
+    if form == Link::Web {
+        let next = "Enrol it with one (couplet enroll), or leave --link out.";
+        let none = || Failure::new(Exit::Failure, "This host has no relay to make a web link with", next);
+        return by_relay.then(|| link.to_owned()).ok_or_else(none);
+    }
+    let unreadable = |error: OfferError| {
+        Failure::new(Exit::Failure, format!("The host's link cannot be read: {error}"), "Are both of the same version?")
+    };
+    Ok(couplet_protocol::Offer::from_link(link).map_err(unreadable)?.to_link(LinkForm::App))
 }
 
 /// All that one run works with.

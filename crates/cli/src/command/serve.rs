@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use couplet_host::{Host, Ready, StartError};
-use couplet_protocol::api::Event;
+use couplet_protocol::api::{Event, EventKind};
 use serde::Serialize;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -85,19 +85,31 @@ fn failure(error: &StartError) -> Failure {
     Failure::of(error.code(), error.detail())
 }
 
-/// Writes each event as a line; without `--json`, nothing, for ever.
+/// Writes each event as a line; without `--json`, a message for those that the owner waits for at this terminal.
 async fn tell(events: &mut Receiver<Arc<Event>>, json: bool) -> std::io::Result<()> {
-    if !json {
-        return std::future::pending().await;
-    }
     loop {
         match events.recv().await {
-            Ok(event) => output::json(&*event)?,
+            Ok(event) if json => output::json(&*event)?,
+            Ok(event) => about_relay(&event).iter().for_each(|text| output::message(text)),
             Err(RecvError::Lagged(missed)) => {
                 tracing::warn!(target: "couplet::events", missed, "stdout is read too slowly; events were left out");
             }
             Err(RecvError::Closed) => return std::future::pending().await,
         }
+    }
+}
+
+/// What became of the link to the relay.
+fn about_relay(event: &Event) -> Option<String> {
+    let relay = event.relay.as_deref().unwrap_or("the relay");
+    let code = event.code.as_deref().map(|code| format!(" ({code}; couplet explain {code})")).unwrap_or_default();
+    match event.event {
+        EventKind::RelayConnected => Some(format!("Linked to {relay}: devices reach this host from anywhere.")),
+        EventKind::RelayLost => Some(format!("No link to {relay}{code}. It is tried again and again.")),
+        EventKind::RelayRefused => {
+            Some(format!("{relay} refuses this host{code}, and is not asked again. Enrol anew: couplet enroll TOKEN"))
+        }
+        _ => None,
     }
 }
 
@@ -117,6 +129,8 @@ struct Line<'a> {
     pairing: &'a [String],
     gateway: Vec<Gateway<'a>>,
     state_dir: std::borrow::Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relay: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -132,6 +146,7 @@ impl<'a> Line<'a> {
             pairing: &ready.pairing,
             gateway: ready.gateway.iter().map(|app| Gateway { name: &app.name, url: &app.url }).collect(),
             state_dir: ready.state_dir.to_string_lossy(),
+            relay: ready.relay.as_deref(),
         }
     }
 }
@@ -150,6 +165,9 @@ fn banner(ready: &Ready, has_apps: bool, next: &str) -> String {
     }
     for app in &ready.gateway {
         text += &format!("\n  {:width$}  {}", app.name, app.url);
+    }
+    if let Some(relay) = &ready.relay {
+        text += &format!("\n  {:width$}  {relay}, linking …", "relay");
     }
     text += &format!("\n  {:width$}  {}\n", "state", ready.state_dir.display());
     if !ready.reachable {
@@ -179,6 +197,7 @@ mod tests {
             gateway: vec![GatewayUrl { name: "web".into(), url: "http://192.168.1.42:7879".into() }],
             state_dir: "/s".into(),
             reachable,
+            relay: None,
         }
     }
 
@@ -200,6 +219,16 @@ mod tests {
         let text = banner(&ready(&["http://127.0.0.1:7878"], false), false, "couplet pair");
         assert!(text.contains("http://127.0.0.1:7878") && text.contains("no phone can"), "{text}");
         assert!(text.contains("No app is behind the gateway"), "{text}");
+    }
+
+    #[test]
+    fn the_banner_names_the_relay_and_the_messages_say_how_it_is() {
+        let ready = Ready { relay: Some("relay.example".into()), ..ready(&["http://192.168.1.42:7878"], true) };
+        assert!(banner(&ready, true, "x").contains("\n  relay    relay.example, linking …\n"), "{ready:?}");
+        assert!(serde_json::to_string(&Line::of(&ready)).unwrap().ends_with(r#","relay":"relay.example"}"#));
+        let event = r#"{"id":1,"at":"","event":"relay.refused","relay":"relay.example","code":"CPL-1811"}"#;
+        let said = about_relay(&serde_json::from_str(event).unwrap()).unwrap();
+        assert!(said.contains("relay.example refuses this host (CPL-1811"), "{said}");
     }
 
     #[test]

@@ -64,6 +64,7 @@ pub(super) fn all() -> Vec<Key> {
         ("allowed_origins", Kind::List),
         ("trusted_networks", Kind::List),
         ("trusted_proxies", Kind::List),
+        ("relay", Kind::Text),
     ]
     .map(|(path, kind)| Key { path: path.to_owned(), variable: variable(path), kind })
     .into();

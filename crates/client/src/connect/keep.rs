@@ -1,11 +1,12 @@
 //! The task that keeps a session open.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use couplet_protocol::Endpoint;
 use couplet_protocol::frame::CloseCode;
 use couplet_protocol::message::Control;
+use couplet_protocol::{Endpoint, RelayName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
@@ -16,7 +17,10 @@ use crate::backoff::Backoff;
 use crate::credentials::Credentials;
 use crate::greet::Opened;
 use crate::http;
+use crate::path::relay_of;
 use crate::race::race;
+use crate::relay::{Pauses, RelayTrust};
+use crate::route::Routes;
 use crate::sealed::{Ending, Link};
 use crate::state::{Reason, State};
 use crate::store::{CredentialStore, StoreError};
@@ -28,6 +32,8 @@ const LIVED: Duration = Duration::from_secs(2);
 const IMPATIENT: Duration = Duration::from_secs(1);
 /// How long to leave the place to the session that took it.
 const REPLACED: Duration = Duration::from_secs(10);
+/// How long a session on a way that may be gone is given to say that it ends.
+const FAREWELL: Duration = Duration::from_millis(100);
 /// How long the first bytes of a session may take to be written.
 const BEGIN: Duration = Duration::from_secs(5);
 
@@ -40,6 +46,8 @@ pub(super) struct Keeper {
     /// Which of them opened the session.
     current: usize,
     last: Option<Endpoint>,
+    trust: RelayTrust,
+    pauses: Pauses,
     sessions: u64,
     offline_since: Option<SystemTime>,
 }
@@ -47,13 +55,25 @@ pub(super) struct Keeper {
 /// How to go on after a session.
 enum Next {
     Retry(Reason),
+    /// This machine is somewhere else.
+    Moved,
     Pause(Reason, Duration),
     Stop(State),
 }
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, store: Arc<dyn CredentialStore>, candidates: Vec<Credentials>) -> Self {
-        Keeper { shared, store, candidates, current: 0, last: None, sessions: 0, offline_since: None }
+        Keeper {
+            shared,
+            store,
+            candidates,
+            current: 0,
+            last: None,
+            trust: RelayTrust::default(),
+            pauses: Pauses::default(),
+            sessions: 0,
+            offline_since: None,
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -85,6 +105,12 @@ impl Keeper {
                     let wait = if lived { Duration::ZERO } else { backoff.next() };
                     self.wait(wait, Duration::ZERO).await;
                 }
+                Next::Moved => {
+                    self.pauses.clear();
+                    self.offline(Reason::Moved);
+                    let wait = if lived { Duration::ZERO } else { backoff.next() };
+                    self.wait(wait, Duration::ZERO).await;
+                }
                 Next::Pause(reason, pause) => {
                     self.offline(reason);
                     self.wait(backoff.next(), pause).await;
@@ -108,9 +134,14 @@ impl Keeper {
         });
         let mut failures: Vec<Attempt> = Vec::new();
         for at in 0..self.candidates.len() {
-            match race(&self.candidates[at], self.last.as_ref()).await {
+            let candidate = &self.candidates[at];
+            if !self.trust.is_of(candidate.relay_ca.as_ref()) {
+                self.trust = RelayTrust::new(candidate.relay_ca.clone());
+            }
+            match race(candidate, &self.trust, self.last.as_ref(), &mut self.pauses).await {
                 Ok(opened) => {
                     self.current = at;
+                    self.pauses.clear();
                     return Ok(opened);
                 }
                 Err(attempts) => failures.extend(attempts),
@@ -121,12 +152,14 @@ impl Keeper {
 
     /// What the host says in a session shows that it took the confirm: it counts this device as paired with these
     /// credentials, and with no others. That a handshake was answered shows neither, as the confirm may not have arrived.
-    async fn settle(&mut self, host_name: &str) {
+    async fn settle(&mut self, host_name: &str, room: Option<u32>) {
         if self.current >= self.candidates.len() {
             return;
         }
         let mut credentials = self.candidates.swap_remove(self.current);
-        let news = !credentials.is_paired() || credentials.host_name != host_name;
+        let room = room.unwrap_or(credentials.room_number);
+        let news = !credentials.is_paired() || credentials.host_name != host_name || credentials.room_number != room;
+        credentials.room_number = room;
         credentials.paired_at.get_or_insert_with(SystemTime::now);
         host_name.clone_into(&mut credentials.host_name);
         (self.candidates, self.current) = (vec![credentials], 0);
@@ -137,38 +170,47 @@ impl Keeper {
 
     /// Runs the session to its end.
     async fn hold(&mut self, opened: Opened) -> Next {
-        let Opened { endpoint, stream, link, mut heard, host_name, .. } = opened;
+        let Opened { endpoint, peer, room, stream, link, mut heard, host_name } = opened;
+        let via = relay_of(&endpoint);
+        let mut routes = Routes::of_session(peer);
         let begun = timeout(BEGIN, http::open(stream)).await;
-        let Ok(Ok((http, driver))) = begun else { return self.after(&link, false).await };
+        let Ok(Ok((http, driver))) = begun else { return self.after(&link, via.as_ref(), false).await };
         self.sessions += 1;
         let settled = http.settled();
         self.shared.live.send_replace(Some(Live { number: self.sessions, http, link: link.clone() }));
         let (mut driver, mut settled) = (std::pin::pin!(driver.run()), std::pin::pin!(settled));
         let mut is_settled = false;
-        loop {
+        let moved = loop {
             tokio::select! {
-                () = &mut driver => break,
+                () = &mut driver => break false,
+                () = routes.change() => break true,
                 () = &mut settled, if !is_settled => {
                     is_settled = true;
-                    self.settle(&host_name).await;
+                    self.settle(&host_name, room).await;
                     self.offline_since = None;
                     self.last = Some(endpoint.clone());
                     self.shared.state.send_replace(match &endpoint {
                         Endpoint::Lan(endpoint) => State::Direct { endpoint: *endpoint },
-                        Endpoint::Relay(_) => State::Relay,
+                        Endpoint::Relay(relay) => State::Relay { relay: relay.clone() },
                     });
                 }
                 Some(message) = heard.recv(), if is_settled => self.hear(*message).await,
             }
-        }
+        };
         self.shared.live.send_replace(None);
-        self.after(&link, is_settled).await
+        if moved {
+            // The old way may still be there: then the host learns of it, but nobody waits for that.
+            link.close(CloseCode::Leaving);
+            let _ = timeout(FAREWELL, driver).await;
+            return Next::Moved;
+        }
+        self.after(&link, via.as_ref(), is_settled).await
     }
 
     /// What the end of a session asks for. Where the host said no to credentials that are not the only ones, the others
     /// are still to be tried.
-    async fn after(&mut self, link: &Link, is_settled: bool) -> Next {
-        match after(link).await {
+    async fn after(&mut self, link: &Link, via: Option<&RelayName>, is_settled: bool) -> Next {
+        match after(link, via).await {
             Next::Stop(_) if !is_settled && self.candidates.len() > 1 => {
                 self.candidates.remove(self.current);
                 Next::Retry(Reason::Lost)
@@ -208,17 +250,27 @@ impl Keeper {
         });
     }
 
-    /// Waits, but not for long when somebody wants a session: `least` and a second.
-    async fn wait(&self, wait: Duration, least: Duration) {
+    /// Waits, but not for long when somebody wants a session: `least` and a second; and not when this machine has
+    /// another way to the network.
+    async fn wait(&mut self, wait: Duration, least: Duration) {
+        let mut routes = Routes::to_all(self.candidates.iter().flat_map(|it| &it.endpoints).filter_map(lan));
         sleep(least).await;
         tokio::select! {
             () = sleep(wait) => {}
+            () = routes.change() => self.pauses.clear(),
             () = async {
                 self.shared.wanted.notified().await;
                 sleep(IMPATIENT).await;
             } => {}
             () = self.shared.closing.cancelled() => {}
         }
+    }
+}
+
+fn lan(endpoint: &Endpoint) -> Option<SocketAddr> {
+    match endpoint {
+        Endpoint::Lan(address) => Some(*address),
+        Endpoint::Relay(_) => None,
     }
 }
 
@@ -236,22 +288,27 @@ pub(super) async fn once<S>(
         // News of addresses are of no use to a client that opens no sessions.
         () = async { while heard.recv().await.is_some() {} std::future::pending().await } => {}
     }
+    let via = match &*shared.state.borrow() {
+        State::Relay { relay } => Some(relay.clone()),
+        _ => None,
+    };
     shared.live.send_replace(None);
-    shared.state.send_replace(match after(&link).await {
+    shared.state.send_replace(match after(&link, via.as_ref()).await {
         Next::Stop(state) => state,
+        Next::Moved => State::Offline { since: SystemTime::now(), reason: Reason::Moved },
         Next::Retry(reason) | Next::Pause(reason, _) => State::Offline { since: SystemTime::now(), reason },
     });
 }
 
 /// What the end of a session asks for.
-async fn after(link: &Link) -> Next {
+async fn after(link: &Link, via: Option<&RelayName>) -> Next {
     match link.ended().await {
         Ending::Closed(CloseCode::Revoked) => Next::Stop(State::Revoked),
         Ending::Closed(CloseCode::Expired) => Next::Stop(State::Expired),
         Ending::Closed(code @ CloseCode::Replaced) => Next::Pause(Reason::Closed(code), REPLACED),
         Ending::Closed(code @ CloseCode::Busy) => Next::Pause(Reason::Closed(code), IMPATIENT),
         Ending::Closed(code) | Ending::ClosedByUs(code) => Next::Retry(Reason::Closed(code)),
-        Ending::Broken => Next::Retry(Reason::Broken),
-        Ending::Truncated | Ending::Silent => Next::Retry(Reason::Lost),
+        Ending::Broken => Next::Retry(Reason::Broken.through(via)),
+        Ending::Truncated | Ending::Silent => Next::Retry(Reason::Lost.through(via)),
     }
 }

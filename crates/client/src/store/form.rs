@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::credentials::{Credentials, Keys, Token};
+use crate::relay::RelayCa;
 
 /// The form that is written.
 const VERSION: u32 = 1;
@@ -53,6 +54,11 @@ struct Form {
     psk: Text,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     room_secret: Option<Text>,
+    #[serde(default)]
+    room_number: u32,
+    /// PEM.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    relay_ca: Option<String>,
     /// `lan ADDRESS:PORT`, `relay NAME`; other kinds are a newer version's, and left out.
     endpoints: Vec<String>,
     #[serde(default)]
@@ -74,6 +80,8 @@ pub(super) fn write(credentials: &Credentials) -> Result<Zeroizing<Vec<u8>>, ser
         psk_id: text(&credentials.keys.psk_id),
         psk: text(credentials.keys.psk.expose()),
         room_secret: credentials.room_secret.as_ref().map(|secret| text(secret.expose())),
+        room_number: credentials.room_number,
+        relay_ca: credentials.relay_ca.as_ref().map(|ca| ca.as_pem().to_owned()),
         endpoints: credentials.endpoints.iter().map(place).collect(),
         endpoints_serial: credentials.endpoints_serial,
         paired_at: credentials
@@ -81,7 +89,8 @@ pub(super) fn write(credentials: &Credentials) -> Result<Zeroizing<Vec<u8>>, ser
             .map(|at| at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())),
     };
     // Room for all of it at once: a buffer that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(8 * 1024));
+    let more = form.relay_ca.as_ref().map_or(0, |pem| 2 * pem.len());
+    let mut bytes = Zeroizing::new(Vec::with_capacity(8 * 1024 + more));
     serde_json::to_writer_pretty(&mut *bytes, &form)?;
     bytes.push(b'\n');
     Ok(bytes)
@@ -107,6 +116,10 @@ fn credentials(form: Form) -> Option<Credentials> {
         Some(secret) => Some(RoomSecret::new(*array(secret)?)),
         None => None,
     };
+    let relay_ca = match &form.relay_ca {
+        Some(pem) => Some(RelayCa::parse(pem).ok()?),
+        None => None,
+    };
     let mut endpoints = Vec::with_capacity(form.endpoints.len().min(ENDPOINTS_MAX));
     for place in form.endpoints.iter().take(ENDPOINTS_MAX) {
         match place.split_once(' ')? {
@@ -122,6 +135,8 @@ fn credentials(form: Form) -> Option<Credentials> {
         device_id: form.device_id,
         device_token: Token::new(Zeroizing::new(form.device_token.0.clone())),
         room_secret,
+        room_number: form.room_number,
+        relay_ca,
         endpoints,
         endpoints_serial: form.endpoints_serial,
         paired_at: form.paired_at.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)),

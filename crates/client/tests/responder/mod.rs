@@ -1,4 +1,5 @@
 //! A host to test against: the responder of `couplet-protocol` behind a WebSocket, and an HTTP/2 server in the session.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -15,13 +16,19 @@ use couplet_protocol::offer::{LinkForm, SUITE_1};
 use couplet_protocol::secret::{Entropy, OfferSecret, Psk};
 use couplet_protocol::{CheckCode, Endpoint, Offer, StaticSecret};
 use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{WebSocketStream, accept_async_with_config};
 
-pub(crate) type Sealed = SealedStream<TcpStream>;
+/// What carries a WebSocket, whatever it is.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+pub(crate) type Wire = Box<dyn Io>;
+pub(crate) type Sealed = SealedStream<Wire>;
 
 /// A device's key that a host knows, and the PSK of its pairing.
 pub(crate) const PSK: [u8; 32] = [7; 32];
@@ -80,7 +87,12 @@ impl Host {
 
     /// The handshake of one connection, as the host.
     pub(crate) async fn accept(&self, stream: TcpStream, number: usize) -> Option<Session> {
-        let mut socket = accept_async_with_config(stream, Some(config(Side::Host))).await.ok()?;
+        let stream: Wire = Box::new(stream);
+        self.meet(accept_async_with_config(stream, Some(config(Side::Host))).await.ok()?, number).await
+    }
+
+    /// The handshake over an open WebSocket, as the host.
+    pub(crate) async fn meet(&self, mut socket: WebSocketStream<Wire>, number: usize) -> Option<Session> {
         let m1 = binary(&mut socket).await?;
         let hello = Hello::parse(&m1).ok()?;
         let responder = match hello.mode() {
@@ -124,7 +136,7 @@ fn fresh() -> Entropy {
     Entropy::new(bytes)
 }
 
-async fn binary(socket: &mut WebSocketStream<TcpStream>) -> Option<Bytes> {
+async fn binary(socket: &mut WebSocketStream<Wire>) -> Option<Bytes> {
     loop {
         match socket.next().await?.ok()? {
             Message::Binary(message) => return Some(message),
@@ -135,7 +147,7 @@ async fn binary(socket: &mut WebSocketStream<TcpStream>) -> Option<Bytes> {
 }
 
 /// Says no before there are keys.
-pub(crate) async fn refuse(mut socket: WebSocketStream<TcpStream>, code: &str) {
+pub(crate) async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>, code: &str) {
     let frame = CloseFrame { code: 4000.into(), reason: code.to_owned().into() };
     let _ = socket.close(Some(frame)).await;
 }
@@ -218,6 +230,7 @@ pub(crate) fn request(name: &str) -> PairRequest {
         platform: Some("Linux".into()),
         kind: "desktop".into(),
         another_host: false,
+        relay_ca: None,
     }
 }
 

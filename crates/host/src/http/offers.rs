@@ -67,7 +67,7 @@ pub(super) async fn exchange(
     let token = PairToken::parse(&body.pair_token).map_err(invalid)?;
     let claim = super::claim(body.claim.as_deref())?;
     let polling = claim.is_some();
-    let claimant = Claimant { name, model, platform: None, source: source.ip };
+    let claimant = Claimant { name, model, platform: None, source: source.ip, relay: None };
     let exchanged = pairing.core().exchange(&token, claim, claimant).await;
     Ok(match super::counted(&pairing, source, polling, exchanged)? {
         Outcome::Done(credential) => axum::Json::<DeviceCredential>(credential).into_response(),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use couplet_client::sealed::accepted;
-use couplet_protocol::api::NetworkPath;
 use couplet_protocol::{Code, Problem};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
@@ -33,7 +32,7 @@ pub(super) async fn tunnel(
     let accept = accept_key(request.headers())?.ok_or_else(no_websocket)?;
     let upgrade = request.extensions_mut().remove::<OnUpgrade>().ok_or_else(no_websocket)?;
     let core = pairing.core().clone();
-    let origin = Origin { source: source.ip, path: NetworkPath::Lan, _slot: slot.map(|Extension(slot)| slot) };
+    let origin = Origin { source: source.ip, via: None, _slot: slot.map(|Extension(slot)| slot) };
     pairing.core().tunnels().spawn(async move {
         match upgrade.await {
             Ok(upgraded) => match upgraded.downcast::<TokioIo<TcpStream>>() {

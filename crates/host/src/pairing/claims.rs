@@ -28,6 +28,7 @@ pub(crate) struct Identity {
 #[derive(Debug)]
 pub(crate) struct Granted {
     pub(crate) device_id: Uuid,
+    pub(crate) pairing_id: Uuid,
     pub(crate) message: Grant,
 }
 

@@ -13,6 +13,8 @@ use crate::failpoint;
 use crate::problem::Failure;
 use crate::store::audit::{Actor, Record};
 use crate::store::devices::{self, Change, DeviceRow};
+use crate::store::rooms;
+use crate::tunnel::Origin;
 
 impl Core {
     /// All devices, newest first.
@@ -20,7 +22,24 @@ impl Core {
         // The list is worth more than the last seconds of `last_seen`.
         let _ = self.flush().await;
         let rows = self.store.read(move |tx| devices::list(tx, active_only)).await?;
-        Ok(rows.iter().map(DeviceRow::info).collect())
+        Ok(rows.iter().map(|row| self.info(row)).collect())
+    }
+
+    fn info(&self, row: &DeviceRow) -> DeviceInfo {
+        DeviceInfo { session: self.tunnels.path_of(row.device.device_id), ..row.info() }
+    }
+
+    /// A device has proven who it is. If it came by a room above its lowest, those below are not needed any more.
+    pub(crate) async fn came_through(&self, device: Uuid, origin: &Origin) {
+        let room = origin.via.as_ref().and_then(|via| via.room);
+        let Some((_, number)) = room.filter(|(of, number)| *of == device && self.relay.is_above(device, *number))
+        else {
+            return;
+        };
+        match self.store.write(move |tx| rooms::joined(tx, device, number), |_| ()).await {
+            Ok(_) => self.relay.touch(),
+            Err(failure) => tracing::warn!(target: "couplet::relay", %failure, "a device's lower rooms stay"),
+        }
     }
 
     /// Revokes a device: its token is dead and all that it has open ends, before this returns.
@@ -76,7 +95,7 @@ impl Core {
             }
             tell(result);
         };
-        self.store.write(work, after).await.map(|(row, _)| row.info())
+        self.store.write(work, after).await.map(|(row, _)| self.info(&row))
     }
 }
 

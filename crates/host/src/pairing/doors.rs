@@ -42,6 +42,14 @@ impl Core {
         self.rates.anyone.take(&crate::net::source_key(source))
     }
 
+    /// The same for a claim in a sealed session, by the path that it came.
+    pub(crate) fn admit_claim(&self, source: IpAddr, path: NetworkPath) -> Result<(), Failure> {
+        match path {
+            NetworkPath::Lan => self.admit(source),
+            NetworkPath::Relay => self.rates.relayed.take(&crate::net::source_key(source)),
+        }
+    }
+
     /// Exchanges a one-time token for a device's credential, or for a claim that waits for the owner.
     pub(crate) async fn exchange(
         &self,
@@ -145,7 +153,7 @@ impl Core {
                     let mut row = fresh;
                     row.save(tx)?;
                     let name = client_name(row.id)?;
-                    row.claim(Claimant { name, model: None, platform: None, source }, now, &mut news)?;
+                    row.claim(Claimant { name, model: None, platform: None, source, relay: None }, now, &mut news)?;
                     if ceremony::asks(door, policy, NetworkPath::Lan) {
                         row.ask(tx, Some(&claim_digest), now, &limits, &mut news)?;
                     } else {

@@ -24,11 +24,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::auth::Authenticator;
 use crate::clock::{Clock, Timestamp};
-use crate::config::Config;
+use crate::config::{Config, RelayUse};
 use crate::events::{Events, News};
 use crate::net::{Addresses, OwnAddresses};
 use crate::problem::Failure;
 use crate::rate::Rate;
+use crate::relay::{Enrolment, Relay};
 use crate::start::{self, StartError};
 use crate::store::Store;
 use crate::tunnel::Tunnels;
@@ -68,6 +69,7 @@ pub(crate) struct Core {
     addresses: Arc<RwLock<Addresses>>,
     announced: whereabouts::Announced,
     own: Arc<OwnAddresses>,
+    relay: Relay,
     stopping: CancellationToken,
 }
 
@@ -75,6 +77,8 @@ pub(crate) struct Core {
 struct Rates {
     generate: Rate<()>,
     anyone: Rate<IpAddr>,
+    /// By the addresses that a relay names, which it could make up: apart, so that it takes nothing from the LAN's.
+    relayed: Rate<IpAddr>,
 }
 
 impl Pairing {
@@ -85,6 +89,7 @@ impl Pairing {
     pub async fn open(config: Config) -> Result<Pairing, StartError> {
         config.checked().map_err(|error| StartError::new(Code::ConfigInvalid, error.to_string()))?;
         let state = start::StateFolder::open(&config.state_dir)?;
+        let enrolment = enrolment(&config)?;
         let store = Store::open(&state.database()).map_err(|error| start::store_error(&state.database(), error))?;
         let clock = Clock::start();
         let events = Events::new(clock.now());
@@ -94,6 +99,7 @@ impl Pairing {
             rates: Arc::new(Rates {
                 generate: Rate::per_minute(limits.generate_per_minute),
                 anyone: Rate::per_minute(limits.exchange_per_minute),
+                relayed: Rate::per_minute(limits.exchange_per_minute),
             }),
             store,
             auth,
@@ -106,6 +112,7 @@ impl Pairing {
             addresses: Arc::default(),
             announced: whereabouts::Announced::default(),
             own: Arc::default(),
+            relay: Relay::new(enrolment),
             stopping: CancellationToken::new(),
         };
         core.start_up().await.map_err(|failure| start::upkeep_error(&failure))?;
@@ -139,6 +146,20 @@ impl Pairing {
     }
 }
 
+/// Which relay to use, as the configuration wants it.
+fn enrolment(config: &Config) -> Result<Option<Enrolment>, StartError> {
+    let enrolment = match config.relay {
+        RelayUse::Off => return Ok(None),
+        RelayUse::Auto | RelayUse::Required => Enrolment::load(&config.state_dir)?,
+    };
+    if enrolment.is_none() && config.relay == RelayUse::Required {
+        let next = "Ask the relay's operator for a token (couplet relay invite), then: couplet enroll TOKEN. Without a \
+                    relay, leave --relay out.";
+        return Err(StartError::new(Code::NotEnrolled, next));
+    }
+    Ok(enrolment)
+}
+
 impl Core {
     pub(crate) fn config(&self) -> &Config {
         &self.config
@@ -161,6 +182,15 @@ impl Core {
     /// The sealed sessions.
     pub(crate) fn tunnels(&self) -> &Tunnels {
         &self.tunnels
+    }
+
+    /// The relay, if there is one.
+    pub(crate) fn relay(&self) -> &Relay {
+        &self.relay
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
     pub(crate) fn events(&self) -> &Events {
@@ -204,7 +234,7 @@ impl Core {
         self.store.read(|tx| Ok(tx.query_row("SELECT 1", [], |_| Ok(()))?)).await
     }
 
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.auth.now()
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use couplet_protocol::api::{EventKind, GenerateAnswer, PairingState};
 use couplet_protocol::offer::{ENDPOINTS_MAX, LinkForm, SUITE_1};
 use couplet_protocol::secret::{OfferSecret, Psk};
-use couplet_protocol::{Code, Endpoint, Offer, PairToken};
+use couplet_protocol::{Code, Endpoint, Offer, PairToken, RelayName};
 use rusqlite::Transaction;
 use uuid::Uuid;
 
@@ -19,7 +19,7 @@ use crate::events::News;
 use crate::problem::Failure;
 use crate::store::audit::{Actor, Record};
 use crate::store::offers::{self, PairingRow};
-use crate::store::sealed::{self, SealedOffer};
+use crate::store::sealed::{self, OfferRoom, SealedOffer};
 
 /// How long a credential of an offer may be asked to live, in seconds.
 const TTL: std::ops::RangeInclusive<u64> = 10..=600;
@@ -27,6 +27,18 @@ const TTL: std::ops::RangeInclusive<u64> = 10..=600;
 /// How many bytes the endpoints of an offer take at most, so that its QR code keeps to version 5 and its link to two
 /// lines of a terminal: four IPv4 addresses, or an IPv6 address and one of IPv4. A granted device is told all.
 const ENDPOINT_BYTES: usize = 35;
+
+/// The same with a relay, whose name is in the link: one IPv4 address at least, more where the name is short.
+fn lan_bytes(relay: &RelayName) -> usize {
+    /// What a link of version 5 has room for: a name of 36 characters with one IPv4 address.
+    const LINK: usize = 147;
+    const AROUND_NAME: usize = "HTTPS:///P#".len();
+    /// An offer without endpoints.
+    const OFFER: usize = 54;
+    const ONE_IPV4: usize = 8;
+    let letters = LINK.saturating_sub(AROUND_NAME + relay.as_str().len());
+    (letters * 5 / 8).saturating_sub(OFFER).max(ONE_IPV4)
+}
 
 /// How many devices may get the host's answer and go away again: who photographed the code must not try until the
 /// check code fits (spec/protocol.md, 3).
@@ -67,12 +79,13 @@ impl Core {
             suites: offer.suites,
             expires_at: link_end,
             tried: 0,
+            room: Some(OfferRoom { room: keys.room, token_hash: keys.pairing_token_hash }),
         };
         let answer = GenerateAnswer {
             offer_id: row.id,
             qr_url: format!("couplet://{authority}?pair={}", token.expose()),
             expires_at: token_end.to_rfc3339(),
-            link: offer.to_link(LinkForm::App),
+            link: offer.to_link(LinkForm::Web),
             link_expires_at: link_end.to_rfc3339(),
             pair_token: token,
         };
@@ -90,6 +103,8 @@ impl Core {
             Ok(((), vec![News::of_pairing(EventKind::OfferCreated, now, &row)]))
         };
         self.store.write(work, self.tell()).await?;
+        // A device that is quick must find the room.
+        self.relay.settle().await;
         Ok(answer)
     }
 
@@ -100,13 +115,16 @@ impl Core {
             // A library's host need not know where it is served; the caller found it.
             endpoints.extend(authority.parse().ok().map(Endpoint::Lan));
         }
-        let mut left = ENDPOINT_BYTES;
-        endpoints.retain(|endpoint| match left.checked_sub(endpoint.to_bytes().len()) {
-            Some(rest) => {
+        let relay = self.relay.name();
+        let mut left = relay.map_or(ENDPOINT_BYTES, lan_bytes);
+        // The relay's own is in the link's beginning.
+        endpoints.retain(|endpoint| match (endpoint, left.checked_sub(endpoint.to_bytes().len())) {
+            (Endpoint::Relay(_), _) => true,
+            (Endpoint::Lan(_), Some(rest)) => {
                 left = rest;
                 true
             }
-            None => false,
+            (Endpoint::Lan(_), None) => false,
         });
         Offer {
             suites: SUITE_1,
@@ -117,9 +135,11 @@ impl Core {
         }
     }
 
-    /// Where a device can reach this host, the likeliest first.
+    /// Where a device can reach this host, the likeliest first; the relay, which is always there, last.
     pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
-        self.reachable().into_iter().take(ENDPOINTS_MAX).map(Endpoint::Lan).collect()
+        let relay = self.relay.name().cloned().map(Endpoint::Relay);
+        let lan = self.reachable().into_iter().take(ENDPOINTS_MAX - usize::from(relay.is_some()));
+        lan.map(Endpoint::Lan).chain(relay).collect()
     }
 
     /// The owner withdraws an offer that no device has claimed.

@@ -4,7 +4,7 @@
 
 use couplet_protocol::api::{Door, EventKind, NetworkPath};
 use couplet_protocol::message::Grant;
-use couplet_protocol::secret::Psk;
+use couplet_protocol::secret::{Psk, RoomSecret};
 use couplet_protocol::{CheckCode, Code};
 use rusqlite::Transaction;
 use tokio::sync::oneshot;
@@ -162,22 +162,24 @@ impl Core {
 
     fn prepare(&self, minted: &Minted, pairing: Uuid, claimant: Claimant, identity: Identity) -> Prepared {
         let (psk_id, psk) = (crate::random::bytes(), Psk::new(crate::random::bytes()));
+        // Also without a relay: a host that enrols later has one for the devices that it knows.
+        let room_secret = Some(RoomSecret::new(crate::random::bytes()));
         let message = Grant {
             device_id: minted.id.to_string(),
             device_token: minted.token.clone(),
             host_name: self.config.server_name.clone(),
             psk_id,
             psk: psk.clone(),
-            room_secret: None,
+            room_secret: room_secret.clone(),
             endpoints: self.endpoints(),
         };
         let device = NewDevice {
             kind: identity.kind,
             platform: claimant.platform,
-            sealed: Some(PairingSecrets { psk_id, psk, device_key: identity.key }),
+            sealed: Some(PairingSecrets { psk_id, psk, device_key: identity.key, room_secret }),
             ..minted.row(claimant.name, claimant.model, pairing)
         };
-        Prepared { device, granted: Box::new(Granted { device_id: minted.id, message }) }
+        Prepared { device, granted: Box::new(Granted { device_id: minted.id, pairing_id: pairing, message }) }
     }
 
     /// The session of a claim ended before the owner's word: the offer is free again while it lives. The device knew
@@ -247,7 +249,7 @@ pub(super) fn free(
     row.expires_at = end;
     row.record("offer.released", Actor::Device).write(tx, now)?;
     news.push(News::of_pairing(EventKind::OfferReleased, now, row));
-    (row.door, row.network) = (Door::Otp, None);
+    (row.door, row.network, row.relay) = (Door::Otp, None, None);
     (row.device_name, row.device_model, row.platform) = (None, None, None);
     row.save(tx)
 }
@@ -260,5 +262,6 @@ fn claimant_of(row: &PairingRow) -> Result<Claimant, Failure> {
         model: row.device_model.clone(),
         platform: row.platform.clone(),
         source: row.network.as_deref().and_then(|ip| ip.parse().ok()).ok_or_else(unnamed)?,
+        relay: row.relay.clone(),
     })
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use couplet_protocol::api::{Door, EventKind, PairingState};
-use couplet_protocol::{Code, DeviceModel, DeviceName, DevicePlatform, Digest};
+use couplet_protocol::{Code, DeviceModel, DeviceName, DevicePlatform, Digest, RelayName};
 use rusqlite::Transaction;
 
 use super::ceremony::{self, Step};
@@ -27,6 +27,8 @@ pub(crate) struct Claimant {
     pub(crate) model: Option<DeviceModel>,
     pub(crate) platform: Option<DevicePlatform>,
     pub(crate) source: IpAddr,
+    /// The relay that it came through, which names that address.
+    pub(crate) relay: Option<RelayName>,
 }
 
 impl PairingRow {
@@ -42,6 +44,7 @@ impl PairingRow {
             device_model: None,
             platform: None,
             network: None,
+            relay: None,
             device_id: None,
         }
     }
@@ -63,6 +66,7 @@ impl PairingRow {
         self.device_model = claimant.model;
         self.platform = claimant.platform;
         self.network = Some(claimant.source.to_string());
+        self.relay = claimant.relay;
         news.push(News::of_pairing(EventKind::OfferClaimed, now, self));
         Ok(())
     }

@@ -81,6 +81,7 @@ impl Core {
             if n % FLUSH == 0 {
                 done = done.and(self.flush().await);
                 self.rates.anyone.forget_idle();
+                self.rates.relayed.forget_idle();
             }
             if self.now() >= cleaned.after(CLEAN) {
                 cleaned = self.now();

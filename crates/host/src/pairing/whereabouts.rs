@@ -24,7 +24,11 @@ impl Core {
     /// reason for a device to forget where its host was.
     pub(crate) async fn whereabouts(&self) -> Result<Option<Whereabouts>, Failure> {
         let list = self.endpoints();
-        if !list.iter().any(|endpoint| matches!(endpoint, Endpoint::Lan(at) if !at.ip().is_loopback())) {
+        let is_far = |endpoint: &Endpoint| match endpoint {
+            Endpoint::Lan(address) => !address.ip().is_loopback(),
+            Endpoint::Relay(_) => true,
+        };
+        if !list.iter().any(is_far) {
             return Ok(None);
         }
         if let Some(known) = self.announced.last().filter(|known| known.list == list) {

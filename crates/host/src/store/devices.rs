@@ -1,7 +1,7 @@
 //! `paired_devices`: who may call, with what scope, until when.
 
 use couplet_protocol::api::{DeviceInfo, DeviceKind, NetworkPath};
-use couplet_protocol::secret::Psk;
+use couplet_protocol::secret::{Psk, RoomSecret};
 use couplet_protocol::{DeviceModel, DeviceName, DevicePlatform, PublicKey, Scope};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
@@ -55,6 +55,8 @@ pub(crate) struct PairingSecrets {
     pub(crate) psk_id: [u8; 8],
     pub(crate) psk: Psk,
     pub(crate) device_key: PublicKey,
+    /// For the rooms at a relay, whether or not the host has one; None for a device that an older version paired.
+    pub(crate) room_secret: Option<RoomSecret>,
 }
 
 /// What the owner may change.
@@ -107,6 +109,7 @@ impl DeviceRow {
             last_seen: self.last_seen.map(Timestamp::to_rfc3339),
             revoked_at: self.revoked_at.map(Timestamp::to_rfc3339),
             path: self.path,
+            session: None,
             scope: self.scope.clone(),
             expires_at: self.expires_at.map(Timestamp::to_rfc3339),
         }
@@ -118,8 +121,8 @@ pub(crate) fn insert(tx: &Transaction<'_>, new: &NewDevice, now: Timestamp) -> R
     let sealed = new.sealed.as_ref();
     tx.execute(
         "INSERT INTO paired_devices (id, device_token_hash, device_name, device_model, paired_at, token_selector,
-            kind, unused_until, pairing_id, platform, psk_id, psk, device_key)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            kind, unused_until, pairing_id, platform, psk_id, psk, device_key, room_secret)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         params![
             new.device.device_id.to_string(),
             new.token_hash,
@@ -134,6 +137,7 @@ pub(crate) fn insert(tx: &Transaction<'_>, new: &NewDevice, now: Timestamp) -> R
             sealed.map(|s| s.psk_id),
             sealed.map(|s| s.psk.expose()),
             sealed.map(|s| s.device_key.as_bytes()),
+            sealed.and_then(|s| s.room_secret.as_ref()).map(RoomSecret::expose),
         ],
     )?;
     Ok(())
@@ -152,6 +156,7 @@ pub(crate) fn by_psk_id(
             psk_id: *psk_id,
             psk: Psk::from_slice(&psk).ok_or_else(|| foreign("psk"))?,
             device_key: PublicKey::from_slice(&key).ok_or_else(|| foreign("device_key"))?,
+            room_secret: super::rooms::secret(row)?,
         };
         Ok((DeviceRow::read(row)?, secrets))
     });

@@ -8,6 +8,7 @@ pub(crate) mod addresses;
 pub(crate) mod audit;
 pub(crate) mod devices;
 pub(crate) mod offers;
+pub(crate) mod rooms;
 mod schema;
 pub(crate) mod sealed;
 

@@ -1,7 +1,7 @@
 //! `pairings`, the ceremony's rows, and `pairing_tokens`, the one-time tokens of the LAN door.
 
 use couplet_protocol::api::{Door, PairingInfo, PairingState};
-use couplet_protocol::{DeviceModel, DeviceName, DevicePlatform, Digest};
+use couplet_protocol::{DeviceModel, DeviceName, DevicePlatform, Digest, RelayName};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
 
@@ -31,6 +31,8 @@ pub(crate) struct PairingRow {
     pub(crate) device_model: Option<DeviceModel>,
     pub(crate) platform: Option<DevicePlatform>,
     pub(crate) network: Option<String>,
+    /// The relay that the device came through.
+    pub(crate) relay: Option<RelayName>,
     pub(crate) device_id: Option<Uuid>,
 }
 
@@ -49,6 +51,7 @@ impl PairingRow {
         let model: Option<String> = row.get("device_model")?;
         let device: Option<String> = row.get("device_id")?;
         let platform: Option<String> = row.get("platform")?;
+        let relay: Option<String> = row.get("relay")?;
         Ok(PairingRow {
             id: uuid(row.get("id")?, "id")?,
             door: named(row, "door")?,
@@ -60,6 +63,7 @@ impl PairingRow {
             device_model: model.map(|m| DeviceModel::parse(&m)).transpose().map_err(|_| foreign("device_model"))?,
             platform: platform.map(|p| DevicePlatform::parse(&p)).transpose().map_err(|_| foreign("platform"))?,
             network: row.get("network")?,
+            relay: relay.map(|r| RelayName::parse(&r).ok_or_else(|| foreign("relay"))).transpose()?,
             device_id: device.map(|d| uuid(d, "device_id")).transpose()?,
         })
     }
@@ -79,6 +83,7 @@ impl PairingRow {
             device_model: self.device_model.as_ref().map(ToString::to_string),
             platform: self.platform.as_ref().map(ToString::to_string),
             network: self.network.clone(),
+            relay: self.relay.as_ref().map(ToString::to_string),
             check_code: self.wants_check_code(),
             created_at: self.created_at.to_rfc3339(),
             expires_at: self.expires_at.to_rfc3339(),
@@ -89,11 +94,12 @@ impl PairingRow {
     pub(crate) fn save(&self, tx: &Transaction<'_>) -> Result<(), Failure> {
         tx.prepare_cached(
             "INSERT INTO pairings (id, door, state, created_at, expires_at, claim_hash, device_name, device_model,
-                network, device_id, platform) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                network, device_id, platform, relay) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
              ON CONFLICT (id) DO UPDATE SET door = excluded.door, state = excluded.state,
                 expires_at = excluded.expires_at, claim_hash = excluded.claim_hash,
                 device_name = excluded.device_name, device_model = excluded.device_model,
-                network = excluded.network, device_id = excluded.device_id, platform = excluded.platform",
+                network = excluded.network, device_id = excluded.device_id, platform = excluded.platform,
+                relay = excluded.relay",
         )?
         .execute(params![
             self.id.to_string(),
@@ -107,6 +113,7 @@ impl PairingRow {
             self.network,
             self.device_id.map(|id| id.to_string()),
             self.platform.as_ref().map(DevicePlatform::as_str),
+            self.relay.as_ref().map(RelayName::as_str),
         ])?;
         Ok(())
     }

@@ -100,6 +100,25 @@ const MIGRATIONS: &[M<'static>] = &[
         );
         ",
     ),
+    // The relay.
+    M::up(
+        "
+        ALTER TABLE sealed_offers ADD COLUMN room TEXT;                -- 32 digits of hex; NULL: made before this
+        ALTER TABLE sealed_offers ADD COLUMN pairing_token_hash TEXT;  -- 64 digits of hex
+
+        ALTER TABLE paired_devices ADD COLUMN room_secret BLOB;        -- 32 bytes; NULL: paired before this
+        ALTER TABLE paired_devices ADD COLUMN room_index INTEGER NOT NULL DEFAULT 0; -- the lowest room that is kept
+        ALTER TABLE paired_devices ADD COLUMN room_top INTEGER NOT NULL DEFAULT 1;   -- and the highest
+
+        ALTER TABLE pairings ADD COLUMN relay TEXT;                    -- the relay that the device came through
+
+        CREATE TABLE relay_rooms (                        -- rooms that may be registered
+            room TEXT PRIMARY KEY,
+            host_id TEXT NOT NULL,                        -- who this host is at the relay
+            public_key TEXT NOT NULL                      -- random: what the relay is told in place of a key
+        );
+        ",
+    ),
 ];
 
 /// All migrations, oldest first.

@@ -4,6 +4,7 @@
 //! the row stays for a while, so that a device that comes late is told "used" and not "unknown".
 
 use couplet_protocol::secret::Psk;
+use couplet_protocol::{CredentialHash, RoomId};
 use rusqlite::{OptionalExtension, Transaction, params};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -23,19 +24,31 @@ pub(crate) struct SealedOffer {
     pub(crate) expires_at: Timestamp,
     /// How many devices got the host's answer and went away.
     pub(crate) tried: u8,
+    /// Its room at a relay; None for one that an older version made.
+    pub(crate) room: Option<OfferRoom>,
+}
+
+/// What a relay is told of an offer.
+#[derive(Clone, Debug)]
+pub(crate) struct OfferRoom {
+    pub(crate) room: RoomId,
+    pub(crate) token_hash: CredentialHash,
 }
 
 /// Keeps a new one.
 pub(crate) fn insert(tx: &Transaction<'_>, offer: &SealedOffer) -> Result<(), Failure> {
     tx.execute(
-        "INSERT INTO sealed_offers (offer_id, pairing_id, psk, suites, expires_at, tried) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO sealed_offers (offer_id, pairing_id, psk, suites, expires_at, tried, room, pairing_token_hash)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         params![
             offer.offer_id,
             offer.pairing_id.to_string(),
             offer.psk.as_ref().map(Psk::expose),
             offer.suites,
             offer.expires_at,
-            offer.tried
+            offer.tried,
+            offer.room.as_ref().map(|at| at.room.to_hex()),
+            offer.room.as_ref().map(|at| at.token_hash.expose_hex().to_string()),
         ],
     )?;
     Ok(())
@@ -64,7 +77,18 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<SealedOffer> {
         suites: row.get("suites")?,
         expires_at: row.get("expires_at")?,
         tried: row.get("tried")?,
+        room: room(row)?,
     })
+}
+
+/// The offer's room, from a row that has its two columns.
+pub(super) fn room(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<OfferRoom>> {
+    let (room, hash): (Option<String>, Option<String>) = (row.get("room")?, row.get("pairing_token_hash")?);
+    let (Some(room), Some(hash)) = (room, hash.map(Zeroizing::new)) else { return Ok(None) };
+    Ok(Some(OfferRoom {
+        room: RoomId::parse(&room).map_err(|_| foreign("room"))?,
+        token_hash: CredentialHash::parse(&hash).map_err(|_| foreign("pairing_token_hash"))?,
+    }))
 }
 
 /// Counts one more device that went away, and says how many there are now.

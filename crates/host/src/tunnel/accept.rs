@@ -52,6 +52,7 @@ where
     let opened = stopping.run_until_cancelled(Box::pin(shake_hands(&core, &mut socket, &origin))).await;
     match opened {
         Some(Ok(Proven::Is(device, session))) => {
+            core.came_through(device, &origin).await;
             let (stream, link, _) = SealedStream::new(socket, *session, Side::Host);
             Box::pin(sessions::serve(core, stream, link, origin, device)).await;
         }
@@ -82,13 +83,13 @@ async fn shake_hands<S>(core: &Core, socket: &mut WebSocketStream<S>, origin: &O
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let place = core.tunnels().waiting.enter();
+    let place = core.tunnels().doorway(origin).waiting.enter();
     let m1 = place.hold(receive(socket, STEP)).await.ok_or(Refusal::Because(Code::TooManyConnections))??;
     drop(place);
     let hello = Hello::parse(&m1)?;
     match hello.mode() {
         Mode::Pair => claim(core, socket, origin, &hello).await,
-        Mode::Reconnect => come_back(core, socket, &hello).await,
+        Mode::Reconnect => come_back(core, socket, origin, &hello).await,
     }
 }
 
@@ -101,7 +102,7 @@ async fn claim<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    core.admit(origin.source)?;
+    core.admit_claim(origin.source, origin.path())?;
     let offer = core.open_offer(hello.id()).await?;
     let responder = Responder::pair(hello, core.host_key(), &offer.psk, offer.suites, fresh())?;
     check_new(core, hello)?;
@@ -115,7 +116,7 @@ where
     }
     let claim = responder.claim().cloned().ok_or(Refusal::Because(Code::HandshakeFailed))?;
     let key = responder.device_key();
-    match confirmed(core, socket, responder, &core.tunnels().claiming.enter()).await {
+    match confirmed(core, socket, responder, &core.tunnels().doorway(origin).claiming.enter()).await {
         Ok((session, Some(code))) => Ok(Proven::Claims(Box::new(Claims { offer, claim, key, session, code, attempt }))),
         Ok((_, None)) => Err(Refusal::Because(Code::HandshakeFailed)),
         Err(refusal) => {
@@ -135,7 +136,12 @@ pub(super) async fn count(core: &Core, offer: &OpenOffer, attempt: Attempt) {
     }
 }
 
-async fn come_back<S>(core: &Core, socket: &mut WebSocketStream<S>, hello: &Hello<'_>) -> Result<Proven, Refusal>
+async fn come_back<S>(
+    core: &Core,
+    socket: &mut WebSocketStream<S>,
+    origin: &Origin,
+    hello: &Hello<'_>,
+) -> Result<Proven, Refusal>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -143,7 +149,7 @@ where
     let device = known.ok_or(Refusal::Because(Code::DeviceUnknown))?;
     let responder = Responder::reconnect(hello, core.host_key(), &device.psk, SUITE_1, &device.key, fresh())?;
     check_new(core, hello)?;
-    let place = core.tunnels().returning.enter_as(hello.id());
+    let place = core.tunnels().doorway(origin).returning.enter_as(hello.id());
     let (session, _) = confirmed(core, socket, responder, &place).await?;
     Ok(Proven::Is(device.id, Box::new(session)))
 }

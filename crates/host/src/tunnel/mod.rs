@@ -1,4 +1,5 @@
-//! The host's end of sealed sessions (spec/protocol.md, 3 and 4), whatever carries them: the LAN's WebSocket today.
+//! The host's end of sealed sessions (spec/protocol.md, 3 and 4), whatever carries them: a WebSocket
+//! of the LAN, or one through a relay.
 //!
 //! ```text
 //! socket ──M1──▶ waiting room ──M2──▶ unconfirmed ──confirm──▶ claims an offer ──▶ paired ─┐
@@ -26,10 +27,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use couplet_protocol::Code;
 use couplet_protocol::api::NetworkPath;
+use couplet_protocol::{Code, RelayName};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::problem::Failure;
 use crate::slots::Slot;
@@ -56,9 +58,9 @@ const PARTING: Duration = Duration::from_secs(1);
 /// What all sessions of a host share.
 #[derive(Debug)]
 pub(crate) struct Tunnels {
-    waiting: Room,
-    claiming: Room,
-    returning: Room,
+    lan: Doorway,
+    /// Apart, so that a relay, and whoever comes through it, pushes out nobody of the LAN.
+    relay: Doorway,
     attempts: Attempts,
     replays: Replays,
     sessions: Sessions,
@@ -67,22 +69,54 @@ pub(crate) struct Tunnels {
     cut: CancellationToken,
 }
 
+/// The rooms for those who have proven nothing yet.
+#[derive(Debug)]
+struct Doorway {
+    waiting: Room,
+    claiming: Room,
+    returning: Room,
+}
+
+impl Doorway {
+    fn new() -> Self {
+        Doorway { waiting: Room::new(WAITING), claiming: Room::new(UNCONFIRMED), returning: Room::new(UNCONFIRMED) }
+    }
+}
+
 /// Where a session comes from.
 #[derive(Debug)]
 pub(crate) struct Origin {
     pub(crate) source: IpAddr,
-    pub(crate) path: NetworkPath,
+    /// The relay that it came through, whose word the address is.
+    pub(crate) via: Option<Via>,
     /// The connection's place at the listener, held as long as it lasts.
     pub(crate) _slot: Option<Arc<Slot>>,
+}
+
+/// A way through a relay.
+#[derive(Debug)]
+pub(crate) struct Via {
+    pub(crate) relay: RelayName,
+    /// The device whose room it was, and which of them.
+    pub(crate) room: Option<(Uuid, u32)>,
+}
+
+impl Origin {
+    pub(crate) fn path(&self) -> NetworkPath {
+        if self.via.is_some() { NetworkPath::Relay } else { NetworkPath::Lan }
+    }
+
+    pub(crate) fn relay(&self) -> Option<&RelayName> {
+        self.via.as_ref().map(|via| &via.relay)
+    }
 }
 
 impl Tunnels {
     /// So many sessions at once.
     pub(crate) fn new(max_sessions: u32) -> Self {
         Tunnels {
-            waiting: Room::new(WAITING),
-            claiming: Room::new(UNCONFIRMED),
-            returning: Room::new(UNCONFIRMED),
+            lan: Doorway::new(),
+            relay: Doorway::new(),
             attempts: Attempts::default(),
             replays: Replays::default(),
             sessions: Sessions::new(max_sessions as usize),
@@ -95,6 +129,18 @@ impl Tunnels {
     /// Sets where sessions lead to; before any is served.
     pub(crate) fn lead_to(&self, apps: Apps) {
         let _ = self.apps.set(Arc::new(apps));
+    }
+
+    fn doorway(&self, origin: &Origin) -> &Doorway {
+        match origin.path() {
+            NetworkPath::Lan => &self.lan,
+            NetworkPath::Relay => &self.relay,
+        }
+    }
+
+    /// The path of a device's newest open session.
+    pub(crate) fn path_of(&self, device: Uuid) -> Option<NetworkPath> {
+        self.sessions.path_of(device)
     }
 
     fn apps(&self) -> Arc<Apps> {

@@ -55,7 +55,7 @@ where
     let paired = async {
         let claimant = claimant(&claim, &origin)?;
         let identity = Identity { kind: kind(&claim.kind), key };
-        let claimed = core.claim_sealed(&offer, claimant, identity, origin.path, code).await;
+        let claimed = core.claim_sealed(&offer, claimant, identity, origin.path(), code).await;
         // Who comes while another is being asked about has seen a code like anybody who went away.
         match &claimed {
             Err(failure) if failure.code() == Code::OfferBusy => accept::count(&core, &offer, attempt).await,
@@ -118,6 +118,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     failpoint::reach("sealed.grant_committed");
+    // The device may come back by the relay as soon as it knows its rooms; the offer's stays while it is told.
+    let handing_over = core.relay().hand_over(granted.pairing_id);
+    core.relay().settle().await;
     let grant = Control::Grant(granted.message.clone());
     let exchange = async {
         stream.send(&grant).await?;
@@ -135,6 +138,8 @@ where
     failpoint::reach("sealed.ack_received");
     core.auth().acknowledged(granted.device_id).await?;
     failpoint::reach("sealed.delivered");
+    drop(handing_over);
+    core.relay().settle().await;
     Ok(timeout(STORE, stream.send(&Control::Paired)).await.map_err(too_late)??)
 }
 
@@ -145,6 +150,7 @@ fn claimant(claim: &Claim, origin: &Origin) -> Result<Claimant, End> {
         model: claim.model.as_deref().map(DeviceModel::parse).transpose().map_err(invalid)?,
         platform: claim.platform.as_deref().map(DevicePlatform::parse).transpose().map_err(invalid)?,
         source: origin.source,
+        relay: origin.relay().cloned(),
     })
 }
 

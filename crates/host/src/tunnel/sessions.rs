@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use couplet_client::sealed::{Link, SealedStream};
-use couplet_protocol::api::EventKind;
+use couplet_protocol::api::{EventKind, NetworkPath};
 use couplet_protocol::frame::CloseCode;
 use couplet_protocol::session::SESSION_TIME;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -35,7 +35,15 @@ struct Inner {
 struct Live {
     last: u64,
     /// Oldest first.
-    taken: Vec<(u64, Uuid, CancellationToken)>,
+    taken: Vec<Taken>,
+}
+
+#[derive(Debug)]
+struct Taken {
+    number: u64,
+    device: Uuid,
+    path: NetworkPath,
+    replaced: CancellationToken,
 }
 
 /// One slot; free again when dropped.
@@ -54,20 +62,24 @@ impl Sessions {
 
     /// Takes a slot. When all are taken, the oldest session yields its own of the device that has the most, so that one
     /// device does not keep out the others; or else of the same device. None when there is none that has to.
-    fn take(&self, device: Uuid) -> Option<Slot> {
+    fn take(&self, device: Uuid, path: NetworkPath) -> Option<Slot> {
         let mut live = self.live();
         if live.taken.len() >= self.0.max {
-            let count = |device: Uuid| live.taken.iter().filter(|(_, of, _)| *of == device).count();
-            let greedy = live.taken.iter().map(|(_, of, _)| *of).max_by_key(|of| count(*of));
+            let count = |device: Uuid| live.taken.iter().filter(|taken| taken.device == device).count();
+            let greedy = live.taken.iter().map(|taken| taken.device).max_by_key(|of| count(*of));
             let yields = greedy.filter(|greedy| count(*greedy) >= count(device) + 2).unwrap_or(device);
-            let oldest = live.taken.iter().position(|(_, of, _)| *of == yields)?;
-            let (_, _, replaced) = live.taken.remove(oldest);
-            replaced.cancel();
+            let oldest = live.taken.iter().position(|taken| taken.device == yields)?;
+            live.taken.remove(oldest).replaced.cancel();
         }
         live.last += 1;
         let (number, replaced) = (live.last, CancellationToken::new());
-        live.taken.push((number, device, replaced.clone()));
+        live.taken.push(Taken { number, device, path, replaced: replaced.clone() });
         Some(Slot { sessions: self.clone(), number, replaced })
+    }
+
+    /// The path of the device's newest session.
+    pub(super) fn path_of(&self, device: Uuid) -> Option<NetworkPath> {
+        self.live().taken.iter().rev().find(|taken| taken.device == device).map(|taken| taken.path)
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {
@@ -77,7 +89,7 @@ impl Sessions {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.sessions.live().taken.retain(|(number, _, _)| *number != self.number);
+        self.sessions.live().taken.retain(|taken| taken.number != self.number);
     }
 }
 
@@ -86,7 +98,7 @@ pub(super) async fn serve<S>(core: Core, stream: SealedStream<S>, link: Link, or
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let session = match core.auth().let_in(device, origin.path).await {
+    let session = match core.auth().let_in(device, origin.path()).await {
         Ok(Ok(session)) => session,
         Ok(Err(code)) => return stream.close(code).await,
         Err(failure) => {
@@ -94,7 +106,7 @@ where
             return stream.close(CloseCode::Leaving).await;
         }
     };
-    let Some(slot) = core.tunnels().sessions.take(device) else {
+    let Some(slot) = core.tunnels().sessions.take(device, origin.path()) else {
         return stream.close(CloseCode::Busy).await;
     };
     tell(&core, EventKind::SessionOpened, &session, &origin);
@@ -135,7 +147,7 @@ fn patience(code: CloseCode) -> Duration {
 }
 
 fn tell(core: &Core, kind: EventKind, session: &Session, origin: &Origin) {
-    core.events().tell(News::of_session(kind, core.auth().now(), &session.device, origin.path, origin.source));
+    core.events().tell(News::of_session(kind, core.auth().now(), &session.device, origin));
 }
 
 #[cfg(test)]
@@ -187,7 +199,7 @@ mod tests {
             device_model: None,
         };
         let session = Session::new(device, Scope::default(), None);
-        let slot = Sessions::new(1).take(session.device.device_id).unwrap();
+        let slot = Sessions::new(1).take(session.device.device_id, NetworkPath::Lan).unwrap();
         tokio::time::pause();
         let ((mut ours, link), (mut theirs, their_link)) = ends().await;
         let began = Instant::now();
@@ -202,15 +214,15 @@ mod tests {
     fn the_oldest_session_of_a_device_yields_to_its_newest() {
         let sessions = Sessions::new(2);
         let [a, b, c] = [1, 2, 3].map(Uuid::from_u128);
-        let first = sessions.take(a).unwrap();
-        let second = sessions.take(b).unwrap();
-        assert!(sessions.take(c).is_none(), "a stranger gets none");
-        let third = sessions.take(a).unwrap();
+        let first = sessions.take(a, NetworkPath::Lan).unwrap();
+        let second = sessions.take(b, NetworkPath::Lan).unwrap();
+        assert!(sessions.take(c, NetworkPath::Lan).is_none(), "a stranger gets none");
+        let third = sessions.take(a, NetworkPath::Lan).unwrap();
         assert!(first.replaced.is_cancelled() && !second.replaced.is_cancelled() && !third.replaced.is_cancelled());
         drop(first);
-        assert!(sessions.take(c).is_none(), "a slot that was yielded is not free");
+        assert!(sessions.take(c, NetworkPath::Lan).is_none(), "a slot that was yielded is not free");
         drop(third);
-        let fourth = sessions.take(c).unwrap();
+        let fourth = sessions.take(c, NetworkPath::Lan).unwrap();
         assert!(!fourth.replaced.is_cancelled() && !second.replaced.is_cancelled());
         drop((second, fourth));
         assert_eq!(sessions.live().taken.len(), 0);
@@ -220,15 +232,15 @@ mod tests {
     fn one_device_does_not_keep_out_the_others() {
         let sessions = Sessions::new(4);
         let [greedy, other, third, fourth] = [1, 2, 3, 4].map(Uuid::from_u128);
-        let all: Vec<Slot> = (0..4).map(|_| sessions.take(greedy).unwrap()).collect();
+        let all: Vec<Slot> = (0..4).map(|_| sessions.take(greedy, NetworkPath::Lan).unwrap()).collect();
         let gone = |at: usize| all[at].replaced.is_cancelled();
-        let _other = sessions.take(other).unwrap();
+        let _other = sessions.take(other, NetworkPath::Lan).unwrap();
         assert!(gone(0) && !gone(1), "the oldest of the four");
-        let _third = sessions.take(third).unwrap();
+        let _third = sessions.take(third, NetworkPath::Lan).unwrap();
         assert!(gone(1) && !gone(2));
-        let _fourth = sessions.take(fourth).unwrap();
+        let _fourth = sessions.take(fourth, NetworkPath::Lan).unwrap();
         assert!(gone(2) && !gone(3), "two against none");
-        assert!(sessions.take(Uuid::from_u128(5)).is_none(), "everybody has one");
-        assert!(sessions.take(greedy).is_some() && gone(3), "its own");
+        assert!(sessions.take(Uuid::from_u128(5), NetworkPath::Lan).is_none(), "everybody has one");
+        assert!(sessions.take(greedy, NetworkPath::Lan).is_some() && gone(3), "its own");
     }
 }

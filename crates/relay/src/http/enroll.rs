@@ -39,8 +39,15 @@ async fn admit(shared: &Shared, token: Option<&str>, request: &authority::Reques
         let next = "Ask the relay's operator for a new one: `couplet relay invite`.";
         Failure::new(Code::EnrollmentInvalid, next)
     };
+    let revoked =
+        || Failure::new(Code::HostRevoked, "Ask the relay's operator. To come back, the host needs a new key.");
     let Some(token) = token else {
-        return shared.registry.known_host(request.key()).await?.ok_or_else(invalid);
+        if let Some(host) = shared.registry.known_host(request.key()).await? {
+            return Ok(host);
+        }
+        // Who has the key is told: the host stops asking then.
+        let is_revoked = shared.registry.is_key_revoked(request.key()).await?;
+        return Err(if is_revoked { revoked() } else { invalid() });
     };
     let token = EnrollmentToken::parse(token).map_err(|_| invalid())?;
     shared.registry.redeem(&token.secret, request.key()).await.map_err(|error| match error {
@@ -48,9 +55,7 @@ async fn admit(shared: &Shared, token: Option<&str>, request: &authority::Reques
         RedeemError::Used => {
             Failure::new(Code::EnrollmentUsed, "Ask the relay's operator for a new one: `couplet relay invite`.")
         }
-        RedeemError::Revoked => {
-            Failure::new(Code::HostRevoked, "Ask the relay's operator. To come back, the host needs a new key.")
-        }
+        RedeemError::Revoked => revoked(),
         RedeemError::Fault(fault) => fault.into(),
     })
 }

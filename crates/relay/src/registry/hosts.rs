@@ -91,6 +91,14 @@ impl Registry {
         Ok(host.filter(|(_, row)| row.revoked_at.is_none()).map(|(id, _)| id))
     }
 
+    /// Whether this key is of a host that was revoked.
+    ///
+    /// # Errors
+    /// The relay's memory gave no answer.
+    pub async fn is_key_revoked(&self, key: HostKey) -> Result<bool, Fault> {
+        Ok(self.host_of(key).await?.is_some_and(|(_, row)| row.revoked_at.is_some()))
+    }
+
     /// All hosts, in the order of their ids.
     ///
     /// # Errors

@@ -121,6 +121,6 @@ fn paired_at(host: &Credentials) -> Option<Timestamp> {
 fn shown(endpoint: &Endpoint) -> String {
     match endpoint {
         Endpoint::Lan(address) => address.to_string(),
-        Endpoint::Relay(name) => name.as_str().to_owned(),
+        Endpoint::Relay(name) => format!("relay {name}"),
     }
 }

@@ -74,9 +74,13 @@ fn line(state: &State) -> Value {
     let mut line = json!({"event": "state", "state": state.name()});
     match state {
         State::Direct { endpoint } => line["endpoint"] = endpoint.to_string().into(),
+        State::Relay { relay } => line["relay"] = relay.as_str().into(),
         State::Offline { since, reason } => {
             line["since"] = time(*since).into();
             line["reason"] = reason.to_string().into();
+            if let Some((_, failure)) = reason.relay() {
+                line["code"] = failure.code().to_string().into();
+            }
         }
         _ => {}
     }
@@ -92,10 +96,10 @@ fn sentence(state: &State, host: &str) -> String {
     match state {
         State::Connecting => format!("Connecting with {host}…"),
         State::Direct { endpoint } => format!("Connected with {host}, straight over this network ({endpoint})."),
-        State::Relay => format!("Connected with {host} through a relay."),
+        State::Relay { relay } => format!("Connected with {host} through the relay {relay}."),
         State::Offline { reason, .. } => {
             let reason = reason.to_string().replace('\n', "\n  ");
-            format!("No connection with {host}: {reason}\nTrying again…{}", warning(state))
+            format!("No connection with {host}: {reason}\nTrying again…{}{}", warning(state), relay_step(state))
         }
         State::Revoked | State::Expired => format!("{host} has ended this device's access."),
         other => format!("{host}: {}", other.name()),
@@ -115,6 +119,16 @@ fn warning(state: &State) -> &'static str {
              anew. The credentials are kept."
         }
         _ => "",
+    }
+}
+
+/// What to do about the relay, when it is the last way that failed.
+fn relay_step(state: &State) -> String {
+    match state {
+        State::Offline { reason, .. } => {
+            reason.relay().map(|(relay, failure)| format!("\n{}", failure.next_step(relay))).unwrap_or_default()
+        }
+        _ => String::new(),
     }
 }
 
@@ -144,6 +158,10 @@ mod tests {
     fn states_are_lines_and_sentences() {
         let direct = State::Direct { endpoint: "192.168.1.2:7878".parse().unwrap() };
         assert_eq!(line(&direct), json!({"event": "state", "state": "direct", "endpoint": "192.168.1.2:7878"}));
+        let relay = couplet_protocol::RelayName::parse("relay.example").unwrap();
+        let relay = State::Relay { relay };
+        assert_eq!(line(&relay), json!({"event": "state", "state": "relay", "relay": "relay.example"}));
+        assert_eq!(sentence(&relay, "nas"), "Connected with nas through the relay relay.example.");
         let since = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
         let offline = State::Offline { since, reason: Reason::Closed(CloseCode::Leaving) };
         let expected =

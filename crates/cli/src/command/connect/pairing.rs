@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use couplet_client::{CredentialStore, Credentials, PairError, PairRequest};
+use couplet_client::{CredentialStore, Credentials, PairError, PairRequest, RelayCa};
 use couplet_protocol::CheckCode;
 use serde_json::json;
 
@@ -13,7 +13,12 @@ use crate::failure::{Exit, Failure};
 use crate::output::{self, plain};
 
 /// Pairs with the host of this link, and keeps the credentials.
-pub(super) async fn pair(link: &str, args: &Connect, store: &Arc<dyn CredentialStore>) -> anyhow::Result<Credentials> {
+pub(super) async fn pair(
+    link: &str,
+    args: &Connect,
+    relay_ca: Option<RelayCa>,
+    store: &Arc<dyn CredentialStore>,
+) -> anyhow::Result<Credentials> {
     let json = args.json.json;
     let name = args.name.clone().unwrap_or_else(crate::config::machine_name);
     let request = PairRequest {
@@ -22,6 +27,7 @@ pub(super) async fn pair(link: &str, args: &Connect, store: &Arc<dyn CredentialS
         platform: Some(platform().to_owned()),
         kind: "desktop".to_owned(),
         another_host: args.another_host,
+        relay_ca,
     };
     let on_code = |code: &CheckCode| {
         if json {
@@ -64,7 +70,10 @@ fn failure(error: &PairError) -> Failure {
     let mut failure = Failure::of(error.code(), format!("{}.\n{}", sentence(error), error.next_step()));
     let is_late = matches!(
         error,
-        PairError::NoAnswer | PairError::Unreachable { expired: true, .. } | PairError::Refused { expired: true, .. }
+        PairError::NoAnswer { .. }
+            | PairError::Unreachable { expired: true, .. }
+            | PairError::Refused { expired: true, .. }
+            | PairError::Relay { expired: true, .. }
     );
     if is_late {
         failure.exit = Exit::Expired;

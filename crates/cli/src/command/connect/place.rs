@@ -137,6 +137,8 @@ mod tests {
             device_id: String::new(),
             device_token: Token::new(String::new().into()),
             room_secret: None,
+            room_number: 0,
+            relay_ca: None,
             endpoints: vec![],
             endpoints_serial: 0,
             paired_at: None,

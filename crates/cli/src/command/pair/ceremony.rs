@@ -17,6 +17,8 @@ pub(super) struct Asking {
     pub(super) model: Option<String>,
     pub(super) platform: Option<String>,
     pub(super) network: Option<String>,
+    /// The relay that it came through.
+    pub(super) relay: Option<String>,
     /// What the owner has typed of the code that the device shows; None when it shows none.
     pub(super) code: Option<Typed>,
 }
@@ -262,6 +264,7 @@ fn asking(event: &Event) -> Asking {
         model: event.device_model.clone(),
         platform: event.platform.clone(),
         network: event.network.clone(),
+        relay: event.relay.clone(),
         code: event.check_code.then(Typed::default),
     }
 }
@@ -283,6 +286,8 @@ pub(super) mod tests {
             platform: None,
             network: Some("192.168.1.7".into()),
             path: None,
+            relay: None,
+            code: None,
             check_code: false,
         }
     }

@@ -47,7 +47,7 @@ fn asked(device: &Asking) -> Vec<String> {
         format!("{} asks to be paired.", plain(&device.name)),
         String::new(),
         format!("  Model    {}", told(&device.model, "not told")),
-        format!("  Network  {}", told(&device.network, "not known")),
+        format!("  Network  {}", network(device).unwrap_or_else(|| "not known".to_owned())),
     ];
     if let Some(platform) = &device.platform {
         shown.insert(3, format!("  System   {}", plain(platform)));
@@ -132,6 +132,15 @@ fn of_this_machine(link: &str) -> bool {
     match Offer::from_link(link) {
         Ok(offer) => offer.endpoints.iter().all(is_loopback),
         Err(_) => ["couplet://127.", "couplet://[::1]"].iter().any(|start| link.starts_with(start)),
+    }
+}
+
+/// Where it comes from. What a relay says of that is the relay's word, so its name comes first.
+pub(super) fn network(device: &Asking) -> Option<String> {
+    match (&device.relay, &device.network) {
+        (Some(relay), Some(network)) => Some(format!("through the relay {} ({})", plain(relay), plain(network))),
+        (Some(relay), None) => Some(format!("through the relay {}", plain(relay))),
+        (None, network) => network.as_deref().map(plain),
     }
 }
 

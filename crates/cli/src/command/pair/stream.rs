@@ -42,8 +42,11 @@ fn show(session: &Session, json: bool) -> std::io::Result<()> {
 fn ask(session: &Session) {
     if let super::ceremony::Phase::Asked(device) = session.ceremony.phase() {
         let id = select::short(session.ceremony.current());
-        let network =
-            device.network.as_deref().map_or_else(String::new, |from| format!(" from {}", output::plain(from)));
+        let network = match (frame::network(device), &device.relay) {
+            (Some(network), Some(_)) => format!(" {network}"),
+            (Some(network), None) => format!(" from {network}"),
+            (None, _) => String::new(),
+        };
         let who = frame::who(device);
         let code = if device.code.is_some() { " CODE, with the six digits that it shows" } else { "" };
         output::message(&format!(

@@ -1,0 +1,143 @@
+//! The way to a host through a relay (spec/protocol.md, 6): ask for a session, then a WebSocket whose bytes the relay
+//! hands on to the host.
+//!
+//! Nothing that a relay says is believed beyond that: who answers at the other end is for the handshake to show.
+
+mod answer;
+mod dial;
+mod failure;
+mod join;
+mod pauses;
+mod trust;
+
+use std::time::Duration;
+
+use couplet_protocol::secret::RoomSecret;
+use couplet_protocol::{CredentialHash, OfferKeys, RelayName, RoomId};
+use tokio::time::timeout;
+
+pub use self::failure::RelayFailure;
+pub(crate) use self::pauses::Pauses;
+pub use self::trust::{RelayCa, RelayCaError, RelayTrust};
+use crate::path::Opening;
+
+/// How many rooms a device looks ahead when one is locked: as many as a host registers (spec/protocol.md, 6).
+const AHEAD: u32 = 8;
+/// How many rooms in a row it tries that the relay does not know: each of them counts as a failure of this network.
+const UNKNOWN: u32 = 2;
+/// How long all of it may take, whatever the relay does.
+const OPEN: Duration = Duration::from_secs(20);
+
+/// What opens a host's room.
+pub(crate) enum Door<'a> {
+    /// The offer's one room, by its token.
+    Offer(Box<OfferKeys>),
+    /// One of the pairing's rooms, by their secret. The number is that of the room which opened last.
+    Paired(&'a RoomSecret, u32),
+}
+
+/// Opens a way to the host through this relay.
+pub(crate) async fn open(trust: &RelayTrust, relay: &RelayName, door: &Door<'_>) -> Result<Opening, RelayFailure> {
+    let opening = async {
+        let mut node = dial::dial(trust, relay).await?;
+        let (joined, room) = enter(trust, relay, &mut node, door).await?;
+        let (socket, peer) = join::upgrade(trust, relay, node, &joined).await?;
+        Ok(Opening { socket, peer, room })
+    };
+    // What is left of it is dropped, and with it its connections.
+    timeout(OPEN, opening).await.unwrap_or_else(|_| Err(RelayFailure::silent()))
+}
+
+/// Asks for a session in the offer's room, or in the first of the pairing's that opens.
+async fn enter(
+    trust: &RelayTrust,
+    relay: &RelayName,
+    node: &mut dial::Node,
+    door: &Door<'_>,
+) -> Result<(join::Joined, Option<u32>), RelayFailure> {
+    let (secret, from) = match door {
+        Door::Offer(keys) => {
+            let ask = join::Ask::Token(&keys.pairing_token_hash);
+            return join::ask(trust, relay, node, &keys.room, ask).await.map(|joined| (joined, None));
+        }
+        Door::Paired(secret, from) => (secret, *from),
+    };
+    let hash = secret.relay_secret_hash().map_err(|_| RelayFailure::internal())?;
+    let mut steps = Steps::default();
+    for number in from..=from.saturating_add(AHEAD) {
+        let room = secret.room(number).map_err(|_| RelayFailure::internal())?;
+        match join::ask(trust, relay, node, &room, join::Ask::Secret(&hash)).await {
+            Ok(joined) => return Ok((joined, Some(number))),
+            Err(failure) => steps.go_on(failure)?,
+        }
+    }
+    Err(steps.failure())
+}
+
+/// Which rooms did not open, and whether the next one is worth a try.
+#[derive(Debug, Default)]
+struct Steps {
+    unknown: u32,
+    first: Option<RelayFailure>,
+}
+
+impl Steps {
+    /// A locked room has another behind it. One that the relay does not know may be one that the host has given up
+    /// because this device was in a later one already.
+    fn go_on(&mut self, failure: RelayFailure) -> Result<(), RelayFailure> {
+        let unknown = failure.is_unknown_room();
+        self.unknown += u32::from(unknown);
+        if !(failure.is_locked() || unknown && self.unknown < UNKNOWN) {
+            // That a room is locked says more than that a later one is not there.
+            return Err(if unknown { self.first.take().unwrap_or(failure) } else { failure });
+        }
+        self.first.get_or_insert(failure);
+        Ok(())
+    }
+
+    fn failure(self) -> RelayFailure {
+        self.first.unwrap_or_else(RelayFailure::internal)
+    }
+}
+
+/// The room and the credential of an offer, or of a pairing, for a body of `POST /pair`.
+fn body(room: &RoomId, member: &str, hash: &CredentialHash) -> bytes::Bytes {
+    let hash = hash.expose_hex();
+    bytes::Bytes::from(format!(r#"{{"room_id":"{}","{member}":"{}"}}"#, room.to_hex(), &*hash))
+}
+
+#[cfg(test)]
+mod tests {
+    use couplet_protocol::Code;
+
+    use super::*;
+
+    fn failure(code: Code) -> RelayFailure {
+        RelayFailure::answered(code, None)
+    }
+
+    #[test]
+    fn it_goes_on_past_locked_rooms_and_one_that_is_not_there() {
+        let mut steps = Steps::default();
+        for _ in 0..20 {
+            steps.go_on(failure(Code::RoomLocked)).unwrap();
+        }
+        steps.go_on(failure(Code::RoomRefused)).unwrap();
+        assert_eq!(steps.go_on(failure(Code::RoomRefused)).unwrap_err().code(), Code::RoomLocked);
+        let mut steps = Steps::default();
+        steps.go_on(failure(Code::RoomRefused)).unwrap();
+        assert_eq!(steps.go_on(failure(Code::RoomRefused)).unwrap_err().code(), Code::RoomRefused);
+        for code in [Code::HostOffline, Code::TooManyFailures, Code::RelayBusy, Code::RelayUnreachable] {
+            assert_eq!(Steps::default().go_on(failure(code)).unwrap_err().code(), code);
+        }
+    }
+
+    #[test]
+    fn a_body_is_what_a_relay_reads() {
+        let (room, hash) = (RoomId::new([1; 16]), CredentialHash::new([2; 32]));
+        let read: couplet_protocol::relay::PairRequest =
+            serde_json::from_slice(&body(&room, "secret_hash", &hash)).unwrap();
+        assert_eq!((read.room_id, read.secret_hash.unwrap().at_rest()), (room, hash.at_rest()));
+        assert!(read.pairing_token_hash.is_none() && read.account.is_none());
+    }
+}

@@ -1,0 +1,123 @@
+//! Asking for a session, and taking this device's end of it.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use couplet_protocol::{Code, CredentialHash, RelayName, RoomId, Sid};
+use http::{Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+use super::answer::{joined, refusal, whole};
+use super::dial::{Node, Tls, dial};
+use super::failure::RelayFailure;
+use super::trust::RelayTrust;
+use crate::path::{Io, Socket};
+use crate::sealed;
+
+/// What is presented for a room.
+pub(super) enum Ask<'a> {
+    /// The offer's token.
+    Token(&'a CredentialHash),
+    /// The secret of a pairing's rooms.
+    Secret(&'a CredentialHash),
+}
+
+/// A session that the relay has opened.
+#[derive(Debug)]
+pub(super) struct Joined {
+    pub(super) sid: Sid,
+    /// Which node of the relay holds the other end.
+    pub(super) node: RelayName,
+}
+
+/// `POST /pair`.
+pub(super) async fn ask(
+    trust: &RelayTrust,
+    relay: &RelayName,
+    node: &mut Node,
+    room: &RoomId,
+    ask: Ask<'_>,
+) -> Result<Joined, RelayFailure> {
+    let body = match ask {
+        Ask::Token(hash) => super::body(room, "pairing_token_hash", hash),
+        Ask::Secret(hash) => super::body(room, "secret_hash", hash),
+    };
+    let request = || http::Request::post("/pair").header(header::CONTENT_TYPE, "application/json");
+    let answer = match node.send(request(), body.clone()).await {
+        Some(answer) => answer?,
+        None => {
+            *node = dial(trust, relay).await?;
+            node.send(request(), body).await.unwrap_or_else(|| Err(hung_up()))?
+        }
+    };
+    let (head, body) = whole(answer).await;
+    joined(&head, body.as_deref())
+}
+
+/// `GET /pair/relay/{sid}` as a WebSocket: on the connection that there is, when it is the right node's.
+pub(super) async fn upgrade(
+    trust: &RelayTrust,
+    relay: &RelayName,
+    mut node: Node,
+    to: &Joined,
+) -> Result<(Socket, SocketAddr), RelayFailure> {
+    let key = generate_key();
+    let request = || {
+        http::Request::get(to.sid.path())
+            .header(header::CONNECTION, "Upgrade")
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_VERSION, "13")
+            .header(header::SEC_WEBSOCKET_KEY, &key)
+    };
+    let mut answer = None;
+    if to.node == *relay {
+        answer = node.send(request(), Bytes::new()).await;
+    }
+    let answer = match answer {
+        Some(answer) => answer?,
+        None => {
+            node = dial(trust, &to.node).await?;
+            node.send(request(), Bytes::new()).await.unwrap_or_else(|| Err(hung_up()))?
+        }
+    };
+    let socket = switched(answer, &derive_accept_key(key.as_bytes())).await?;
+    Ok((socket, node.peer))
+}
+
+fn hung_up() -> RelayFailure {
+    RelayFailure::unreachable("it hung up")
+}
+
+/// The WebSocket that was agreed upon (RFC 6455, 4.1): no subprotocol, no extension.
+async fn switched(answer: Response<Incoming>, accept: &str) -> Result<Socket, RelayFailure> {
+    let blocked = |why: String| RelayFailure::new(Code::UpgradeBlocked, why);
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let (head, body) = whole(answer).await;
+        let failure = refusal(&head, body.as_deref().unwrap_or_default());
+        return Err(match failure.code() {
+            Code::RelayBroken => blocked(format!("the upgrade is answered with status {}", head.status.as_u16())),
+            _ => failure,
+        });
+    }
+    let headers = answer.headers();
+    let is = |name, wanted: &str| {
+        headers.get(name).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(wanted.as_bytes()))
+    };
+    let agreed = is(header::UPGRADE, "websocket")
+        && headers.get(header::SEC_WEBSOCKET_ACCEPT).is_some_and(|value| value == accept)
+        && !headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS)
+        && !headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL);
+    if !agreed {
+        return Err(blocked("the upgrade does not come back as it was asked for".to_owned()));
+    }
+    let upgraded = hyper::upgrade::on(answer).await.map_err(|_| hung_up())?;
+    let parts = upgraded.downcast::<TokioIo<Tls>>().map_err(|_| RelayFailure::internal())?;
+    let io: Box<dyn Io> = Box::new(parts.io.into_inner());
+    let config = Some(sealed::config(sealed::Side::Device));
+    Ok(WebSocketStream::from_partially_read(io, parts.read_buf.to_vec(), Role::Client, config).await)
+}

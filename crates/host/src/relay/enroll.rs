@@ -1,0 +1,153 @@
+//! Enrolment: a host makes a key, shows the relay its operator's token, and is given a certificate; later ones it gets
+//! by its key alone (spec/protocol.md, 6).
+
+use std::path::Path;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use couplet_protocol::relay::{EnrollRequest, Enrolled as Answered};
+use couplet_protocol::{Code, EnrollmentToken, RelayName};
+use http::{Method, StatusCode};
+use rcgen::{CertificateParams, KeyPair};
+use rustls::ClientConfig;
+use zeroize::Zeroizing;
+
+use super::dial::{Http, Trouble};
+use super::enrolment::Enrolment;
+use super::trust;
+use crate::clock::{Clock, Timestamp};
+use crate::start::{self, StartError};
+
+/// How far the clocks may be apart before it is said, in seconds.
+const SKEW: i64 = 60;
+
+/// What enrolling came to.
+#[derive(Clone, Debug)]
+pub struct Enrolled {
+    /// The relay's name, `name[:port]`: what devices use.
+    pub relay: RelayName,
+    /// Who this host is at the relay.
+    pub host_id: String,
+    /// The relay that this host was enrolled with before.
+    pub before: Option<RelayName>,
+    /// How many seconds the relay's clock is ahead of this one, when that is worth a word.
+    pub clock_ahead: Option<i64>,
+    /// Whether a host runs on the folder; it uses the relay from its next start.
+    pub running: bool,
+}
+
+/// Enrols the host of this state folder with the relay of an enrolment token, and writes `relay.json`. `relay_ca` is a PEM
+/// file with what to trust the relay by besides the system's roots. Needs a Tokio runtime.
+///
+/// # Errors
+/// Says what stands in the way and what to do.
+pub async fn enroll(state_dir: &Path, token: &str, relay_ca: Option<&Path>) -> Result<Enrolled, StartError> {
+    let parsed = EnrollmentToken::parse(token).map_err(|error| {
+        let next = format!("{error}.\nThe relay's operator makes one: couplet relay invite.");
+        StartError::new(Code::EnrollmentInvalid, next)
+    })?;
+    let running = start::prepare(state_dir)?;
+    let relay_ca = relay_ca.map(trust::read).transpose()?;
+    // One that cannot be read is replaced all the same.
+    let before = Enrolment::load(state_dir).ok().flatten().map(|enrolment| enrolment.relay);
+    let key = KeyPair::generate().map_err(|error| StartError::new(Code::Internal, error.to_string()))?;
+    let key = Zeroizing::new(key.serialize_pem());
+    let tls = trust::devices(relay_ca.as_deref()).map_err(|error| StartError::new(Code::ConfigInvalid, error.0))?;
+    let text = token.trim().to_owned();
+    let asked = ask(&parsed.relay, &tls, Some(text), &key, Clock::start().now()).await;
+    let (answer, ahead) = asked.map_err(|trouble| explain(&parsed.relay, &trouble, relay_ca.is_some()))?;
+    let enrolment = check(&parsed, answer, key, relay_ca)?;
+    enrolment.save(state_dir)?;
+    let clock_ahead = ahead.filter(|ahead| ahead.abs() > SKEW);
+    Ok(Enrolled { relay: enrolment.relay, host_id: enrolment.host_id, before, clock_ahead, running })
+}
+
+/// Asks for the next certificate, by the key alone.
+pub(super) async fn renew(enrolment: &Enrolment, now: Timestamp) -> Result<Enrolment, Trouble> {
+    let unusable = |error: trust::Unusable| Trouble::new(Code::RelayBroken, error.0);
+    let tls = enrolment.devices_tls().map_err(unusable)?;
+    let (answer, ahead) = ask(&enrolment.relay, &tls, None, &enrolment.key, now).await?;
+    if let Some(ahead) = ahead.filter(|ahead| ahead.abs() > SKEW) {
+        tracing::warn!(target: "couplet::relay", ahead, "the relay's clock and this one's differ by so many seconds");
+    }
+    enrolment.renewed(answer.certificate).map_err(unusable)
+}
+
+async fn ask(
+    relay: &RelayName,
+    tls: &Arc<ClientConfig>,
+    token: Option<String>,
+    key: &str,
+    now: Timestamp,
+) -> Result<(Answered, Option<i64>), Trouble> {
+    let request = || {
+        let key = KeyPair::from_pem(key)?;
+        CertificateParams::default().serialize_request(&key)?.pem()
+    };
+    let csr = request().map_err(|error: rcgen::Error| Trouble::new(Code::Internal, error.to_string()))?;
+    let body = EnrollRequest { token, csr };
+    let answer = Http::connect(tls, relay).await?.ask(Method::POST, "/enroll", Some(&body)).await?;
+    if answer.status != StatusCode::OK {
+        return Err(answer.trouble("Enrolment"));
+    }
+    let enrolled = serde_json::from_slice(&answer.body);
+    let enrolled = enrolled.map_err(|_| Trouble::new(Code::RelayBroken, "Its answer to the enrolment is none."))?;
+    Ok((enrolled, answer.ahead(now)))
+}
+
+/// Goes on only with the CA that the token names.
+fn check(
+    token: &EnrollmentToken,
+    answer: Answered,
+    key: Zeroizing<String>,
+    relay_ca: Option<String>,
+) -> Result<Enrolment, StartError> {
+    let broken = |what: &str| StartError::new(Code::RelayBroken, format!("{what}\nNothing was written."));
+    let ca = trust::certificates(&answer.ca).map_err(|_| broken("Its CA is no certificate."))?;
+    let is_named = |der: &[u8]| digest::digest(&digest::SHA256, der).as_ref() == token.ca;
+    if ca.len() != 1 || !is_named(&ca[0]) {
+        let next = "Its CA is not the one that the token names: something between this host and the relay answers in its \
+                    place, or the relay's state was replaced. Ask its operator for a new token.\nNothing was written.";
+        return Err(StartError::new(Code::RelayUntrusted, next));
+    }
+    let hosts = answer.hosts_url.strip_prefix("https://").and_then(RelayName::parse);
+    // The token is the operator's word; the answer may only repeat it.
+    if hosts.as_ref() != Some(&token.hosts) {
+        return Err(broken("It names another hosts' listener than the token does."));
+    }
+    let form = Enrolment {
+        relay: token.relay.clone(),
+        hosts: token.hosts.clone(),
+        host_id: answer.host_id,
+        ca: answer.ca,
+        certificate: String::new(),
+        key,
+        relay_ca,
+        end: Timestamp::from_millis(0),
+    };
+    form.renewed(answer.certificate).map_err(|error| broken(&format!("Its certificate cannot be used: {error}.")))
+}
+
+/// What to do about it.
+fn explain(relay: &RelayName, trouble: &Trouble, ca_named: bool) -> StartError {
+    let detail = &trouble.detail;
+    let next = match trouble.code {
+        Code::RelayUnreachable => format!("Can this machine reach it? couplet relay check {relay}"),
+        Code::RelayUntrusted if ca_named => "Is the file the CA of this relay's certificate?".to_owned(),
+        Code::RelayUntrusted => {
+            "If the relay has a certificate of its own (--dev, a private CA): --relay-ca FILE.".to_owned()
+        }
+        Code::ClockDiffers => {
+            "Set the clock that is wrong: timedatectl set-ntp true, where systemd keeps it.".to_owned()
+        }
+        Code::RelayBroken => "Is the address the relay's, and are both of the same version?".to_owned(),
+        // The relay's own words say what to do.
+        _ => return StartError::new(trouble.code, plain(detail)),
+    };
+    StartError::new(trouble.code, format!("{relay}: {}\n{next}", plain(detail)))
+}
+
+/// Text of others, without the characters that could steer a terminal.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}

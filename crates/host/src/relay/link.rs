@@ -1,0 +1,369 @@
+//! The link: one connection on which the relay tells what happens, made again whenever it ends. Beside it the rooms are
+//! kept right and the certificate is renewed, on connections that last no longer than that takes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use couplet_protocol::api::EventKind;
+use couplet_protocol::relay::{Drain, PairCommand, RoomLocked};
+use couplet_protocol::{Code, Sid};
+use http::StatusCode;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use rustls::ClientConfig;
+use serde::de::DeserializeOwned;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Semaphore, broadcast};
+use tokio::time::{sleep, timeout};
+
+use super::backoff::{Backoff, jitter};
+use super::dial::{Http, Trouble};
+use super::enroll;
+use super::enrolment::Enrolment;
+use super::events::{Event, Parser};
+use super::rooms::Rooms;
+use super::sessions;
+use crate::events::News;
+use crate::pairing::Core;
+use crate::store::rooms;
+
+/// A relay says something every 15 s; one that is silent for so long is gone.
+const SILENCE: Duration = Duration::from_secs(40);
+/// A link that lasted so long was a good one.
+const LASTED: Duration = Duration::from_secs(10);
+/// How often it is looked whether the certificate is to be renewed.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long after a try at that the next may come, whatever the clocks say.
+const RENEW_EVERY: Duration = Duration::from_secs(600);
+/// How long the rooms are left alone at most.
+const ROOMS_EVERY: Duration = Duration::from_secs(60);
+/// Within how long a host comes back to a relay that is about to stop: not all of them at once.
+const DRAINED: Duration = Duration::from_secs(2);
+/// How many sids are remembered, so that none is dialled twice.
+const SIDS: usize = 256;
+/// How many connections for sessions there may be beyond the sessions themselves (spec/protocol.md, 6).
+const SPARE: usize = 8;
+
+/// How a link ends.
+enum End {
+    /// It broke, or could not be made.
+    Lost(Trouble),
+    /// The relay does not want this host any more.
+    Refused(Trouble),
+    /// The relay is about to stop.
+    Drained,
+    /// There is a new certificate.
+    Renewed(Box<Enrolment>),
+}
+
+impl From<Trouble> for End {
+    fn from(trouble: Trouble) -> Self {
+        match trouble.code {
+            Code::HostRevoked => End::Refused(trouble),
+            _ => End::Lost(trouble),
+        }
+    }
+}
+
+/// What outlives a link.
+struct Memory {
+    core: Core,
+    enrolment: Enrolment,
+    sids: VecDeque<Sid>,
+    places: Arc<Semaphore>,
+    /// What the owner was told last.
+    told: Option<EventKind>,
+    renewed: Option<Instant>,
+}
+
+/// Keeps the link until the relay refuses this host for good. Drop it to stop; sessions go on.
+pub(crate) async fn run(core: Core) {
+    let Some(enrolment) = core.relay().0.enrolment.clone() else { return };
+    let places = Arc::new(Semaphore::new(core.config().limits.max_sessions as usize + SPARE));
+    let mut memory = Memory { core, enrolment, sids: VecDeque::new(), places, told: None, renewed: None };
+    let mut backoff = Backoff::default();
+    loop {
+        let began = Instant::now();
+        let end = memory.link().await;
+        memory.core.relay().set_up(false);
+        if began.elapsed() >= LASTED {
+            backoff.reset();
+        }
+        match end {
+            End::Renewed(enrolment) => memory.enrolment = *enrolment,
+            End::Drained => sleep(jitter(DRAINED)).await,
+            End::Lost(trouble) => {
+                memory.tell(EventKind::RelayLost, Some(&trouble));
+                sleep(backoff.next()).await;
+            }
+            End::Refused(trouble) => {
+                memory.tell(EventKind::RelayRefused, Some(&trouble));
+                return;
+            }
+        }
+    }
+}
+
+impl Memory {
+    /// One link, from its beginning to its end.
+    async fn link(&mut self) -> End {
+        match self.try_link().await {
+            Ok(end) => end,
+            // It lets in neither a host that is revoked nor one that it does not know, and says so only when asked.
+            Err(trouble) if trouble.hung_up => match self.renew().await {
+                Ok(enrolment) => {
+                    self.enrolment = enrolment;
+                    End::Lost(trouble)
+                }
+                Err(other) if matches!(other.code, Code::HostRevoked | Code::EnrollmentInvalid) => other.into(),
+                Err(_) => End::Lost(trouble),
+            },
+            Err(trouble) => trouble.into(),
+        }
+    }
+
+    async fn try_link(&mut self) -> Result<End, Trouble> {
+        if self.core.now() >= self.enrolment.end {
+            self.enrolment = self.renew().await?;
+        }
+        let tls = self.enrolment.hosts_tls();
+        let tls = tls.map_err(|error| Trouble::new(Code::RelayBroken, error.0))?;
+        let mut news = self.core.events().since(None).1;
+        let mut rooms = Rooms::new(self.core.clone(), self.enrolment.clone(), Arc::clone(&tls));
+        let mut offer_ends = rooms.settle().await?;
+        let last = self.sids.back().map(Sid::to_hex);
+        let mut http = Http::connect(&tls, &self.enrolment.hosts).await?;
+        let answer = http.stream("/host/events", last.as_deref()).await?;
+        if answer.status() != StatusCode::OK {
+            let status = answer.status().as_u16();
+            return Err(Trouble::new(
+                Code::RelayBroken,
+                format!("The event stream was answered with status {status}."),
+            ));
+        }
+        self.core.relay().set_up(true);
+        self.tell(EventKind::RelayConnected, None);
+        let core = self.core.clone();
+        let keep_rooms = async {
+            loop {
+                let until_offer = offer_ends.map_or(ROOMS_EVERY, |end| core.now().until(end));
+                tokio::select! {
+                    () = core.relay().0.work.notified() => {}
+                    () = heard(&mut news) => {}
+                    () = sleep(until_offer.clamp(LOOK, ROOMS_EVERY)) => {}
+                }
+                match rooms.settle().await {
+                    Ok(next) => offer_ends = next,
+                    Err(trouble) => return trouble,
+                }
+            }
+        };
+        let (enrolment, renewed) = (self.enrolment.clone(), self.renewed);
+        let renewing = keep_certificate(self.core.clone(), enrolment, renewed);
+        let follow = self.follow(answer.into_body(), &tls);
+        tokio::select! {
+            end = follow => end,
+            trouble = keep_rooms => Err(trouble),
+            end = renewing => {
+                self.renewed = Some(Instant::now());
+                end
+            }
+        }
+    }
+
+    async fn renew(&mut self) -> Result<Enrolment, Trouble> {
+        self.renewed = Some(Instant::now());
+        renew(&self.core, &self.enrolment).await
+    }
+
+    /// Does what the relay says.
+    async fn follow(&mut self, mut body: Incoming, tls: &Arc<ClientConfig>) -> Result<End, Trouble> {
+        let mut parser = Parser::default();
+        loop {
+            let frame = match timeout(SILENCE, body.frame()).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(Some(Err(error))) => return Err(Trouble::new(Code::RelayUnreachable, error.to_string())),
+                Ok(None) => return Err(Trouble::new(Code::RelayUnreachable, "It ended the event stream.")),
+                Err(_) => return Err(Trouble::new(Code::RelayUnreachable, "It has been silent for 40 s.")),
+            };
+            let mut events = Vec::new();
+            let read = frame.data_ref().map_or(Ok(()), |data| parser.read(data, |event| events.push(event)));
+            read.map_err(|_| Trouble::new(Code::RelayBroken, "Its events cannot be read."))?;
+            for event in events {
+                if let Some(end) = self.take(&event, tls).await {
+                    return Ok(end);
+                }
+            }
+        }
+    }
+
+    async fn take(&mut self, event: &Event, tls: &Arc<ClientConfig>) -> Option<End> {
+        match event.name.as_str() {
+            "pair-cmd" => self.command(read::<PairCommand>(event)?, tls),
+            "room-locked" => self.locked(read::<RoomLocked>(event)?).await,
+            "drain" => {
+                let drain: Drain = read(event)?;
+                let is_own = sessions::is_of(&drain.relay_url, &self.enrolment.hosts).is_some();
+                tracing::info!(target: "couplet::relay", is_own, "the relay is about to stop");
+                return Some(End::Drained);
+            }
+            // Of a later version.
+            _ => {}
+        }
+        None
+    }
+
+    /// A device is there. Each command is followed once.
+    fn command(&mut self, command: PairCommand, tls: &Arc<ClientConfig>) {
+        if self.sids.contains(&command.sid) {
+            return;
+        }
+        if self.sids.len() == SIDS {
+            self.sids.pop_front();
+        }
+        self.sids.push_back(command.sid);
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            tracing::warn!(target: "couplet::relay", sid = %command.sid, "too many sessions come through the relay");
+            return;
+        };
+        let session = sessions::run(self.core.clone(), self.enrolment.clone(), Arc::clone(tls), command, place);
+        self.core.tunnels().spawn(session);
+    }
+
+    /// Failed joins have locked a room. Its device has others.
+    async fn locked(&self, locked: RoomLocked) {
+        let room = locked.room_id;
+        let Some((device, number)) = self.core.relay().owner(room) else {
+            return tracing::info!(target: "couplet::relay", %room, "a room is locked after wrong credentials");
+        };
+        tracing::warn!(target: "couplet::relay", %room, %device, number,
+            "a room is locked after wrong credentials; its device has others");
+        match self.core.store().write(move |tx| rooms::locked(tx, device, number), |_| ()).await {
+            Ok(_) => self.core.relay().touch(),
+            Err(failure) => tracing::warn!(target: "couplet::relay", %failure, "no other room is made for the device"),
+        }
+    }
+
+    /// Tells the owner, once.
+    fn tell(&mut self, kind: EventKind, trouble: Option<&Trouble>) {
+        let relay = &self.enrolment.relay;
+        match trouble {
+            Some(trouble) if kind == EventKind::RelayRefused => {
+                tracing::error!(target: "couplet::relay", %relay, %trouble,
+                    "the relay refuses this host, and it is not asked again. Enrol anew: couplet enroll TOKEN");
+            }
+            Some(trouble) => tracing::warn!(target: "couplet::relay", %relay, %trouble, "no link to the relay"),
+            None => tracing::info!(target: "couplet::relay", %relay, "linked to the relay"),
+        }
+        if self.told.replace(kind) != Some(kind) {
+            let news = News::of_relay(kind, self.core.now(), relay, trouble.map(|trouble| trouble.code));
+            self.core.events().tell(news);
+        }
+    }
+}
+
+/// Asks for the next certificate and writes it down.
+async fn renew(core: &Core, enrolment: &Enrolment) -> Result<Enrolment, Trouble> {
+    let renewed = enroll::renew(enrolment, core.now()).await?;
+    let (folder, saved) = (core.config().state_dir.clone(), renewed.clone());
+    let saved = tokio::task::spawn_blocking(move || saved.save(&folder)).await;
+    match saved {
+        Ok(Ok(())) => {}
+        // It is good as long as this process lives, and then the key gets another.
+        Ok(Err(error)) => tracing::warn!(target: "couplet::relay", %error, "the new certificate is not written down"),
+        Err(error) => tracing::warn!(target: "couplet::relay", %error, "the new certificate is not written down"),
+    }
+    tracing::info!(target: "couplet::relay", relay = %renewed.relay, "the certificate for the relay is renewed");
+    Ok(renewed)
+}
+
+/// Ends when there is a new certificate.
+async fn keep_certificate(core: Core, enrolment: Enrolment, mut tried: Option<Instant>) -> Result<End, Trouble> {
+    loop {
+        sleep(LOOK).await;
+        let is_due = core.now() >= enrolment.renew_at() && tried.is_none_or(|at| at.elapsed() >= RENEW_EVERY);
+        if !is_due {
+            continue;
+        }
+        tried = Some(Instant::now());
+        match renew(&core, &enrolment).await {
+            Ok(renewed) => return Ok(End::Renewed(Box::new(renewed))),
+            Err(trouble) if trouble.code == Code::HostRevoked => return Err(trouble),
+            // The one that there is still counts for days.
+            Err(trouble) => tracing::warn!(target: "couplet::relay", %trouble, "the certificate is renewed later"),
+        }
+    }
+}
+
+/// Something happened that may change the rooms.
+async fn heard(news: &mut broadcast::Receiver<Arc<couplet_protocol::api::Event>>) {
+    loop {
+        match news.recv().await {
+            Ok(event) if changes_rooms(event.event) => return,
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}
+
+fn changes_rooms(kind: EventKind) -> bool {
+    !matches!(
+        kind,
+        EventKind::DeviceUpdated
+            | EventKind::SessionOpened
+            | EventKind::SessionClosed
+            | EventKind::RelayConnected
+            | EventKind::RelayLost
+            | EventKind::RelayRefused
+    )
+}
+
+fn read<T: DeserializeOwned>(event: &Event) -> Option<T> {
+    let body = serde_json::from_str(&event.data);
+    if body.is_err() {
+        tracing::warn!(target: "couplet::relay", "the relay says something that cannot be read");
+    }
+    body.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use couplet_protocol::RoomId;
+    use couplet_protocol::relay::Mode;
+
+    use super::*;
+    use crate::pairing::Pairing;
+
+    /// A relay that tells a command again and again, or that is asked for it again after `Last-Event-ID`.
+    #[tokio::test]
+    async fn a_command_is_followed_once_and_what_is_remembered_is_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let pairing = Pairing::open(crate::Config::new(folder.path().join("state"), "Home")).await.unwrap();
+        let core = pairing.core().clone();
+        let enrolment = Enrolment::of_test();
+        let tls = enrolment.hosts_tls().unwrap();
+        let places = Arc::new(Semaphore::new(4));
+        let mut memory = Memory { core, enrolment, sids: VecDeque::new(), places, told: None, renewed: None };
+        let command = |n: u16| {
+            let mut sid = [0; 16];
+            sid[..2].copy_from_slice(&n.to_be_bytes());
+            PairCommand {
+                sid: Sid::new(sid),
+                room_id: RoomId::new([1; 16]),
+                mode: Mode::Reconnect,
+                relay_url: "https://localhost:1".to_owned(),
+                remote_ip: "192.0.2.1".to_owned(),
+                expires_at: String::new(),
+            }
+        };
+        // No session runs before this test waits for something, so each takes a place.
+        (0..3).for_each(|_| memory.command(command(1), &tls));
+        assert_eq!(memory.places.available_permits(), 3);
+        (2..6).for_each(|n| memory.command(command(n), &tls));
+        assert_eq!(memory.places.available_permits(), 0, "and no more than there are places");
+        (0..1000).for_each(|n| memory.command(command(n), &tls));
+        assert_eq!(memory.sids.len(), SIDS);
+    }
+}

@@ -1,0 +1,237 @@
+//! Rooms: what should be at the relay, against what may be there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use couplet_protocol::relay::RoomBody;
+use couplet_protocol::{Code, RoomId};
+use data_encoding::BASE64URL_NOPAD;
+use http::Method;
+use rustls::ClientConfig;
+
+use super::dial::{Http, Trouble};
+use super::enrolment::Enrolment;
+use crate::clock::Timestamp;
+use crate::pairing::Core;
+use crate::problem::Failure;
+use crate::store::rooms::{self, Owner, Wanted};
+
+/// How many rooms a host has at most. A relay's operator may allow fewer.
+const ROOMS_MAX: usize = 512;
+
+/// What a room was registered with, besides what never changes.
+type Until = Option<Timestamp>;
+
+/// What is to be done, and in this order.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Plan {
+    remove: Vec<RoomId>,
+    /// Where these stand among the wanted.
+    register: Vec<usize>,
+    /// How many find no place.
+    left_out: usize,
+}
+
+/// `confirmed`: what the relay has said since the link is up that it has. `known`: what it may have besides.
+fn plan(wanted: &[Wanted], confirmed: &BTreeMap<RoomId, Until>, known: &BTreeSet<RoomId>, most: usize) -> Plan {
+    let kept = &wanted[..wanted.len().min(most)];
+    let names: BTreeSet<RoomId> = kept.iter().map(|wanted| wanted.room).collect();
+    let is_stale = |room: &&RoomId| !names.contains(*room);
+    let is_new = |(_, wanted): &(usize, &Wanted)| confirmed.get(&wanted.room) != Some(&until(wanted));
+    Plan {
+        remove: known
+            .iter()
+            .chain(confirmed.keys())
+            .filter(is_stale)
+            .copied()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect(),
+        register: kept.iter().enumerate().filter(is_new).map(|(at, _)| at).collect(),
+        left_out: wanted.len() - kept.len(),
+    }
+}
+
+fn until(wanted: &Wanted) -> Until {
+    match wanted.of {
+        Owner::Offer { until } => Some(until),
+        Owner::Device { .. } => None,
+    }
+}
+
+/// The rooms of one link.
+#[derive(Debug)]
+pub(super) struct Rooms {
+    core: Core,
+    enrolment: Enrolment,
+    tls: Arc<ClientConfig>,
+    confirmed: BTreeMap<RoomId, Until>,
+    /// That some find no place was said.
+    warned: bool,
+}
+
+impl Rooms {
+    pub(super) fn new(core: Core, enrolment: Enrolment, tls: Arc<ClientConfig>) -> Self {
+        Rooms { core, enrolment, tls, confirmed: BTreeMap::new(), warned: false }
+    }
+
+    /// Sets right what is at the relay. Returns when an offer's room ends next.
+    pub(super) async fn settle(&mut self) -> Result<Until, Trouble> {
+        let asked = self.core.relay().asked();
+        let now = self.core.now();
+        let (handing_over, host_id) = (self.core.relay().handing_over_now(), self.enrolment.host_id.clone());
+        let read = move |tx: &rusqlite::Transaction<'_>| {
+            Ok((rooms::wanted(tx, &handing_over, now)?, rooms::registered(tx, &host_id)?))
+        };
+        let (wanted, known) = self.core.store().read(read).await.map_err(of_store)?;
+        let todo = plan(&wanted, &self.confirmed, &known.keys().copied().collect(), ROOMS_MAX);
+        self.core.relay().own(wanted.iter().filter_map(|wanted| match wanted.of {
+            Owner::Device { id, number } => Some((wanted.room, (id, number))),
+            Owner::Offer { .. } => None,
+        }));
+        self.say_left_out(todo.left_out);
+        if !todo.remove.is_empty() || !todo.register.is_empty() {
+            let mut http = Http::connect(&self.tls, &self.enrolment.hosts).await?;
+            self.remove(&mut http, todo.remove).await?;
+            self.register(&mut http, &wanted, &todo.register).await?;
+        }
+        self.core.relay().settled(asked);
+        Ok(wanted.iter().filter_map(until).min())
+    }
+
+    async fn remove(&mut self, http: &mut Http, gone: Vec<RoomId>) -> Result<(), Trouble> {
+        for room in &gone {
+            let answer = http.ask(Method::DELETE, &path(*room), None::<&()>).await?;
+            match (answer.status.is_success(), answer.problem()) {
+                (true, _) | (false, Some((Code::RoomNotYours, _))) => drop(self.confirmed.remove(room)),
+                _ => return Err(answer.trouble("Removing a room")),
+            }
+        }
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.core.store().write(move |tx| rooms::removed(tx, &gone), |()| ()).await.map_err(of_store)
+    }
+
+    async fn register(&mut self, http: &mut Http, wanted: &[Wanted], new: &[usize]) -> Result<(), Trouble> {
+        if new.is_empty() {
+            return Ok(());
+        }
+        // Before the relay has them, so that whatever happens they are removed one day.
+        let keys: Vec<_> = new.iter().map(|at| (wanted[*at].room, random_key())).collect();
+        let host_id = self.enrolment.host_id.clone();
+        let work = move |tx: &rusqlite::Transaction<'_>| rooms::register(tx, &host_id, &keys);
+        let keys = self.core.store().write(work, |_| ()).await.map_err(of_store)?;
+        for wanted in new.iter().map(|at| &wanted[*at]) {
+            let hash = wanted.hash.expose_hex();
+            let until = until(wanted);
+            let is_offer = until.is_some();
+            let body = RoomBody {
+                secret_hash: (!is_offer).then_some(hash.as_str()),
+                pairing_token_hash: is_offer.then_some(hash.as_str()),
+                pairing_expires_at: until.map(Timestamp::to_rfc3339),
+                public_key: keys.get(&wanted.room).map_or("", String::as_str),
+                account: None,
+            };
+            let answer = http.ask(Method::PUT, &path(wanted.room), Some(&body)).await?;
+            match (answer.status.is_success(), answer.problem()) {
+                (true, _) => drop(self.confirmed.insert(wanted.room, until)),
+                (false, Some((Code::TooManyRooms, _))) => {
+                    self.say_left_out(1);
+                    return Ok(());
+                }
+                (false, Some((Code::RoomNotYours, _))) => {
+                    let room = wanted.room;
+                    tracing::warn!(target: "couplet::relay", %room, "another host has this room; a device has others");
+                    self.confirmed.insert(room, until);
+                }
+                _ => return Err(answer.trouble("Registering a room")),
+            }
+        }
+        Ok(())
+    }
+
+    fn say_left_out(&mut self, left_out: usize) {
+        if left_out > 0 && !std::mem::replace(&mut self.warned, true) {
+            tracing::warn!(target: "couplet::relay", left_out,
+                "the relay takes no more rooms: the devices that were here longest ago cannot come through it. Revoke \
+                 devices that are not used, or ask the relay's operator for more rooms");
+        }
+    }
+}
+
+fn path(room: RoomId) -> String {
+    format!("/host/rooms/{}", room.to_hex())
+}
+
+/// What the relay is told in place of a key: it is none, so that nothing can be read from it.
+fn random_key() -> String {
+    BASE64URL_NOPAD.encode(&crate::random::bytes::<24>())
+}
+
+fn of_store(failure: Failure) -> Trouble {
+    Trouble::new(failure.code(), failure.cause().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use couplet_protocol::CredentialHash;
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn room(n: u8) -> RoomId {
+        RoomId::new([n; 16])
+    }
+
+    fn wanted(n: u8, until: Option<i64>) -> Wanted {
+        let of = match until {
+            Some(seconds) => Owner::Offer { until: Timestamp::from_millis(seconds * 1000) },
+            None => Owner::Device { id: Uuid::from_u128(n.into()), number: 0 },
+        };
+        Wanted { room: room(n), hash: CredentialHash::new([n; 32]), of }
+    }
+
+    #[test]
+    fn what_is_there_stays_and_an_offer_that_lasts_longer_is_told_anew() {
+        let confirmed = [(room(1), None), (room(2), Some(Timestamp::from_millis(5000)))].into();
+        let known = [room(1), room(2), room(3)].into();
+        let now = [wanted(1, None), wanted(2, Some(9)), wanted(4, None)];
+        let expected = Plan { remove: vec![room(3)], register: vec![1, 2], left_out: 0 };
+        assert_eq!(plan(&now, &confirmed, &known, 8), expected);
+        let expected = Plan { remove: vec![room(2), room(3)], register: vec![], left_out: 2 };
+        assert_eq!(plan(&now, &confirmed, &known, 1), expected, "those that matter most find a place");
+    }
+
+    proptest! {
+        /// Whatever was there, after the plan there is what is wanted and nothing else; and then nothing is left to do.
+        #[test]
+        fn a_plan_leads_to_what_is_wanted(
+            now in prop::collection::btree_map(0_u8..12, prop::option::of(0_i64..3), 0..12),
+            known in prop::collection::btree_set(0_u8..12, 0..12),
+            confirmed in prop::collection::btree_map(0_u8..12, prop::option::of(0_i64..3), 0..12),
+            most in 0_usize..12,
+        ) {
+            let now: Vec<Wanted> = now.into_iter().map(|(n, until)| wanted(n, until)).collect();
+            let confirmed: BTreeMap<RoomId, Until> =
+                confirmed.into_iter().map(|(n, until)| (room(n), until.map(|s| Timestamp::from_millis(s * 1000)))).collect();
+            let mut there = confirmed.clone();
+            let known: BTreeSet<RoomId> = known.into_iter().map(room).collect();
+            let todo = plan(&now, &there, &known, most);
+            prop_assert_eq!(todo.left_out, now.len().saturating_sub(most));
+            let mut at_relay: BTreeSet<RoomId> = known.iter().chain(confirmed.keys()).copied().collect();
+            for gone in &todo.remove {
+                at_relay.remove(gone);
+                there.remove(gone);
+            }
+            for at in &todo.register {
+                at_relay.insert(now[*at].room);
+                there.insert(now[*at].room, until(&now[*at]));
+            }
+            let kept: BTreeSet<RoomId> = now.iter().take(most).map(|wanted| wanted.room).collect();
+            prop_assert_eq!(&at_relay, &kept);
+            prop_assert_eq!(plan(&now, &there, &kept, most), Plan { left_out: todo.left_out, ..Plan::default() });
+        }
+    }
+}
