@@ -132,6 +132,12 @@ pub struct Answered {
 }
 
 impl Unsealed {
+    /// Over a WebSocket that is open.
+    #[must_use]
+    pub fn over(socket: WebSocket) -> Self {
+        Unsealed { socket }
+    }
+
     /// Opens the WebSocket.
     pub async fn open(host: &str) -> Self {
         Self::try_open(host).await.expect("the host takes the WebSocket")

@@ -54,6 +54,17 @@ impl Machines {
         self.host = Some(host);
     }
 
+    /// The host's process.
+    #[must_use]
+    pub fn host(&self) -> &Running {
+        self.host.as_ref().expect("it was started")
+    }
+
+    /// Ends the host as a power cut would.
+    pub async fn kill_host(&mut self) {
+        self.host.as_mut().expect("it was started").kill().await;
+    }
+
     /// The host's network.
     #[must_use]
     pub fn near(&self) -> &Network {
@@ -109,24 +120,39 @@ impl Machines {
 
     /// Pairs the laptop as `Laptop`, with the code that it shows, and waits until it is connected, at port 7890.
     pub async fn pair(&self) -> Forwarder {
-        self.pair_with(|args| self.connect(args)).await
+        let mut forwarder = self.pair_with(|args| self.connect(args)).await;
+        forwarder.state("direct").await;
+        forwarder
     }
 
     /// The same, at the app's own address.
     pub async fn pair_at_its_own(&self) -> Forwarder {
-        self.pair_with(|args| self.connect_at_its_own(args)).await
+        let mut forwarder = self.pair_with(|args| self.connect_at_its_own(args)).await;
+        forwarder.state("direct").await;
+        forwarder
     }
 
-    async fn pair_with(&self, connect: impl Fn(&[&str]) -> Running) -> Forwarder {
+    /// Pairs the laptop as `Laptop`, with the code that it shows, by what this starts.
+    pub async fn pair_with(&self, connect: impl Fn(&[&str]) -> Running) -> Forwarder {
+        let (_pair, link) = self.link().await;
+        self.pair_by(&link, connect).await
+    }
+
+    /// A link, which is good while `couplet pair` runs.
+    pub async fn link(&self) -> (Running, String) {
         let pair = Running::start(self.owner(&["pair", "--no-input"]));
-        let link = pair.wait_for_line(PATIENCE, |line| line.starts_with("COUPLET:")).await;
-        let connect = connect(&[&link, "--name", "Laptop"]);
+        let is_link = |line: &str| line.starts_with("COUPLET:") || line.starts_with("HTTPS:");
+        let link = pair.wait_for_line(PATIENCE, is_link).await;
+        (pair, link)
+    }
+
+    /// Pairs the laptop by this link.
+    pub async fn pair_by(&self, link: &str, connect: impl Fn(&[&str]) -> Running) -> Forwarder {
+        let connect = connect(&[link, "--name", "Laptop"]);
         let line = connect.wait_for_line(PATIENCE, |line| line.contains("check_code")).await;
         let code = serde_json::from_str::<Value>(&line).unwrap()["check_code"].as_str().unwrap().to_owned();
         Running::start(self.owner(&["approve", "Laptop", &code])).succeeds(PATIENCE).await;
-        let mut forwarder = Forwarder::ready(connect).await;
-        forwarder.state("direct").await;
-        forwarder
+        Forwarder::ready(connect).await
     }
 
     /// Pulls the cable.

@@ -1,15 +1,32 @@
 //! A WebSocket client with a credential.
 
 use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Request, Uri};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
+use tokio_util::either::Either;
 
 pub use tokio_tungstenite::tungstenite;
 
+/// What it runs over: TCP itself, or TLS through a relay.
+pub type Stream = Either<TcpStream, TlsStream<TcpStream>>;
+
 /// An open WebSocket.
-pub type WebSocket = WebSocketStream<TcpStream>;
+pub type WebSocket = WebSocketStream<Stream>;
+
+/// The TCP connection beneath one that goes straight to a host.
+///
+/// # Panics
+/// It goes through a relay.
+#[must_use]
+pub fn tcp(socket: &WebSocket) -> &TcpStream {
+    match socket.get_ref() {
+        Either::Left(stream) => stream,
+        Either::Right(_) => panic!("this one goes through a relay"),
+    }
+}
 
 /// Opens a WebSocket at `http://host:port/path`, with these headers.
 ///
@@ -45,7 +62,7 @@ fn request(url: &str, headers: &[(&str, &str)]) -> (Request<()>, String) {
 
 async fn upgrade(request: Request<()>, stream: TcpStream) -> Result<WebSocket, Error> {
     stream.set_nodelay(true)?;
-    Ok(client_async(request, stream).await?.0)
+    Ok(client_async(request, Either::Left(stream)).await?.0)
 }
 
 /// A text message.

@@ -40,6 +40,7 @@ impl World {
             platform: None,
             kind: "desktop".into(),
             another_host: false,
+            relay_ca: None,
         };
         let credentials = pair(&host.generate().await.link, request, &store, |_| {}).await.unwrap();
         let client = Client::connect(credentials.id(), store).await.unwrap();

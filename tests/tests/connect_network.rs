@@ -4,32 +4,11 @@
 
 use std::path::PathBuf;
 
+use e2e::canary::{ANSWERED, ASKED, PATH, UPSTREAM, holds};
 use e2e::host::PATIENCE;
 use e2e::machines::HOST;
-use e2e::{Forwarder, Laptop, Machines, Running, eventually, program};
+use e2e::{Forwarder, Laptop, Machines, Running, canary, eventually, program};
 use serde_json::Value;
-
-/// What nobody on the way may read: in a request, and in an answer.
-const ASKED: &str = "canary-in-the-request";
-const ANSWERED: &str = "canary-in-the-answer";
-
-/// An app that answers with the canary, over and over; `/endless` without an end.
-const APP: &str = r#"
-import http.server, sys, time
-class App(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-        for n in range(1000000000 if self.path == "/endless" else 1000):
-            self.wfile.write(b"canary-in-the-answer\n")
-            if self.path == "/endless":
-                time.sleep(0.05)
-    def log_message(self, *args):
-        pass
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 3000), App)
-print("ready", flush=True)
-server.serve_forever()
-"#;
 
 /// Writes every packet of an interface into a file.
 const CAPTURE: &str = r#"
@@ -56,43 +35,32 @@ impl World {
 
     async fn start_with(name: &str, unsealed: bool, listen: &[&str]) -> Self {
         let mut machines = Machines::new(name).await;
-        let app = Running::start(machines.near().exec(&python(), &["-c", APP]));
-        app.wait_for_line(PATIENCE, |line| line == "ready").await;
+        let app = canary::start(&machines).await;
         if unsealed {
             machines.unseal();
         }
-        machines.serve(&[&["http://127.0.0.1:3000"], listen].concat()).await;
+        machines.serve(&[&[UPSTREAM], listen].concat()).await;
         World { machines, _app: app }
     }
 
     fn curl(&self, path: &str) -> Running {
-        let curl = program::path().join("curl");
-        let header = format!("X-Canary: {}", ASKED.repeat(20));
-        let url = format!("http://127.0.0.1:7890{path}");
-        Running::start(self.machines.far().exec(curl.as_os_str(), &["-q", "-sSN", "-H", &header, &url]))
+        canary::curl(&self.machines, path)
     }
 
     /// Whether the laptop's programs get the app's answer.
     async fn works(&self) -> bool {
-        let answer = self.curl("/").succeeds(2 * PATIENCE).await;
-        answer.lines().filter(|line| *line == ANSWERED).count() == 1000
+        canary::works(&self.machines).await
     }
 
     /// Begins to keep every packet between the two.
     async fn capture(&self) -> (Running, PathBuf) {
         let file = self.machines.folder().join("packets");
-        let capture = Running::start(self.machines.near().exec(&python(), &["-c", CAPTURE, file.to_str().unwrap()]));
+        let python = program::path().join("python3");
+        let capture =
+            Running::start(self.machines.near().exec(python.as_os_str(), &["-c", CAPTURE, file.to_str().unwrap()]));
         capture.wait_for_line(PATIENCE, |line| line == "ready").await;
         (capture, file)
     }
-}
-
-fn python() -> std::ffi::OsString {
-    program::path().join("python3").into_os_string()
-}
-
-fn holds(packets: &[u8], canary: &str) -> bool {
-    packets.windows(canary.len()).any(|bytes| bytes == canary.as_bytes())
 }
 
 /// Pairs and uses the app while every packet is kept.
@@ -118,7 +86,7 @@ async fn packets(name: &str, unsealed: bool) -> Vec<u8> {
 async fn the_network_sees_frames_and_nothing_else() {
     let sealed = packets("sealed", false).await;
     assert!(sealed.len() > 2 * 1000 * ANSWERED.len(), "{} bytes", sealed.len());
-    for canary in [ASKED, ANSWERED, "Laptop", "X-Canary", "device_token"] {
+    for canary in [ASKED, ANSWERED, PATH, "Laptop", "X-Canary", "device_token"] {
         assert!(!holds(&sealed, canary), "{canary} was seen on the network");
     }
     // The same look finds it where nothing is sealed, so it could have failed.
@@ -152,6 +120,25 @@ async fn a_short_cut_is_not_even_noticed() {
     world.machines.mend().await;
     let lines = download.stdout.count();
     eventually("the download goes on", PATIENCE, async || download.stdout.count() > lines + 50).await;
+    assert!(world.works().await);
+    forwarder.stop().await;
+}
+
+#[tokio::test]
+async fn a_laptop_that_is_in_another_network_now_comes_back_at_once() {
+    let world = World::start("moved", false).await;
+    let mut forwarder = world.machines.pair().await;
+    // Nobody waits for an answer: a host that is merely silent would be noticed after a minute.
+    let far = world.machines.far();
+    far.ip("address add 192.168.77.9/24 dev lan0").await;
+    far.ip("address delete 192.168.77.6/24 dev lan0").await;
+    let began = std::time::Instant::now();
+    // The kernel may have deleted the second address with the first.
+    far.ip("address replace 192.168.77.9/24 dev lan0").await;
+    let offline = forwarder.state("offline").await;
+    assert!(offline["reason"].as_str().unwrap().contains("another network"), "{offline}");
+    forwarder.state("direct").await;
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
     assert!(world.works().await);
     forwarder.stop().await;
 }

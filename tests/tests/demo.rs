@@ -41,10 +41,11 @@ async fn make_demo_shows_the_code_and_what_comes_next() {
     let body = json!({ "pair_token": token, "device_name": "Demo phone" }).to_string();
     let paired = curl(&["--json", &body, &format!("http://{address}/api/pair/exchange")]).await;
 
-    let screen = terminal.shows("the next step", PATIENCE, |s| s.has("/notes") && s.has("Demo phone")).await;
+    let screen = terminal.shows("the next step", PATIENCE, |s| s.has("Bearer dev_") && s.has("Demo phone")).await;
     let text = screen.text();
-    let step =
-        text.split_whitespace().map(|word| word.trim_matches('\'')).find(|word| word.ends_with("/notes")).unwrap();
+    let words = text.split_whitespace().map(|word| word.trim_matches('\''));
+    // What the laptop asked, in its own network, stands above.
+    let step = words.filter(|word| word.ends_with("/notes") && !word.contains(":7890/")).last().unwrap();
     let bearer = format!("Authorization: Bearer {}", paired["device_token"].as_str().unwrap());
     assert_eq!(curl(&["-H", &bearer, step]).await.as_array().unwrap().len(), 1, "{text}");
     let gateway = step.trim_start_matches("http://").trim_end_matches("/notes");
@@ -61,7 +62,10 @@ async fn make_demo_pairs_a_device_with_its_app() {
     let body = json!({ "pair_token": token, "device_name": "Demo phone" }).to_string();
     let paired = curl(&["--json", &body, &format!("http://{}/api/pair/exchange", address.trim_end_matches('/'))]).await;
 
-    let next = demo.wait_for_error_line(PATIENCE, |line| line.contains("/notes")).await;
+    let listed =
+        demo.wait_for_error_line(PATIENCE, |line| line.contains("Demo laptop") && line.contains("active")).await;
+    assert!(listed.contains("(relay)"), "the laptop came through the relay: {listed}");
+    let next = demo.wait_for_error_line(PATIENCE, |line| line.contains("Bearer dev_")).await;
     let notes = next.split_whitespace().last().unwrap().trim_matches('\'');
     let bearer = format!("Authorization: Bearer {}", paired["device_token"].as_str().unwrap());
     let note = curl(&["-H", &bearer, "--json", r#"{"text":"hello"}"#, notes]).await;

@@ -74,7 +74,7 @@ async fn a_device_pairs_by_its_link() {
     assert_eq!((&paired["network"], &paired["platform"]), (&json!("127.0.0.1"), &json!("iPadOS 19")));
     assert_eq!(grant.host_name, sealed.host_name);
     assert_eq!(grant.endpoints, Offer::from_link(&offer.link).unwrap().endpoints);
-    assert!(grant.room_secret.is_none());
+    assert!(grant.room_secret.is_some());
     let opened = host.event("session.opened", |event| event["device_id"] == json!(grant.device_id)).await;
     assert_eq!((&opened["path"], &opened["network"]), (&json!("lan"), &json!("127.0.0.1")));
     drop(sealed);

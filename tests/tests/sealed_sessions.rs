@@ -10,6 +10,7 @@ use couplet_protocol::handshake::PairingKeys;
 use couplet_protocol::message::Grant;
 use e2e::device::{Said, Sealed, Unsealed, get, keys};
 use e2e::host::PATIENCE;
+use e2e::websocket::tcp;
 use e2e::{TestApp, TestDevice, TestHost, eventually, kernel};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -84,7 +85,7 @@ fn count(host: &TestHost, event: &str) -> usize {
 
 /// What waits in the host's kernel for a device.
 fn waiting_for(sealed: &Sealed) -> impl Fn() -> Option<u64> + use<> {
-    let socket = sealed.socket.get_ref();
+    let socket = tcp(&sealed.socket);
     let (host, device) = (socket.peer_addr().unwrap(), socket.local_addr().unwrap());
     move || kernel::waiting_bytes(host, device)
 }

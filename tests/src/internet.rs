@@ -1,0 +1,162 @@
+//! A relay between two machines that share no network: each has a cable to it and to nothing else, unless a test leaves
+//! the cable between the two in its place.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::host::PATIENCE;
+use crate::{Forwarder, Machines, Network, Running, program};
+
+/// The relay's address, which is its name as well.
+pub const RELAY: &str = "10.77.0.1";
+
+/// The two machines, and a relay that both can reach. Dropping it ends and removes all of it.
+#[derive(Debug)]
+pub struct Internet {
+    relay: Option<Running>,
+    /// The host and the laptop.
+    pub machines: Machines,
+    network: Network,
+    folder: TempDir,
+    recorded: bool,
+}
+
+impl Internet {
+    /// Sets the networks up; nothing runs yet. `name` is unique among the tests, and short. The cable between host and
+    /// laptop is there, until [`Internet::part`].
+    pub async fn new(name: &str) -> Self {
+        let machines = Machines::new(name).await;
+        let network = Network::new(&format!("{name}-relay")).await;
+        network.ip(&format!("address add {RELAY}/32 dev lo")).await;
+        for (number, end) in [machines.near(), machines.far()].into_iter().enumerate() {
+            let net = format!("10.77.{}", number + 1);
+            end.ip(&format!("link add wan0 type veth peer name wan{number} netns {}", network.name())).await;
+            network.ip(&format!("address add {net}.1/24 dev wan{number}")).await;
+            network.ip(&format!("link set wan{number} up")).await;
+            end.ip(&format!("address add {net}.2/24 dev wan0")).await;
+            end.ip("link set wan0 up").await;
+            end.ip(&format!("route add default via {net}.1")).await;
+        }
+        // What the two say to each other passes the relay's program or nothing.
+        let deaf = network.exec(program("bash").get_program(), &["-c", "echo 0 > /proc/sys/net/ipv4/ip_forward"]);
+        Running::start(deaf).succeeds(PATIENCE).await;
+        Internet { relay: None, machines, network, folder: tempfile::tempdir().unwrap(), recorded: false }
+    }
+
+    /// The same, with no cable between host and laptop, a relay that runs, and a host that is enrolled there and serves
+    /// these.
+    pub async fn apart(name: &str, serve: &[&str]) -> Self {
+        let mut internet = Internet::new(name).await;
+        internet.part().await;
+        internet.start_relay().await;
+        internet.enroll().await;
+        internet.machines.serve(serve).await;
+        internet
+    }
+
+    /// Takes the cable between host and laptop away.
+    pub async fn part(&self) {
+        self.machines.far().ip("link delete lan0").await;
+    }
+
+    /// Has the relay keep everything that it reads and writes inside TLS, in [`Internet::recording`]. Needs a binary with
+    /// the feature `failpoints`.
+    pub fn record(&mut self) {
+        self.recorded = true;
+        std::fs::create_dir_all(self.recording()).unwrap();
+    }
+
+    /// Where that is.
+    #[must_use]
+    pub fn recording(&self) -> PathBuf {
+        self.folder.path().join("recording")
+    }
+
+    /// Starts the relay, or starts it again, and waits until it is ready.
+    pub async fn start_relay(&mut self) {
+        let listen = [format!("{RELAY}:443"), format!("{RELAY}:8443")];
+        let args = ["serve", "--dev", "--name", RELAY, "--listen", &listen[0], "--hosts-listen", &listen[1], "--json"];
+        let mut command = self.operator(&args);
+        command.env("COUPLET_LOG", "couplet=debug");
+        if self.recorded {
+            command.env("COUPLET_RELAY_RECORDING", self.recording());
+        }
+        let relay = Running::start(command);
+        relay.wait_for_line(PATIENCE, |line| line.contains("\"ready\"")).await;
+        self.relay = Some(relay);
+    }
+
+    /// Ends it as a power cut would.
+    pub async fn kill_relay(&mut self) {
+        self.relay().kill().await;
+    }
+
+    /// The relay's process.
+    pub fn relay(&mut self) -> &mut Running {
+        self.relay.as_mut().expect("it was started")
+    }
+
+    /// `couplet relay` with these arguments, run by the relay's operator.
+    fn operator(&self, args: &[&str]) -> std::process::Command {
+        let args = [&["relay"], args].concat();
+        let mut command = self.network.exec(program::couplet_path().as_os_str(), &args);
+        command.arg("--state-dir").arg(self.state()).env("HOME", self.folder.path());
+        command
+    }
+
+    /// Where the relay keeps what outlives it.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// The certificate of the relay's CA, which neither machine trusts by itself.
+    #[must_use]
+    pub fn ca(&self) -> String {
+        path(&self.state().join("ca.pem"))
+    }
+
+    /// Invites the host, which enrols.
+    pub async fn enroll(&self) {
+        let token = Running::start(self.operator(&["invite"])).succeeds(PATIENCE).await;
+        let enroll = self.machines.owner(&["enroll", token.trim(), "--relay-ca", &self.ca()]);
+        Running::start(enroll).succeeds(PATIENCE).await;
+    }
+
+    /// Pairs the laptop by link and check code through the relay, and waits until it is connected, at port 7890.
+    pub async fn pair(&self) -> Forwarder {
+        let mut forwarder = self.machines.pair_with(|args| self.connect(args)).await;
+        forwarder.state("relay").await;
+        forwarder
+    }
+
+    /// `couplet connect` with these arguments on the laptop, at port 7890.
+    #[must_use]
+    pub fn connect(&self, args: &[&str]) -> Running {
+        self.machines.connect(&[args, &["--relay-ca", &self.ca()]].concat())
+    }
+
+    /// How many connections the host has with the relay.
+    pub async fn connections_of_host(&self) -> usize {
+        let ss =
+            self.machines.near().exec(program("ss").get_program(), &["-Htn", "state", "established", "dst", RELAY]);
+        Running::start(ss).succeeds(PATIENCE).await.lines().count()
+    }
+
+    /// Revokes a host at the relay.
+    pub async fn revoke(&self, id: &str) {
+        Running::start(self.operator(&["hosts", "revoke", id, "--yes"])).succeeds(PATIENCE).await;
+    }
+
+    /// What the relay has of its hosts.
+    pub async fn hosts(&self) -> Value {
+        let listed = Running::start(self.operator(&["hosts", "list", "--json"])).succeeds(PATIENCE).await;
+        serde_json::from_str(&listed).unwrap()
+    }
+}
+
+fn path(path: &Path) -> String {
+    path.to_str().expect("tests have plain paths").to_owned()
+}

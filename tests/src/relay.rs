@@ -1,0 +1,224 @@
+//! The real `couplet relay serve --dev`, with a state folder of its own, on ports that stay; and a device's way through
+//! it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use couplet_protocol::{CredentialHash, Offer, RoomId, Sid};
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
+
+use crate::device::Unsealed;
+use crate::host::{PATIENCE, Setup};
+use crate::program::couplet;
+use crate::{Running, TestHost, free_port};
+
+/// A running relay. Dropping it kills it and removes its folder, with those of its hosts.
+#[derive(Debug)]
+pub struct Relay {
+    folder: TempDir,
+    ports: [u16; 2],
+    args: Vec<String>,
+    running: Running,
+}
+
+/// What opens a room.
+#[derive(Clone, Debug)]
+pub enum Credential {
+    /// The token of an offer.
+    Token(CredentialHash),
+    /// What a paired device has.
+    Secret(CredentialHash),
+}
+
+/// What the relay answers.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The body; null when it is no JSON.
+    pub body: Value,
+}
+
+impl Relay {
+    /// Starts one and waits until it accepts connections.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same, with further arguments.
+    pub async fn start_with(args: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ports = [free_port(), free_port()];
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let running = serve(folder.path(), ports, &args).await;
+        Relay { folder, ports, args, running }
+    }
+
+    /// Starts it again where it was, killing it first when it still runs.
+    pub async fn restart(&mut self) {
+        if !self.running.has_ended() {
+            self.running.kill().await;
+        }
+        self.running = serve(self.folder.path(), self.ports, &self.args).await;
+    }
+
+    /// Ends it as a power cut would.
+    pub async fn kill(&mut self) {
+        self.running.kill().await;
+    }
+
+    /// Asks it to stop (SIGTERM).
+    pub fn stop(&self) {
+        self.running.signal("TERM");
+    }
+
+    /// `localhost:port`, where devices come.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("localhost:{}", self.ports[0])
+    }
+
+    /// The file with its CA, for `--relay-ca`.
+    #[must_use]
+    pub fn ca(&self) -> PathBuf {
+        state(self.folder.path()).join("ca.pem")
+    }
+
+    /// A command of `couplet relay` on its state folder: exit code, standard output, standard error.
+    #[must_use]
+    pub fn run(&self, args: &[&str]) -> (i32, String, String) {
+        let mut command = couplet();
+        command.arg("relay").args(args).arg("--state-dir").arg(state(self.folder.path()));
+        let output = command.env("HOME", self.folder.path()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
+    /// An enrolment token.
+    #[must_use]
+    pub fn invite(&self) -> String {
+        let (code, token, said) = self.run(&["invite"]);
+        assert_eq!(code, 0, "{said}");
+        token.trim().to_owned()
+    }
+
+    /// `couplet enroll` with a token: exit code, standard output, standard error.
+    #[must_use]
+    pub fn enroll(&self, token: &str, state_dir: &Path) -> (i32, String, String) {
+        let mut command = couplet();
+        command.args(["enroll", token, "--relay-ca"]).arg(self.ca()).arg("--state-dir").arg(state_dir);
+        let output = command.env("HOME", self.folder.path()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
+    /// An enrolled host that is linked to this relay. Its state folder goes with the relay.
+    pub async fn host(&self, configure: impl FnOnce(&mut Setup)) -> TestHost {
+        let state_dir = self.enrolled();
+        let host = TestHost::start(|setup| {
+            setup.state_dir(state_dir);
+            configure(setup);
+        })
+        .await;
+        host.event("relay.connected", |_| true).await;
+        host
+    }
+
+    /// The state folder of a host that is enrolled and does not run.
+    #[must_use]
+    pub fn enrolled(&self) -> PathBuf {
+        let state_dir = tempfile::tempdir_in(self.folder.path()).unwrap().keep().join("host");
+        let (code, _, said) = self.enroll(&self.invite(), &state_dir);
+        assert_eq!(code, 0, "{said}");
+        state_dir
+    }
+
+    /// What it has logged so far.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        self.running.stderr.text()
+    }
+
+    /// Waits for a line of its log that has this in it.
+    pub async fn logged(&self, part: &str) {
+        self.running.wait_for_error_line(PATIENCE, |line| line.contains(part)).await;
+    }
+
+    /// Asks for a session, as a device does: `POST /pair`.
+    pub async fn ask(&self, room: RoomId, credential: &Credential) -> Answer {
+        let (member, hash) = match credential {
+            Credential::Token(hash) => ("pairing_token_hash", hash),
+            Credential::Secret(hash) => ("secret_hash", hash),
+        };
+        let body = json!({"room_id": room.to_hex(), member: hash.expose_hex().as_str()});
+        let request = Request::post("/pair").header("host", self.name()).header("content-type", "application/json");
+        let request = request.body(Full::new(Bytes::from(body.to_string()))).unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(self.tls().await)).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let answer = tokio::time::timeout(PATIENCE, sender.send_request(request)).await.expect("an answer").unwrap();
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        drop(sender);
+        let _ = connection.await;
+        Answer { status, body: serde_json::from_slice(&body).unwrap_or_default() }
+    }
+
+    /// Opens a device's end of a session.
+    ///
+    /// # Panics
+    /// The relay refuses.
+    pub async fn join(&self, room: RoomId, credential: &Credential) -> Unsealed {
+        let answer = self.ask(room, credential).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let sid = Sid::parse(answer.body["sid"].as_str().unwrap()).unwrap();
+        let url = format!("wss://{}{}", self.name(), sid.path());
+        let socket = tokio_tungstenite::client_async(url, Either::Right(self.tls().await)).await.unwrap().0;
+        Unsealed::over(socket)
+    }
+
+    /// The room of a link's offer, and what opens it.
+    #[must_use]
+    pub fn room_of(link: &str) -> (RoomId, Credential) {
+        let keys = Offer::from_link(link).unwrap().keys().unwrap();
+        (keys.room, Credential::Token(keys.pairing_token_hash))
+    }
+
+    async fn tls(&self) -> TlsStream<TcpStream> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.ca()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let stream = TcpStream::connect(("127.0.0.1", self.ports[0])).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+    }
+}
+
+fn state(folder: &Path) -> PathBuf {
+    folder.join("relay")
+}
+
+async fn serve(folder: &Path, ports: [u16; 2], args: &[String]) -> Running {
+    let mut command = couplet();
+    let at = |port| format!("127.0.0.1:{port}");
+    command.args(["relay", "serve", "--dev", "--listen", &at(ports[0]), "--hosts-listen", &at(ports[1]), "--json"]);
+    command.args(args).arg("--state-dir").arg(state(folder)).env("HOME", folder).env("XDG_CONFIG_HOME", folder);
+    let running = Running::start(command);
+    running.wait_for_line(PATIENCE, |line| line.contains("\"ready\"")).await;
+    running
+}

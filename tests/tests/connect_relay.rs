@@ -1,0 +1,58 @@
+//! `couplet connect` with a link that leads through a relay which does not lead to the host.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use couplet_protocol::offer::{LinkForm, SUITE_1};
+use couplet_protocol::secret::OfferSecret;
+use couplet_protocol::{Endpoint, Offer, RelayName, StaticSecret};
+use e2e::host::PATIENCE;
+use e2e::{Laptop, Running, program};
+use serde_json::Value;
+
+fn link(relay: &str) -> String {
+    let offer = Offer {
+        suites: SUITE_1,
+        expires_at: u32::MAX,
+        secret: OfferSecret::new([1; 16]),
+        host_key: StaticSecret::new([2; 32]).unwrap().public(),
+        endpoints: vec![Endpoint::Relay(RelayName::parse(relay).unwrap())],
+    };
+    offer.to_link(LinkForm::Web)
+}
+
+#[tokio::test]
+async fn what_a_relay_refuses_is_said_with_its_name_and_the_next_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = program::couplet();
+    command.args(["relay", "serve", "--dev", "--listen", "127.0.0.1:0", "--hosts-listen", "127.0.0.1:0", "--json"]);
+    command.arg("--state-dir").arg(folder.path().join("state"));
+    let relay = Running::start(command);
+    let ready = relay.wait_for_line(PATIENCE, |line| line.contains("\"ready\"")).await;
+    let ready: Value = serde_json::from_str(&ready).unwrap();
+    let (name, ca) =
+        (ready["public"].as_str().unwrap().strip_prefix("https://").unwrap(), ready["ca"].as_str().unwrap());
+    let (laptop, link) = (Laptop::new(), link(name));
+    assert!(link.starts_with("HTTPS://LOCALHOST:"));
+
+    let (code, _, said) = laptop.run(&[&link]).await;
+    for part in ["CPL-1820", name, "does not trust", "--relay-ca FILE"] {
+        assert!(code == 1 && said.contains(part), "{part}: {code}: {said}");
+    }
+    // A link is read in any case.
+    for link in [link.clone(), link.to_lowercase()] {
+        let (code, _, said) = laptop.run(&[&link, "--relay-ca", ca]).await;
+        for part in ["CPL-1801", name, "Ask for a new link"] {
+            assert!(code == 1 && said.contains(part), "{part}: {code}: {said}");
+        }
+    }
+    for (file, part) in [("/nowhere.pem", "/nowhere.pem"), ("/dev/null", "no certificate in PEM")] {
+        let (code, _, said) = laptop.run(&[&link, "--relay-ca", file]).await;
+        assert!(code == 2 && said.contains(part), "{part}: {code}: {said}");
+    }
+    assert!(!laptop.folder().exists(), "nothing is kept");
+
+    drop(relay);
+    let (code, _, said) = laptop.run(&[&link, "--relay-ca", ca]).await;
+    for part in ["CPL-1819", name, "couplet relay check"] {
+        assert!(code == 1 && said.contains(part), "{part}: {code}: {said}");
+    }
+}
