@@ -43,9 +43,9 @@ async fn make_demo_shows_the_code_and_what_comes_next() {
 
     let screen = terminal.shows("the next step", PATIENCE, |s| s.has("Bearer dev_") && s.has("Demo phone")).await;
     let text = screen.text();
-    let words = text.split_whitespace().map(|word| word.trim_matches('\''));
+    let mut words = text.split_whitespace().map(|word| word.trim_matches('\''));
     // What the laptop asked, in its own network, stands above.
-    let step = words.filter(|word| word.ends_with("/notes") && !word.contains(":7890/")).last().unwrap();
+    let step = words.rfind(|word| word.ends_with("/notes") && !word.contains(":7890/")).unwrap();
     let bearer = format!("Authorization: Bearer {}", paired["device_token"].as_str().unwrap());
     assert_eq!(curl(&["-H", &bearer, step]).await.as_array().unwrap().len(), 1, "{text}");
     let gateway = step.trim_start_matches("http://").trim_end_matches("/notes");
