@@ -1,5 +1,6 @@
 """Writes the inputs that every target begins with, from spec/vectors/, into fuzz/corpus/."""
 
+import base64
 import hashlib
 import json
 import pathlib
@@ -66,6 +67,16 @@ def main():
         put("control", message)
     put("frame_contents", sized(bytes(16_619) + b"\x01"), sized(bytes(16_620) + b"\x01"))
     put("frame_contents", sized(b"\x03"), sized(b"x\x01"), sized(b"\x03\x00"), sized(bytes(9) + b"\x05\x02"))
+
+    signatures = vectors("signature.json")
+    for key in signatures["keys"]:
+        for form in ("sec1", "compressed", "spki"):
+            put("verifying_key", key[form])
+    proof = base64.b64encode(bytes.fromhex(signatures["proofs"][0]["der"])).decode()
+    for request in [*signatures["requests"], *signatures["refused"]]:
+        headers = request["headers"]
+        lines = [headers[name] for name in ("signature-input", "signature", "content-digest")]
+        put("signed_head", "\n".join([*lines, proof]).encode())
 
 
 main()

@@ -23,6 +23,7 @@ mod schedule;
 pub mod scope;
 pub mod secret;
 pub mod session;
+pub mod signature;
 #[cfg(test)]
 mod vectors;
 
