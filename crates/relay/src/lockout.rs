@@ -13,7 +13,7 @@ use crate::clock::{after, until};
 
 /// This many failed joins lock a room.
 pub const ROOM_FAILURES: u32 = 3;
-/// This many failed joins of one source are looked at in [`WINDOW`]; further joins are not.
+/// This many failed joins of one source count in [`WINDOW`]; further ones are answered with the wait, and lock nothing.
 pub const SOURCE_FAILURES: u32 = 30;
 /// How long a room stays locked, and how long failures count.
 pub const WINDOW: Duration = Duration::from_secs(15 * 60);
@@ -76,7 +76,7 @@ impl Lockout {
         Lockout { rooms, strangers, sources }
     }
 
-    /// For how long joins of this source are not looked at.
+    /// For how long failed joins of this source do not count any more.
     pub(crate) fn source_blocked(&mut self, source: Source, now: Timestamp) -> Option<Duration> {
         self.sources.reached(&source, SOURCE_FAILURES, now)
     }

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{
-    LOCALHOST, PATIENCE, TestHost, TestRelay, Tls, ask_secret, by_secret, eventually, hex, room, send, sender, tcp,
-    within,
+    LOCALHOST, PATIENCE, TestHost, TestRelay, Tls, ask_secret, ask_token, by_secret, by_token, eventually, hex, room,
+    send, sender, tcp, within,
 };
 use futures_util::{SinkExt, StreamExt};
 use http::{Method, StatusCode};
@@ -242,6 +242,35 @@ async fn attack(relay: Arc<TestRelay>, sources: std::ops::Range<u16>, asked: Arc
     }
 }
 
+#[tokio::test]
+async fn who_has_a_credential_gets_in_from_a_network_that_is_blocked() {
+    let relay = TestRelay::start(|_| {}).await;
+    let host = TestHost::enroll(&relay).await;
+    host.room(&relay, &room(1), by_secret(1)).await;
+    host.room(&relay, &room(2), by_token(2)).await;
+    let _events = host.events(&relay, None).await;
+    // What a web page does that somebody behind the same address has open: it may send these (Fetch, 3.2.2).
+    let mut page = sender(relay.device_tls().await).await;
+    let mut guess = async |n: u8| send(&mut page, Method::POST, "/pair", Some(&ask_secret(n))).await;
+    for n in 100..130 {
+        assert_eq!(guess(n).await.status, StatusCode::UNAUTHORIZED);
+    }
+    for n in [130, 131, 130, 130, 130] {
+        let blocked = guess(n).await;
+        assert_eq!((blocked.status.as_u16(), blocked.code()), (429, "CPL-1806"));
+        assert!(blocked.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 800);
+    }
+    relay.pair(&ask_secret(1)).await.sid();
+    relay.pair(&ask_token(2)).await.sid();
+    // Wrong ones have not locked the room: they count for nothing.
+    let mut wrong = ask_secret(1);
+    wrong["secret_hash"] = hex(9, 32).into();
+    for _ in 0..5 {
+        assert_eq!(relay.pair(&wrong).await.code(), "CPL-1806");
+    }
+    relay.pair(&ask_secret(1)).await.sid();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_bad_joins_do_not_keep_the_owner_out() {
     let relay = Arc::new(TestRelay::start(|_| {}).await);
@@ -286,9 +315,7 @@ async fn ten_thousand_bad_joins_do_not_keep_the_owner_out() {
     for attacker in attackers {
         within("the attackers end", attacker).await.unwrap();
     }
-    // Who shares a network with an attacker is told how long it lasts.
-    let neighbour = phone(2, source(1)).await;
-    assert_eq!((neighbour.status.as_u16(), neighbour.code()), (429, "CPL-1806"));
-    assert!(neighbour.headers.contains_key("retry-after"));
+    // Who shares a network with an attacker gets in as well.
+    phone(2, source(1)).await.sid();
     ping(&mut device, &mut end).await;
 }

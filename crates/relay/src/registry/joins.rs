@@ -56,7 +56,7 @@ pub enum JoinError {
         /// Until then.
         retry_after: Duration,
     },
-    /// Too many joins failed from this source; this one was not looked at.
+    /// Too many joins failed from this source; this one would have failed as well, and counts for nothing.
     #[error("too many failed joins from this network")]
     TooMany {
         /// Until then.
@@ -82,13 +82,15 @@ impl Registry {
     /// See [`JoinError`].
     pub async fn join(&self, join: &Join) -> Result<Admitted, JoinError> {
         let (now, source) = (self.clock.now(), Source::of(join.source));
-        if let Some(retry_after) = self.lockout().source_blocked(source, now) {
-            return Err(JoinError::TooMany { retry_after });
-        }
         let found = self.room_or_decoy(join.room, now).await?;
         let verdict = found.room.judge(&join.credential, now);
         let locked = match verdict {
             Verdict::Wrong => {
+                // A source may be many: who has a credential is let in, whatever the others there (or a web page that
+                // one of them has open) have tried. A credential of 256 bits is guessed by nobody.
+                if let Some(retry_after) = self.lockout().source_blocked(source, now) {
+                    return Err(JoinError::TooMany { retry_after });
+                }
                 let failed = self.lockout().fail(source, join.room, found.exists, now);
                 if failed.newly && found.exists && found.room.is_open() {
                     self.tell(Event::RoomLocked { host: found.room.host, room: join.room });

@@ -130,7 +130,7 @@ async fn three_wrong_joins_lock_a_room_for_everyone_and_nothing_tells_whether_th
 
 #[tokio::test]
 async fn failures_count_for_the_source_over_all_rooms() {
-    let (lab, _) = with_room(registration(Some(1), None)).await;
+    let (lab, _) = with_room(registration(Some(1), Some(2))).await;
     let from = |address: Ipv6Addr| address.into();
     let join =
         async |room, n, source| lab.registry.join(&Join { room, credential: secret(n), source, account: None }).await;
@@ -140,10 +140,20 @@ async fn failures_count_for_the_source_over_all_rooms() {
         assert!(matches!(answer, Err(JoinError::Invalid)), "{n}");
     }
     let same = from(Ipv6Addr::new(0x2001, 0xdb8, 0, 7, 9, 9, 9, 9));
-    assert!(matches!(join(room(1), 1, same).await, Err(JoinError::TooMany { retry_after }) if retry_after == WINDOW));
-    assert!(join(room(1), 1, from(Ipv6Addr::new(0x2001, 0xdb8, 0, 8, 0, 0, 0, 1))).await.is_ok());
-    lab.turned.pass(WINDOW);
+    // Wrong ones lock nothing any more, whether or not there is such a room.
+    for at in [room(1), room(99)].into_iter().cycle().take(10) {
+        let blocked = join(at, 9, same).await;
+        assert!(matches!(blocked, Err(JoinError::TooMany { retry_after }) if retry_after == WINDOW), "{blocked:?}");
+    }
     assert!(join(room(1), 1, same).await.is_ok());
+    let by_token = Join { room: room(1), credential: token(2), source: same, account: None };
+    let admitted = lab.registry.join(&by_token).await.unwrap();
+    lab.registry.use_token(&admitted).await.unwrap();
+    assert!(matches!(lab.registry.join(&by_token).await, Err(JoinError::TokenUsed)));
+    let other = from(Ipv6Addr::new(0x2001, 0xdb8, 0, 8, 0, 0, 0, 1));
+    assert!(matches!(join(room(1), 9, other).await, Err(JoinError::Invalid)));
+    lab.turned.pass(WINDOW);
+    assert!(matches!(join(room(1), 9, same).await, Err(JoinError::Invalid)));
 }
 
 #[tokio::test]
