@@ -91,7 +91,7 @@ impl Setup {
         self
     }
 
-    fn capabilities(&self, profile: &Path) -> WebDriverResult<ChromeCapabilities> {
+    fn capabilities(&self, profile: &Path, downloads: &Path) -> WebDriverResult<ChromeCapabilities> {
         let mut wanted = ChromeCapabilities::new();
         wanted.set_binary(&repository().join("tests/src/chromium.sh").to_string_lossy())?;
         wanted.set_browser_log_level(LoggingPrefsLogLevel::All)?;
@@ -102,6 +102,8 @@ impl Setup {
             wanted.add_arg(flag)?;
         }
         wanted.add_arg(&format!("--user-data-dir={}", profile.display()))?;
+        let downloads = json!({ "download.default_directory": downloads, "download.prompt_for_download": false });
+        wanted.add_experimental_option("prefs", downloads)?;
         let rules = [&self.rules[..], &["MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost".to_owned()]].concat();
         wanted.add_arg(&format!("--host-resolver-rules={}", rules.join(", ")))?;
         if let Some(film) = &self.camera {
@@ -130,7 +132,7 @@ pub struct Browser {
     running: Running,
     /// What happened to requests so far, by DevTools' names.
     watched: Mutex<Vec<Value>>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Browser {
@@ -147,14 +149,14 @@ impl Browser {
         let says_where = |line: &str| line.contains("successfully on port");
         let line = running.wait_for_line(PATIENCE, says_where).await;
         let port = line.trim_end_matches('.').rsplit_once(' ').expect("the port is its last word").1;
-        let wanted = setup.capabilities(&folder.path().join("profile")).unwrap();
+        let wanted = setup.capabilities(&folder.path().join("profile"), &downloads(&folder)).unwrap();
         let builder = WebDriver::builder(format!("http://127.0.0.1:{port}"), wanted).request_timeout(PAGE_PATIENCE);
         let driver = builder.connect().await.unwrap_or_else(|error| panic!("{error}\n{}", running.written()));
         // Dropping it would ask chromedriver to end the browser, and wait; killing both is as good.
         driver.clone().leak().unwrap();
         driver.set_page_load_timeout(PAGE_PATIENCE).await.unwrap();
         driver.set_script_timeout(PAGE_PATIENCE).await.unwrap();
-        Browser { driver, running, watched: Mutex::default(), _folder: folder }
+        Browser { driver, running, watched: Mutex::default(), folder }
     }
 
     /// The WebDriver session, for what is not here.
@@ -205,6 +207,11 @@ impl Browser {
         self.until(expression, PAGE_PATIENCE, asked).await;
     }
 
+    /// Waits until the page says this.
+    pub async fn says(&self, text: &str) {
+        self.holds(&format!("document.body.innerText.includes({})", json!(text))).await;
+    }
+
     /// Waits until an element that a CSS selector names is visible: the first of them.
     pub async fn shows(&self, selector: &str) -> WebElement {
         let asked = async || {
@@ -249,6 +256,13 @@ impl Browser {
         if let Err(error) = element.click().await {
             panic!("{selector} cannot be clicked: {error}\n{}", self.state("failed").await);
         }
+    }
+
+    /// Waits for a file of this name that a page gave its user to keep.
+    pub async fn downloaded(&self, name: &str) -> Vec<u8> {
+        // It is written under another name.
+        let file = downloads(&self.folder).join(name);
+        self.until(name, PAGE_PATIENCE, async || std::fs::read(&file).ok()).await
     }
 
     /// Takes the page from the network or gives it back. Its service worker has a network of its own, and keeps it.
@@ -308,4 +322,8 @@ impl Browser {
         let url = self.driver.current_url().await.map(String::from);
         format!("--- page {url:?}, picture {picture:?}\n--- console\n{lines}{}", self.running.written())
     }
+}
+
+fn downloads(folder: &TempDir) -> PathBuf {
+    folder.path().join("downloads")
 }

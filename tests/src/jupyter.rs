@@ -1,9 +1,9 @@
 //! A real app: JupyterLab, unmodified, with a token of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::host::PATIENCE;
-use crate::{Network, Running, free_port, program};
+use crate::{Machines, Network, Running, free_port, program};
 
 /// What JupyterLab wants to see in `Authorization`.
 pub const OWN_TOKEN: &str = "token jupyters-own-token";
@@ -13,6 +13,7 @@ pub const OWN_TOKEN: &str = "token jupyters-own-token";
 pub struct Jupyter {
     _running: Running,
     url: String,
+    root: PathBuf,
 }
 
 impl Jupyter {
@@ -33,12 +34,35 @@ impl Jupyter {
         }
         let running = Running::start(command);
         running.wait_for_error_line(2 * PATIENCE, |line| line.contains("is running at")).await;
-        Jupyter { _running: running, url }
+        Jupyter { _running: running, url, root: root.to_owned() }
     }
 
     /// `http://127.0.0.1:port`.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Starts one on the host, and the host in front of it, as the documents say how.
+    pub async fn behind(machines: &mut Machines) -> Self {
+        let root = machines.folder().join("notebooks");
+        std::fs::create_dir(&root).unwrap();
+        let jupyter = Jupyter::start(machines.folder(), &root, Some(machines.near())).await;
+        jupyter.serve(machines).await;
+        jupyter
+    }
+
+    /// Starts the host in front of it, or starts it again.
+    pub async fn serve(&self, machines: &mut Machines) {
+        let config = machines.folder().join("config.toml");
+        let app = format!("name = 'lab'\nupstream = '{}'\nheaders = {{ Authorization = '{OWN_TOKEN}' }}", self.url);
+        std::fs::write(&config, format!("[[apps]]\n{app}\n")).unwrap();
+        machines.serve(&["--config", config.to_str().unwrap()]).await;
+    }
+
+    /// The folder that it shows.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 }

@@ -7,30 +7,15 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::response::Html;
 use axum::routing::get;
-use e2e::browser::thirtyfour::Key;
 use e2e::host::PATIENCE;
-use e2e::jupyter::OWN_TOKEN;
-use e2e::{Browser, Forwarder, Jupyter, Laptop, Machines, Running, TestApp, TestHost};
+use e2e::picture::Theme;
+use e2e::{
+    Browser, Forwarder, Internet, Jupyter, Lab, Laptop, Machines, Running, Terminal, TestApp, TestHost, eventually,
+    pattern,
+};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-
-/// Waits until the page says this, such as in the status bar: the kernel's name is there only once there is a kernel.
-async fn says(browser: &Browser, text: &str) {
-    browser.holds(&format!("document.body.innerText.includes({})", json!(text))).await;
-}
-
-/// Types code into the cell that has the focus, and runs it; the focus is then in the next one.
-async fn run_cell(browser: &Browser, code: &str) {
-    browser.press(code).await;
-    browser.press(Key::Shift + Key::Enter).await;
-}
-
-/// Waits until a cell of the notebook has this result.
-async fn has_result(browser: &Browser, result: &str) {
-    let results = "[...document.querySelectorAll('.jp-OutputArea-output')]";
-    browser.holds(&format!("{results}.some(output => output.innerText.trim() === {})", json!(result))).await;
-}
 
 /// What the page gets from Jupyter's API: the status, and the code of an error, if it is the forwarder's own.
 const ASK: &str = "fetch('/api/status').then(
@@ -48,33 +33,18 @@ fn ip(forwarder: &Forwarder) -> &str {
     forwarder.url().strip_prefix("http://").unwrap().split(':').next().unwrap()
 }
 
-/// JupyterLab on the host, as the documents say how.
-async fn start_jupyter(machines: &mut Machines) -> Jupyter {
-    let root = machines.folder().join("notebooks");
-    std::fs::create_dir(&root).unwrap();
-    let jupyter = Jupyter::start(machines.folder(), &root, Some(machines.near())).await;
-    let config = machines.folder().join("config.toml");
-    let app = format!("name = 'lab'\nupstream = '{}'\nheaders = {{ Authorization = '{OWN_TOKEN}' }}", jupyter.url());
-    std::fs::write(&config, format!("[[apps]]\n{app}\n")).unwrap();
-    machines.serve(&["--config", config.to_str().unwrap()]).await;
-    jupyter
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn jupyterlab_works_in_a_browser_and_goes_on_after_a_cut() {
     let mut machines = Machines::new("lab").await;
-    let _jupyter = start_jupyter(&mut machines).await;
+    let _jupyter = Jupyter::behind(&mut machines).await;
     let mut forwarder = machines.pair_at_its_own().await;
     let browser = Browser::start(|setup| {
         setup.network(machines.far()).reaches(ip(&forwarder));
     })
     .await;
-    browser.open(&format!("{}/lab", forwarder.url())).await;
-    browser.click(".jp-LauncherCard[data-category=Notebook]").await;
-    says(&browser, "Python 3 (ipykernel) | Idle").await;
-    browser.click(".jp-Notebook .cm-content").await;
-    run_cell(&browser, "6*7").await;
-    has_result(&browser, "42").await;
+    let lab = Lab::open(&browser, forwarder.url()).await;
+    lab.run("6*7").await;
+    lab.has_result("42").await;
     is_answered(&browser, 200, "").await;
     browser.run("window.opened = 'before the cut'", json!(null)).await;
 
@@ -83,13 +53,13 @@ async fn jupyterlab_works_in_a_browser_and_goes_on_after_a_cut() {
     machines.cut().await;
     forwarder.state("offline").await;
     is_answered(&browser, 503, "CPL-1601").await;
-    says(&browser, "Python 3 (ipykernel) | Connecting").await;
-    run_cell(&browser, "2**40").await;
+    browser.says("Python 3 (ipykernel) | Connecting").await;
+    lab.run("2**40").await;
     machines.mend().await;
     forwarder.state("direct").await;
-    has_result(&browser, "1099511627776").await;
-    run_cell(&browser, "'same' + ' kernel', _1 + _2").await;
-    has_result(&browser, "('same kernel', 1099511627818)").await;
+    lab.has_result("1099511627776").await;
+    lab.run("'same' + ' kernel', _1 + _2").await;
+    lab.has_result("('same kernel', 1099511627818)").await;
     is_answered(&browser, 200, "").await;
     assert_eq!(browser.evaluate("window.opened").await, "before the cut");
     browser.screenshot("jupyterlab").await;
@@ -99,6 +69,72 @@ async fn jupyterlab_works_in_a_browser_and_goes_on_after_a_cut() {
     is_answered(&browser, 0, "TypeError").await;
     assert!(revoked.elapsed() < Duration::from_secs(5), "it took {:?}", revoked.elapsed());
     assert_eq!(forwarder.running.wait(PATIENCE).await.code(), Some(4));
+}
+
+/// Host and laptop share no network. From the code on the owner's screen on, everything goes through the relay.
+#[tokio::test(flavor = "multi_thread")]
+async fn jupyterlab_works_across_a_relay_and_goes_on_after_relay_and_host_were_killed() {
+    let mut internet = Internet::new("lab").await;
+    internet.part().await;
+    internet.start_relay().await;
+    internet.enroll().await;
+    let jupyter = Jupyter::behind(&mut internet.machines).await;
+    let mut forwarder = pair_by_the_code(&internet).await;
+    let browser = Browser::start(|setup| {
+        setup.network(internet.machines.far());
+    })
+    .await;
+    let lab = Lab::open(&browser, forwarder.url()).await;
+    lab.run("6*7").await;
+    lab.has_result("42").await;
+    // JupyterLab sends it in pieces of a megabyte.
+    let measured = pattern::chunk(0, u64::MAX).repeat(40);
+    let file = internet.machines.folder().join("measured.bin");
+    std::fs::write(&file, &measured).unwrap();
+    lab.upload(&file).await;
+    let received = jupyter.root().join("measured.bin");
+    eventually("what is uploaded arrives as it is", PATIENCE, async || std::fs::read(&received).unwrap() == measured)
+        .await;
+    browser.run("window.opened = 'before the kills'", json!(null)).await;
+
+    internet.kill_relay().await;
+    forwarder.state("offline").await;
+    is_answered(&browser, 503, "CPL-1601").await;
+    lab.is_lost().await;
+    lab.run("2**40").await;
+    internet.start_relay().await;
+    forwarder.state("relay").await;
+    lab.has_result("1099511627776").await;
+
+    internet.machines.kill_host().await;
+    forwarder.state("offline").await;
+    is_answered(&browser, 503, "CPL-1601").await;
+    lab.run("'same' + ' kernel', _1 + _2").await;
+    jupyter.serve(&mut internet.machines).await;
+    forwarder.state("relay").await;
+    lab.has_result("('same kernel', 1099511627818)").await;
+    assert_eq!(browser.evaluate("window.opened").await, "before the kills", "the same page");
+    assert!(lab.download("measured.bin").await == measured, "and so does what is downloaded");
+    browser.screenshot("jupyterlab-relay").await;
+    forwarder.stop().await;
+}
+
+/// Pairs by what a camera reads off the owner's terminal, and the owner types the device's digits there.
+async fn pair_by_the_code(internet: &Internet) -> Forwarder {
+    let terminal = Terminal::start(&internet.machines.owner(&["pair"]), 120, 45).await;
+    let screen = terminal.shows("a link through the relay", PATIENCE, |screen| screen.has("HTTPS://")).await;
+    let connect = internet.connect(&[&screen.scan(Theme::Dark).await, "--name", "Laptop"]);
+    let line = connect.wait_for_line(PATIENCE, |line| line.contains("check_code")).await;
+    let code: Value = serde_json::from_str(&line).unwrap();
+    terminal.shows("the owner is asked", PATIENCE, |screen| screen.has("Laptop")).await;
+    for digit in code["check_code"].as_str().unwrap().split("").filter(|digit| !digit.trim().is_empty()) {
+        terminal.press(&[digit]).await;
+    }
+    terminal.press(&["Enter"]).await;
+    assert_eq!(terminal.end(PATIENCE).await.0, 0);
+    let mut forwarder = Forwarder::ready(connect).await;
+    forwarder.state("relay").await;
+    forwarder
 }
 
 /// What a page can do to have a request sent to another address, each to a path of its own; and whether a WebSocket
@@ -213,12 +249,12 @@ async fn pages_of_other_sites_have_nothing_of_it() {
 
     // The page itself can be left for the app, which the app must take for a visit and nothing more.
     browser.click("button").await;
-    says(&browser, "CPL-1609").await;
+    browser.says("CPL-1609").await;
     // The refusal is a page of this address, and the browser wants an icon for that.
     assert!(app.requests().iter().all(|request| request.uri.path() == "/favicon.ico"), "{:?}", app.requests());
     browser.open(&format!("http://evil.example:{port}/")).await;
     browser.click("a").await;
-    says(&browser, "hello").await;
+    browser.says("hello").await;
     assert_eq!(browser.url().await, format!("{}/", forwarder.url()));
 
     // From there, the app's own pages have all of it.
@@ -226,7 +262,7 @@ async fn pages_of_other_sites_have_nothing_of_it() {
 
     // A name of the stranger's that leads here is none of ours.
     browser.open(&forwarder.url().replace("127.0.0.1", "evil.example")).await;
-    says(&browser, "CPL-1005").await;
+    browser.says("CPL-1005").await;
 }
 
 /// A page that stays: its cookie goes wherever its address is in it, and its service worker answers for whatever is at
@@ -269,14 +305,14 @@ async fn an_app_behind_one_host_has_nothing_of_an_app_behind_another() {
     })
     .await;
     browser.open(forwarder.url()).await;
-    says(&browser, "installed").await;
+    browser.says("installed").await;
     browser.open(forwarder.url()).await;
-    says(&browser, "taken over").await;
+    browser.says("taken over").await;
     forwarder.stop().await;
 
     let home = laptop.connect_at_its_own(&["home"]).await;
     browser.open(home.url()).await;
-    says(&browser, "hello").await;
+    browser.says("hello").await;
     let requests = app.requests();
     assert!(
         !requests.is_empty() && requests.iter().all(|request| !request.headers.contains_key("cookie")),
