@@ -38,6 +38,13 @@ pub(crate) struct Caps {
     pub(crate) bytes_per_second: u64,
 }
 
+impl Caps {
+    /// How many sessions one paired device may have: no one takes all of its host's.
+    pub(crate) fn of_one_device(&self) -> usize {
+        (self.sessions / 3).max(1)
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     pub(crate) hosts: HashMap<HostId, Presence>,
@@ -187,7 +194,7 @@ impl Live {
     pub(crate) fn cut_room(self: &Arc<Self>, host: HostId, room: RoomId) {
         let mut table = self.table();
         let (carried, waiting): (Vec<Sid>, Vec<Sid>) =
-            table.of_room(host, room).into_iter().partition(|sid| table.is_carried(*sid));
+            table.of_host(host, |session| session.room == room).into_iter().partition(|sid| table.is_carried(*sid));
         waiting.into_iter().for_each(|sid| table.end(sid));
         drop(table);
         if carried.is_empty() {
@@ -242,11 +249,10 @@ impl Table {
         Some((presence, stream))
     }
 
-    /// The sessions of a room, the oldest first.
-    pub(crate) fn of_room(&self, host: HostId, room: RoomId) -> Vec<Sid> {
+    /// Those of a host's sessions of which this is so, the oldest first.
+    pub(crate) fn of_host(&self, host: HostId, is_so: impl Fn(&Session) -> bool) -> Vec<Sid> {
         let of_host = self.hosts.get(&host).map(|presence| presence.sessions.as_slice()).unwrap_or_default();
-        let of_room = |sid: &&Sid| self.sessions.get(*sid).is_some_and(|session| session.room == room);
-        of_host.iter().filter(of_room).copied().collect()
+        of_host.iter().filter(|sid| self.sessions.get(*sid).is_some_and(&is_so)).copied().collect()
     }
 
     fn is_carried(&self, sid: Sid) -> bool {

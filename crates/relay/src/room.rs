@@ -174,9 +174,12 @@ impl Room {
         }
     }
 
-    /// The token that lets in for this.
-    pub(crate) fn token_for(&self, mode: Mode) -> Option<Hash> {
-        self.token.as_ref().filter(|_| mode == Mode::Pair).map(|token| token.hash)
+    /// What lets in for this.
+    pub(crate) fn opener(&self, mode: Mode) -> Option<Hash> {
+        match mode {
+            Mode::Pair => self.token.as_ref().map(|token| token.hash),
+            Mode::Reconnect => self.secret,
+        }
     }
 
     /// Whether this token lets in now.

@@ -11,15 +11,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{self, End};
 use crate::host::HostId;
-use crate::live::{Live, event};
+use crate::live::{Caps, Live, Table, event};
 use crate::metrics::Metrics;
 use crate::quota::Quota;
+use crate::record::Hash;
 
 /// A session that is open or coming to be.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) host: HostId,
     pub(crate) room: RoomId,
+    /// What let its device in.
+    pub(crate) by: Hash,
     /// What tells the host of it, as long as the host has not come.
     pub(crate) command: Option<Bytes>,
     /// Ends it.
@@ -43,6 +46,8 @@ impl Session {
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) host: HostId,
+    /// What let the device in.
+    pub(crate) by: Hash,
     pub(crate) command: PairCommand,
     /// What the device's source is charged.
     pub(crate) source: Option<Arc<Quota>>,
@@ -70,26 +75,21 @@ pub(crate) enum Side {
 impl Live {
     /// Opens a session and tells its host. It ends by itself unless both ends come in time.
     pub(crate) fn open(self: &Arc<Self>, opening: Opening) -> Result<(), NotOpened> {
-        let Opening { host, command, source } = opening;
+        let Opening { host, by, command, source } = opening;
         let (sid, room) = (command.sid, command.room_id);
         let mut table = self.table();
         if table.draining {
             return Err(NotOpened::Draining);
         }
-        let of_room = table.of_room(host, room);
-        let oldest = of_room.first().copied();
-        if command.mode == Mode::Pair {
-            // One device at a time; who asked and did not come gives way.
-            if of_room.iter().any(|sid| table.sessions.get(sid).is_some_and(|session| session.device_came)) {
-                return Err(NotOpened::Busy);
-            }
-            of_room.into_iter().for_each(|sid| table.end(sid));
-        }
-        if table.online(host).is_some_and(|(presence, _)| presence.sessions.len() >= self.limits.sessions) {
-            // At the cap a device's oldest session yields to its newest.
-            table.end(oldest.filter(|_| command.mode == Mode::Reconnect).ok_or(NotOpened::Busy)?);
+        table.online(host).ok_or(NotOpened::Offline)?;
+        match command.mode {
+            Mode::Pair => table.make_way(host, room)?,
+            Mode::Reconnect => table.yield_own(host, by, &self.limits),
         }
         let (presence, stream) = table.online(host).ok_or(NotOpened::Offline)?;
+        if presence.sessions.len() >= self.limits.sessions {
+            return Err(NotOpened::Busy);
+        }
         presence.sessions.push(sid);
         let quotas = [presence.quota(), source].into_iter().flatten().collect();
         let told = event(Some(sid), "pair-cmd", &command);
@@ -97,6 +97,7 @@ impl Live {
         let session = Session {
             host,
             room,
+            by,
             command: Some(told.clone()),
             cut: cut.clone(),
             device_came: false,
@@ -142,6 +143,27 @@ impl Live {
         let cut = session.cut.clone();
         drop(table);
         Some(Claim { live: Arc::clone(self), sid, side, cut, handed_over: false })
+    }
+}
+
+impl Table {
+    /// An offer takes one device at a time; who asked and did not come gives way.
+    fn make_way(&mut self, host: HostId, room: RoomId) -> Result<(), NotOpened> {
+        let of_room = self.of_host(host, |session| session.room == room);
+        if of_room.iter().any(|sid| self.sessions.get(sid).is_some_and(|session| session.device_came)) {
+            return Err(NotOpened::Busy);
+        }
+        of_room.into_iter().for_each(|sid| self.end(sid));
+        Ok(())
+    }
+
+    /// Where a device has its share of the host's sessions, or all are taken, its oldest one yields to its newest.
+    fn yield_own(&mut self, host: HostId, by: Hash, caps: &Caps) {
+        let own = self.of_host(host, |session| session.by == by);
+        let is_full = self.hosts.get(&host).is_some_and(|presence| presence.sessions.len() >= caps.sessions);
+        if let Some(oldest) = own.first().filter(|_| is_full || own.len() >= caps.of_one_device()) {
+            self.end(*oldest);
+        }
     }
 }
 

@@ -196,6 +196,40 @@ async fn at_the_cap_a_devices_oldest_session_yields_to_its_newest() {
 }
 
 #[tokio::test]
+async fn one_device_takes_a_third_of_its_hosts_places_by_whatever_rooms() {
+    let relay = TestRelay::start(|_| {}).await;
+    let host = TestHost::enroll(&relay).await;
+    // Three rooms of one device: they have one secret.
+    for (room_of, secret) in [(1, 1), (2, 1), (3, 1), (4, 4), (5, 5)] {
+        host.room(&relay, &room(room_of), by_secret(secret)).await;
+    }
+    let _events = host.events(&relay, None).await;
+    let ask = |room_of: u8, secret: u8| {
+        let mut ask = ask_secret(secret);
+        ask["room_id"] = room(room_of).into();
+        ask
+    };
+    let mut greedy = Vec::new();
+    for n in 0..12 {
+        let sid = relay.pair(&ask(1 + n % 3, 1)).await.sid();
+        greedy.push(sid);
+    }
+    // Eight places are left for the others, whatever it asks for.
+    let mut others = Vec::new();
+    for n in 0..8 {
+        others.push(relay.pair(&ask_secret(4 + n % 2)).await.sid());
+        greedy.push(relay.pair(&ask(1 + n % 3, 1)).await.sid());
+    }
+    let is_there = async |sid: &str| host.end(&relay, sid).await.is_ok();
+    for sid in &greedy[..greedy.len() - 4] {
+        assert!(!is_there(sid).await, "more than a third are one device's");
+    }
+    for sid in greedy[greedy.len() - 4..].iter().chain(&others) {
+        assert!(is_there(sid).await, "a session has yielded to another device's");
+    }
+}
+
+#[tokio::test]
 async fn an_offer_takes_one_device_at_a_time() {
     let relay = TestRelay::start(|_| {}).await;
     let host = TestHost::enroll(&relay).await;

@@ -110,7 +110,10 @@ fn open(shared: &Shared, admitted: &Admitted, peer: SocketAddr) -> Result<PairAn
         expires_at: expires_at.clone(),
     };
     let source = shared.sources.of(Source::of(peer.ip()));
-    shared.live.open(Opening { host: admitted.host, command, source }).map_err(|why| not_opened(why, admitted.mode))?;
+    shared
+        .live
+        .open(Opening { host: admitted.host, by: admitted.by, command, source })
+        .map_err(|why| not_opened(why, admitted.mode))?;
     tracing::info!(target: "couplet::relay", %sid, room = %admitted.room, host = %admitted.host, "session.opened");
     Ok(PairAnswer { sid, relay_url: shared.devices_url(), expires_at })
 }

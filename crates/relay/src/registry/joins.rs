@@ -38,7 +38,8 @@ pub struct Admitted {
     pub mode: Mode,
     /// What the host said its key is.
     pub public_key: Hint,
-    token: Option<Hash>,
+    /// The credential that let it in. All rooms of a device have the same.
+    pub(crate) by: Hash,
 }
 
 /// Why a device is not let in.
@@ -113,12 +114,15 @@ impl Registry {
     /// # Errors
     /// Someone was faster, the room is gone, or the relay's memory gave no answer.
     pub async fn use_token(&self, admitted: &Admitted) -> Result<(), JoinError> {
-        let Some(token) = &admitted.token else { return Ok(()) };
+        if admitted.mode != Mode::Pair {
+            return Ok(());
+        }
         let key = admitted.room.to_hex();
         for _ in 0..ATTEMPTS {
             let now = self.clock.now();
             let found = self.row::<Room>(Bucket::Rooms, &key).await?;
-            let (room, revision) = found.filter(|(room, _)| room.takes(token, now)).ok_or(JoinError::TokenUsed)?;
+            let (room, revision) =
+                found.filter(|(room, _)| room.takes(&admitted.by, now)).ok_or(JoinError::TokenUsed)?;
             let used = room.with_token_used(now);
             match self.write(Bucket::Rooms, &key, &used, Expected::Revision(revision)).await {
                 Ok(_) => return Ok(()),
@@ -155,7 +159,7 @@ fn admit(join: &Join, room: Room, mode: Mode) -> Result<Admitted, JoinError> {
         });
     }
     // Only an open room has a credential that is right.
-    let token = room.token_for(mode);
+    let by = room.opener(mode).ok_or(JoinError::TokenUsed)?;
     let public_key = room.public_key.ok_or(JoinError::TokenUsed)?;
-    Ok(Admitted { host: room.host, room: join.room, mode, public_key, token })
+    Ok(Admitted { host: room.host, room: join.room, mode, public_key, by })
 }
