@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use couplet_protocol::message::{Control, Grant};
 use couplet_protocol::{CredentialHash, Offer, RoomId, Sid};
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
@@ -19,10 +20,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
-use crate::device::Unsealed;
+use crate::device::{Said, Sealed, Unsealed, keys};
 use crate::host::{PATIENCE, Setup};
 use crate::program::couplet;
-use crate::{Running, TestHost, free_port};
+use crate::{Running, TestDevice, TestHost, free_port};
 
 /// A running relay. Dropping it kills it and removes its folder, with those of its hosts.
 #[derive(Debug)]
@@ -88,6 +89,12 @@ impl Relay {
     #[must_use]
     pub fn name(&self) -> String {
         format!("localhost:{}", self.ports[0])
+    }
+
+    /// The port at `localhost` where hosts come.
+    #[must_use]
+    pub fn hosts_port(&self) -> u16 {
+        self.ports[1]
     }
 
     /// The file with its CA, for `--relay-ca`.
@@ -189,6 +196,37 @@ impl Relay {
         Unsealed::over(socket)
     }
 
+    /// Claims the offer of a link, up to the confirm.
+    pub async fn claim(&self, device: &TestDevice, link: &str) -> Sealed {
+        let (room, token) = Relay::room_of(link);
+        let (initiator, m1) = device.hello(link);
+        let answered = self.join(room, &token).await.shake_hands(initiator, m1).await;
+        answered.expect("the host answers").confirm().await
+    }
+
+    /// Pairs where the owner is not asked.
+    pub async fn pair(&self, device: &TestDevice, link: &str) -> Grant {
+        let mut sealed = self.claim(device, link).await;
+        let grant = sealed.granted().await;
+        sealed.send(&Control::Ack).await;
+        assert_eq!(sealed.said().await, Said::Control(Control::Paired), "said before the room's sessions are cut");
+        grant
+    }
+
+    /// Comes back through the pairing's room with this number, up to the confirm.
+    pub async fn come_back(&self, device: &TestDevice, link: &str, grant: &Grant, number: u32) -> Sealed {
+        let (room, credential) = room_of_pairing(grant, number);
+        let (initiator, m1) = device.hello_again(&keys(link, grant));
+        let unsealed = self.join(room, &credential).await;
+        unsealed.shake_hands(initiator, m1).await.expect("the host answers").confirm().await
+    }
+
+    /// With which status a device is answered that asks for its pairing's room with this number.
+    pub async fn status(&self, grant: &Grant, number: u32) -> u16 {
+        let (room, credential) = room_of_pairing(grant, number);
+        self.ask(room, &credential).await.status
+    }
+
     /// The room of a link's offer, and what opens it.
     #[must_use]
     pub fn room_of(link: &str) -> (RoomId, Credential) {
@@ -207,6 +245,11 @@ impl Relay {
         let name = ServerName::try_from("localhost").unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
     }
+}
+
+fn room_of_pairing(grant: &Grant, number: u32) -> (RoomId, Credential) {
+    let secret = grant.room_secret.as_ref().expect("every grant has one");
+    (secret.room(number).unwrap(), Credential::Secret(secret.relay_secret_hash().unwrap()))
 }
 
 fn state(folder: &Path) -> PathBuf {

@@ -22,45 +22,9 @@ use serde_json::{Value, json};
 /// How soon what is revoked is over.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Claims the offer of a link through the relay, up to the confirm.
-async fn claim(relay: &Relay, device: &TestDevice, link: &str) -> Sealed {
-    let (room, token) = Relay::room_of(link);
-    let (initiator, m1) = device.hello(link);
-    let answered = relay.join(room, &token).await.shake_hands(initiator, m1).await;
-    answered.expect("the host answers").confirm().await
-}
-
-/// Pairs where the owner is not asked.
-async fn pair(relay: &Relay, device: &TestDevice, link: &str) -> Grant {
-    let mut sealed = claim(relay, device, link).await;
-    let grant = sealed.granted().await;
-    sealed.send(&Control::Ack).await;
-    assert_eq!(sealed.said().await, Said::Control(Control::Paired), "said before the room's sessions are cut");
-    grant
-}
-
-fn secret(grant: &Grant) -> (&RoomSecret, Credential) {
-    let secret = grant.room_secret.as_ref().expect("every grant has one");
-    (secret, Credential::Secret(secret.relay_secret_hash().unwrap()))
-}
-
-/// Comes back through the room with this number, up to the confirm.
-async fn come_back(relay: &Relay, device: &TestDevice, link: &str, grant: &Grant, number: u32) -> Sealed {
-    let (secret, credential) = secret(grant);
-    let (initiator, m1) = device.hello_again(&keys(link, grant));
-    let unsealed = relay.join(secret.room(number).unwrap(), &credential).await;
-    unsealed.shake_hands(initiator, m1).await.expect("the host answers").confirm().await
-}
-
-/// What the relay says to a device that asks for its room with this number.
-async fn status(relay: &Relay, grant: &Grant, number: u32) -> u16 {
-    let (secret, credential) = secret(grant);
-    relay.ask(secret.room(number).unwrap(), &credential).await.status
-}
-
 async fn becomes(relay: &Relay, grant: &Grant, number: u32, wanted: u16) {
     let what = format!("room {number} answers with {wanted}");
-    eventually(&what, PATIENCE, async || status(relay, grant, number).await == wanted).await;
+    eventually(&what, PATIENCE, async || relay.status(grant, number).await == wanted).await;
 }
 
 /// Sends a request to the app and reads the beginning of the answer.
@@ -111,7 +75,7 @@ async fn a_device_pairs_and_comes_back_through_the_relay() {
     assert_eq!(host.ready()["relay"], relay.name());
     let (device, link) = (TestDevice::new("Phone"), host.generate().await.link);
     assert!(link.starts_with(&format!("HTTPS://LOCALHOST:{}/P#", relay.name().split_once(':').unwrap().1)), "{link}");
-    let grant = pair(&relay, &device, &link).await;
+    let grant = relay.pair(&device, &link).await;
     let is_relay = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Relay(name) if name.as_str() == relay.name());
     assert!(is_relay(grant.endpoints.last().unwrap()), "{:?}", grant.endpoints);
     assert!(Offer::from_link(&link).unwrap().endpoints.iter().any(|e| matches!(e, Endpoint::Lan(_))), "and the LAN");
@@ -120,7 +84,7 @@ async fn a_device_pairs_and_comes_back_through_the_relay() {
     let (room, token) = Relay::room_of(&link);
     let late = relay.ask(room, &token).await;
     assert_eq!((late.status, &late.body["code"]), (410, &json!("CPL-1804")));
-    let mut sealed = come_back(&relay, &device, &link, &grant, 0).await;
+    let mut sealed = relay.come_back(&device, &link, &grant, 0).await;
     uses_the_app(&mut sealed).await;
     let opened = host.event("session.opened", |_| true).await;
     assert_eq!((&opened["path"], &opened["relay"]), (&json!("relay"), &json!(relay.name())));
@@ -147,8 +111,8 @@ async fn an_open_session_is_told_where_the_host_is() {
     let relay = Relay::start().await;
     let host = relay.host(never_asks).await;
     let (device, link) = (TestDevice::new("Phone"), host.generate().await.link);
-    let grant = pair(&relay, &device, &link).await;
-    let mut sealed = come_back(&relay, &device, &link, &grant, 0).await;
+    let grant = relay.pair(&device, &link).await;
+    let mut sealed = relay.come_back(&device, &link, &grant, 0).await;
     let list = loop {
         match sealed.said().await {
             Said::Control(Control::Endpoints { list, .. }) => break list,
@@ -167,7 +131,7 @@ async fn the_owner_is_asked_about_devices_that_come_through_the_relay() {
     let link = host.generate().await.link;
     near.pair(host.pairing_url(), &link).await;
     let link = host.generate().await.link;
-    let mut sealed = claim(&relay, &far, &link).await;
+    let mut sealed = relay.claim(&far, &link).await;
     let asked = host.event("approval.wanted", |_| true).await;
     assert_eq!((&asked["device_name"], &asked["relay"]), (&json!("Far"), &json!(relay.name())));
     assert_eq!((&asked["check_code"], &asked["network"]), (&json!(true), &json!("127.0.0.1")));
@@ -196,7 +160,7 @@ async fn a_host_that_enrols_later_has_its_old_devices_at_the_relay() {
     assert!(code == 0 && said.contains("restart couplet serve"), "{code}: {said}");
     host.restart().await;
     host.event("relay.connected", |_| true).await;
-    drop(come_back(&relay, &device, &link, &grant, 0).await);
+    drop(relay.come_back(&device, &link, &grant, 0).await);
 
     host.restart_with(|setup| {
         setup.arg("--no-relay");
@@ -265,7 +229,7 @@ async fn host_and_relay_may_restart_and_nobody_pairs_anew() {
     let mut relay = Relay::start().await;
     let mut host = relay.host(never_asks).await;
     let (device, link) = (TestDevice::new("Phone"), host.generate().await.link);
-    let grant = pair(&relay, &device, &link).await;
+    let grant = relay.pair(&device, &link).await;
 
     relay.kill().await;
     host.event("relay.lost", |event| event["code"] == "CPL-1819").await;
@@ -276,8 +240,8 @@ async fn host_and_relay_may_restart_and_nobody_pairs_anew() {
     relay.restart().await;
     eventually("the link is back", PATIENCE, async || host.printed().matches("relay.connected").count() > connected)
         .await;
-    drop(come_back(&relay, &device, &link, &grant, 0).await);
-    drop(come_back(&relay, &near, &near_link, &near_grant, 0).await);
+    drop(relay.come_back(&device, &link, &grant, 0).await);
+    drop(relay.come_back(&near, &near_link, &near_grant, 0).await);
 
     // Revoked while no relay is there.
     relay.kill().await;
@@ -287,8 +251,8 @@ async fn host_and_relay_may_restart_and_nobody_pairs_anew() {
     relay.restart().await;
     host.restart().await;
     host.event("relay.connected", |_| true).await;
-    drop(come_back(&relay, &device, &link, &grant, 0).await);
-    assert_eq!(status(&relay, &near_grant, 0).await, 401, "the room of the revoked device is gone");
+    drop(relay.come_back(&device, &link, &grant, 0).await);
+    assert_eq!(relay.status(&near_grant, 0).await, 401, "the room of the revoked device is gone");
 
     // A relay that stops in good order is come back to.
     let connected = host.printed().matches("relay.connected").count();
@@ -309,14 +273,14 @@ async fn a_revoked_device_is_out_at_once() {
         })
         .await;
     let (device, link) = (TestDevice::new("Phone"), host.generate().await.link);
-    let grant = pair(&relay, &device, &link).await;
-    let mut sealed = come_back(&relay, &device, &link, &grant, 0).await;
+    let grant = relay.pair(&device, &link).await;
+    let mut sealed = relay.come_back(&device, &link, &grant, 0).await;
     uses_the_app(&mut sealed).await;
     let path = format!("/api/pair/devices/{}", grant.device_id);
     let began = Instant::now();
     assert_eq!(host.owner().delete(&path).send().await.unwrap().status(), 204);
     assert_eq!(closed(&mut sealed).await, Said::Closed(CloseCode::Revoked));
-    while status(&relay, &grant, 0).await != 401 {
+    while relay.status(&grant, 0).await != 401 {
         assert!(began.elapsed() < SOON, "the room is still there");
     }
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
@@ -327,8 +291,8 @@ async fn a_revoked_host_stops_asking_and_says_so() {
     let relay = Relay::start().await;
     let mut host = relay.host(never_asks).await;
     let (device, link) = (TestDevice::new("Phone"), host.generate().await.link);
-    let grant = pair(&relay, &device, &link).await;
-    let mut sealed = come_back(&relay, &device, &link, &grant, 0).await;
+    let grant = relay.pair(&device, &link).await;
+    let mut sealed = relay.come_back(&device, &link, &grant, 0).await;
     let file = host.state_dir().join("relay.json");
     let enrolment: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
     let id = enrolment["host_id"].as_str().unwrap();
@@ -344,7 +308,7 @@ async fn a_revoked_host_stops_asking_and_says_so() {
     assert_eq!(relay.enroll(&relay.invite(), &host.state_dir()).0, 0);
     host.restart().await;
     host.event("relay.connected", |_| true).await;
-    drop(come_back(&relay, &device, &link, &grant, 0).await);
+    drop(relay.come_back(&device, &link, &grant, 0).await);
 }
 
 #[tokio::test]
@@ -378,26 +342,26 @@ async fn who_locks_a_room_keeps_its_device_out_of_no_other() {
     let relay = Relay::start().await;
     let mut host = relay.host(never_asks).await;
     let (device, link) = (TestDevice::new("Phone"), host.generate().await.link);
-    let grant = pair(&relay, &device, &link).await;
-    let (secret, _) = secret(&grant);
+    let grant = relay.pair(&device, &link).await;
+    let secret = grant.room_secret.as_ref().unwrap();
     let wrong = Credential::Secret(RoomSecret::new([9; 32]).relay_secret_hash().unwrap());
     let lock = async |number: u32| {
         let room = secret.room(number).unwrap();
         while relay.ask(room, &wrong).await.status != 423 {}
     };
-    assert_eq!((status(&relay, &grant, 0).await, status(&relay, &grant, 1).await), (200, 200));
+    assert_eq!((relay.status(&grant, 0).await, relay.status(&grant, 1).await), (200, 200));
     lock(0).await;
-    assert_eq!(status(&relay, &grant, 0).await, 423);
+    assert_eq!(relay.status(&grant, 0).await, 423);
     host.restart().await;
     host.event("relay.connected", |_| true).await;
-    let mut sealed = come_back(&relay, &device, &link, &grant, 1).await;
+    let mut sealed = relay.come_back(&device, &link, &grant, 1).await;
     sealed.send_data(&get("/", &[])).await;
     // The lock made room for another one, and the first is not needed any more.
     becomes(&relay, &grant, 2, 200).await;
     lock(2).await;
     lock(1).await;
     becomes(&relay, &grant, 3, 200).await;
-    drop(come_back(&relay, &device, &link, &grant, 3).await);
+    drop(relay.come_back(&device, &link, &grant, 3).await);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use couplet_protocol::relay::RoomBody;
 use couplet_protocol::{Code, RoomId};
@@ -18,6 +19,8 @@ use crate::store::rooms::{self, Owner, Wanted};
 
 /// How many rooms a host has at most. A relay's operator may allow fewer.
 const ROOMS_MAX: usize = 512;
+/// How long it is believed that a relay takes no more. What it remembers of removed rooms takes places for a while.
+const FULL: Duration = Duration::from_secs(600);
 
 /// What a room was registered with, besides what never changes.
 type Until = Option<Timestamp>;
@@ -66,13 +69,15 @@ pub(super) struct Rooms {
     enrolment: Enrolment,
     tls: Arc<ClientConfig>,
     confirmed: BTreeMap<RoomId, Until>,
+    /// How many of the wanted ones the relay takes, if not all, and when it said so.
+    full: Option<(usize, Instant)>,
     /// That some find no place was said.
     warned: bool,
 }
 
 impl Rooms {
     pub(super) fn new(core: Core, enrolment: Enrolment, tls: Arc<ClientConfig>) -> Self {
-        Rooms { core, enrolment, tls, confirmed: BTreeMap::new(), warned: false }
+        Rooms { core, enrolment, tls, confirmed: BTreeMap::new(), full: None, warned: false }
     }
 
     /// Sets right what is at the relay. Returns when an offer's room ends next.
@@ -84,7 +89,9 @@ impl Rooms {
             Ok((rooms::wanted(tx, &handing_over, now)?, rooms::registered(tx, &host_id)?))
         };
         let (wanted, known) = self.core.store().read(read).await.map_err(of_store)?;
-        let todo = plan(&wanted, &self.confirmed, &known.keys().copied().collect(), ROOMS_MAX);
+        let known: BTreeSet<RoomId> = known.into_keys().collect();
+        self.full = self.full.filter(|(_, said)| said.elapsed() < FULL);
+        let todo = plan(&wanted, &self.confirmed, &known, self.most());
         self.core.relay().own(wanted.iter().filter_map(|wanted| match wanted.of {
             Owner::Device { id, number } => Some((wanted.room, (id, number))),
             Owner::Offer { .. } => None,
@@ -93,7 +100,7 @@ impl Rooms {
         if !todo.remove.is_empty() || !todo.register.is_empty() {
             let mut http = Http::connect(&self.tls, &self.enrolment.hosts).await?;
             self.remove(&mut http, todo.remove).await?;
-            self.register(&mut http, &wanted, &todo.register).await?;
+            self.register(&mut http, (&wanted, &todo.register), known).await?;
         }
         self.core.relay().settled(asked);
         Ok(wanted.iter().filter_map(until).min())
@@ -113,7 +120,18 @@ impl Rooms {
         self.core.store().write(move |tx| rooms::removed(tx, &gone), |()| ()).await.map_err(of_store)
     }
 
-    async fn register(&mut self, http: &mut Http, wanted: &[Wanted], new: &[usize]) -> Result<(), Trouble> {
+    fn most(&self) -> usize {
+        self.full.map_or(ROOMS_MAX, |(most, _)| most)
+    }
+
+    /// Registers those of the wanted ones that are `new`. Where the relay takes no more, those that matter least make
+    /// place: `known` may be there, as well as what is confirmed.
+    async fn register(
+        &mut self,
+        http: &mut Http,
+        (wanted, new): (&[Wanted], &[usize]),
+        mut known: BTreeSet<RoomId>,
+    ) -> Result<(), Trouble> {
         if new.is_empty() {
             return Ok(());
         }
@@ -122,33 +140,47 @@ impl Rooms {
         let host_id = self.enrolment.host_id.clone();
         let work = move |tx: &rusqlite::Transaction<'_>| rooms::register(tx, &host_id, &keys);
         let keys = self.core.store().write(work, |_| ()).await.map_err(of_store)?;
-        for wanted in new.iter().map(|at| &wanted[*at]) {
-            let hash = wanted.hash.expose_hex();
-            let until = until(wanted);
-            let is_offer = until.is_some();
-            let body = RoomBody {
-                secret_hash: (!is_offer).then_some(hash.as_str()),
-                pairing_token_hash: is_offer.then_some(hash.as_str()),
-                pairing_expires_at: until.map(Timestamp::to_rfc3339),
-                public_key: keys.get(&wanted.room).map_or("", String::as_str),
-                account: None,
-            };
-            let answer = http.ask(Method::PUT, &path(wanted.room), Some(&body)).await?;
-            match (answer.status.is_success(), answer.problem()) {
-                (true, _) => drop(self.confirmed.insert(wanted.room, until)),
-                (false, Some((Code::TooManyRooms, _))) => {
-                    self.say_left_out(1);
-                    return Ok(());
+        for at in new.iter().copied() {
+            let key = keys.get(&wanted[at].room).map_or("", String::as_str);
+            while at < self.most() && !self.put(http, &wanted[at], key).await? {
+                let may_be_there = |(_, other): &(usize, &Wanted)| {
+                    self.confirmed.contains_key(&other.room) || known.contains(&other.room)
+                };
+                let least = wanted.iter().enumerate().skip(at + 1).rev().find(may_be_there);
+                let (most, gone) = least.map_or((at, None), |(behind, other)| (behind, Some(other.room)));
+                self.full = Some((most, Instant::now()));
+                if let Some(room) = gone {
+                    known.remove(&room);
+                    self.remove(http, vec![room]).await?;
                 }
-                (false, Some((Code::RoomNotYours, _))) => {
-                    let room = wanted.room;
-                    tracing::warn!(target: "couplet::relay", %room, "another host has this room; a device has others");
-                    self.confirmed.insert(room, until);
-                }
-                _ => return Err(answer.trouble("Registering a room")),
             }
         }
+        self.say_left_out(wanted.len().saturating_sub(self.most()));
         Ok(())
+    }
+
+    /// Registers one. False: the relay takes no more.
+    async fn put(&mut self, http: &mut Http, wanted: &Wanted, key: &str) -> Result<bool, Trouble> {
+        let (room, hash, until) = (wanted.room, wanted.hash.expose_hex(), until(wanted));
+        let is_offer = until.is_some();
+        let body = RoomBody {
+            secret_hash: (!is_offer).then_some(hash.as_str()),
+            pairing_token_hash: is_offer.then_some(hash.as_str()),
+            pairing_expires_at: until.map(Timestamp::to_rfc3339),
+            public_key: key,
+            account: None,
+        };
+        let answer = http.ask(Method::PUT, &path(room), Some(&body)).await?;
+        match (answer.status.is_success(), answer.problem()) {
+            (true, _) => {}
+            (false, Some((Code::TooManyRooms, _))) => return Ok(false),
+            (false, Some((Code::RoomNotYours, _))) => {
+                tracing::warn!(target: "couplet::relay", %room, "another host has this room; a device has others");
+            }
+            _ => return Err(answer.trouble("Registering a room")),
+        }
+        self.confirmed.insert(room, until);
+        Ok(true)
     }
 
     fn say_left_out(&mut self, left_out: usize) {
