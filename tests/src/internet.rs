@@ -98,6 +98,12 @@ impl Internet {
         self.relay.as_mut().expect("it was started")
     }
 
+    /// The relay's network, in which every address of 127.0.0.0/8 is a source of its own.
+    #[must_use]
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
     /// `couplet relay` with these arguments, run by the relay's operator.
     fn operator(&self, args: &[&str]) -> std::process::Command {
         let args = [&["relay"], args].concat();

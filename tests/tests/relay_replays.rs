@@ -1,0 +1,201 @@
+//! A relay that says everything twice, and sends its host elsewhere: the host follows each command once, and to nobody
+//! but its relay.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use couplet_protocol::relay::HOST_UPGRADE;
+use couplet_protocol::{RoomId, Sid};
+use e2e::host::PATIENCE;
+use e2e::{Relay, TestDevice, eventually};
+use futures_util::StreamExt;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use rcgen::{CertificateParams, Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
+
+type Body = BoxBody<Bytes, Infallible>;
+
+/// An event stream that the host has opened.
+struct Stream {
+    /// The command that it says it knew last.
+    last: Option<String>,
+    events: mpsc::UnboundedSender<String>,
+}
+
+/// Stands in for the hosts' listener, with the relay's own key. Dropping it ends what it has open.
+struct Double {
+    url: String,
+    streams: mpsc::UnboundedReceiver<Stream>,
+    dials: Arc<Mutex<BTreeMap<String, u32>>>,
+    _served: AbortOnDropHandle<()>,
+}
+
+/// What the double's connections share.
+#[derive(Clone)]
+struct Shared {
+    streams: mpsc::UnboundedSender<Stream>,
+    dials: Arc<Mutex<BTreeMap<String, u32>>>,
+}
+
+fn tls(relay: &Relay) -> TlsAcceptor {
+    let ca = std::fs::read_to_string(relay.ca()).unwrap();
+    let ca_key = std::fs::read_to_string(relay.ca().with_file_name("ca.key")).unwrap();
+    let issuer = Issuer::from_ca_cert_pem(&ca, KeyPair::from_pem(&ca_key).unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let chain: Vec<CertificateDer<'static>> = vec![params.signed_by(&key, &issuer).unwrap().der().clone()];
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    TlsAcceptor::from(Arc::new(config.with_no_client_auth().with_single_cert(chain, key.into()).unwrap()))
+}
+
+fn answer(status: u16, body: impl Into<Bytes>) -> Response<Body> {
+    Response::builder().status(status).body(Full::new(body.into()).boxed()).unwrap()
+}
+
+impl Shared {
+    async fn handle(self, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let path = request.uri().path().to_owned();
+        if path == "/host/events" {
+            let (events, told) = mpsc::unbounded_channel::<String>();
+            let last = request.headers().get("last-event-id").map(|last| last.to_str().unwrap().to_owned());
+            self.streams.send(Stream { last, events }).unwrap();
+            let body = StreamBody::new(UnboundedReceiverStream::new(told).map(|event| Ok(Frame::data(event.into()))));
+            let answer = Response::builder().header("content-type", "text/event-stream");
+            return Ok(answer.body(BodyExt::boxed(body)).unwrap());
+        }
+        if let Some(sid) = path.strip_prefix("/pair/relay/") {
+            *self.dials.lock().unwrap().entry(sid.to_owned()).or_default() += 1;
+            let upgrade = hyper::upgrade::on(&mut request);
+            // Held, with no device behind it.
+            tokio::spawn(async move {
+                let _held = upgrade.await;
+                std::future::pending::<()>().await;
+            });
+            let mut switched = answer(101, "");
+            switched.headers_mut().insert("connection", "upgrade".parse().unwrap());
+            switched.headers_mut().insert("upgrade", HOST_UPGRADE.parse().unwrap());
+            return Ok(switched);
+        }
+        Ok(answer(204, ""))
+    }
+}
+
+impl Double {
+    /// In place of a relay that has ended.
+    async fn start(relay: &Relay) -> Self {
+        let (acceptor, port) = (tls(relay), relay.hosts_port());
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let (opened, streams) = mpsc::unbounded_channel();
+        let shared = Shared { streams: opened, dials: Arc::default() };
+        let dials = Arc::clone(&shared.dials);
+        let served = tokio::spawn(async move {
+            loop {
+                let (stream, acceptor, shared) = (listener.accept().await.unwrap().0, acceptor.clone(), shared.clone());
+                tokio::spawn(async move {
+                    let Ok(tls) = acceptor.accept(stream).await else { return };
+                    let service = service_fn(move |request| shared.clone().handle(request));
+                    let connection =
+                        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tls), service);
+                    let _ = connection.with_upgrades().await;
+                });
+            }
+        });
+        let url = format!("https://localhost:{port}");
+        Double { url, streams, dials, _served: AbortOnDropHandle::new(served) }
+    }
+
+    async fn stream(&mut self) -> Stream {
+        tokio::time::timeout(PATIENCE, self.streams.recv()).await.expect("the host comes").unwrap()
+    }
+
+    fn command(&self, sid: &Sid) -> String {
+        command(sid, &self.url)
+    }
+
+    fn dials(&self, sid: &Sid) -> u32 {
+        self.dials.lock().unwrap().get(&sid.to_hex()).copied().unwrap_or_default()
+    }
+
+    async fn is_dialled(&self, sid: &Sid) {
+        eventually("the host follows", PATIENCE, async || self.dials(sid) > 0).await;
+    }
+}
+
+fn command(sid: &Sid, url: &str) -> String {
+    let data = json!({"sid": sid.to_hex(), "room_id": RoomId::new([7; 16]).to_hex(), "mode": "reconnect",
+        "relay_url": url, "remote_ip": "192.0.2.1", "expires_at": "2099-01-01T00:00:00Z"});
+    format!("id: {}\nevent: pair-cmd\ndata: {data}\n\n", sid.to_hex())
+}
+
+fn sid(n: u8) -> Sid {
+    Sid::new([n; 16])
+}
+
+#[tokio::test]
+async fn what_a_relay_says_twice_is_done_once_and_what_leads_elsewhere_is_not_done() {
+    let mut relay = Relay::start().await;
+    let host = relay
+        .host(|setup| {
+            setup.env("COUPLET_APPROVE", "never");
+        })
+        .await;
+    relay.kill().await;
+    let mut double = Double::start(&relay).await;
+    let stream = double.stream().await;
+    assert_eq!(stream.last, None);
+    let say = |stream: &Stream, event: String| stream.events.send(event).unwrap();
+    let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = elsewhere.local_addr().unwrap().port();
+    say(&stream, double.command(&sid(1)).repeat(2));
+    for (n, url) in [
+        (2, format!("https://127.0.0.1:{port}")),
+        (3, format!("http://localhost:{port}")),
+        (4, format!("https://localhost.example:{port}")),
+    ] {
+        say(&stream, command(&sid(n), &url));
+    }
+    for broken in ["not JSON", "{}", r#"{"sid":"../../host/events"}"#] {
+        say(&stream, format!("id: {broken}\nevent: pair-cmd\ndata: {broken}\n\n"));
+    }
+    say(&stream, double.command(&sid(5)));
+    double.is_dialled(&sid(5)).await;
+
+    // The stream ends, and the next one begins with all of it again.
+    drop(stream);
+    let stream = double.stream().await;
+    assert_eq!(stream.last, Some(sid(5).to_hex()), "it says what it knew last");
+    for n in [1, 5, 1, 5, 6] {
+        say(&stream, double.command(&sid(n)));
+    }
+    double.is_dialled(&sid(6)).await;
+    let dialled = double.dials.lock().unwrap().clone();
+    let expected = [1, 5, 6].map(|n| (sid(n).to_hex(), 1));
+    assert_eq!(dialled, BTreeMap::from(expected));
+    let went_elsewhere = tokio::time::timeout(std::time::Duration::ZERO, elsewhere.accept()).await;
+    assert!(went_elsewhere.is_err(), "the host went elsewhere");
+
+    // None of it has done harm.
+    drop((stream, double));
+    relay.restart().await;
+    let (device, offer) = (TestDevice::new("Phone"), host.generate().await);
+    let (room, token) = Relay::room_of(&offer.link);
+    eventually("the host is back", PATIENCE, async || relay.ask(room, &token).await.status == 200).await;
+    relay.pair(&device, &offer.link).await;
+}
