@@ -288,3 +288,35 @@ async fn a_device_that_does_not_read_does_not_keep_the_host_from_stopping() {
     host.stop().await;
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
+
+#[tokio::test]
+async fn an_idle_session_takes_less_than_200_kb_of_the_host() {
+    const FEW: usize = 8;
+    const MORE: usize = 40;
+    let app = TestApp::start().await;
+    let host = TestHost::start(|setup| {
+        setup.app(app.url()).env("COUPLET_LIMITS__MAX_SESSIONS", "100").env("COUPLET_LIMITS__MAX_DEVICES", "100");
+        setup.env("COUPLET_LIMITS__GENERATE_PER_MINUTE", "1000").env("COUPLET_LIMITS__EXCHANGE_PER_MINUTE", "1000");
+    })
+    .await;
+    let mut open = Vec::new();
+    let mut session = async || {
+        let (_, mut sealed) = Paired::new(&host, "iPad").await;
+        // Idle, and not new: it has had an answer from the app.
+        sealed.send_data(&get("/echo", &[])).await;
+        while !matches!(sealed.said().await, Said::Data(data) if data.len() > 100) {}
+        open.push(sealed);
+    };
+    // What the first ones bring with them is not theirs alone.
+    for _ in 0..FEW {
+        session().await;
+    }
+    let before = host.peak_memory_kib();
+    for _ in 0..MORE {
+        session().await;
+    }
+    let each = (host.peak_memory_kib() - before) * 1024 / MORE as u64;
+    assert_eq!(open.len(), FEW + MORE);
+    assert!(each < 200_000, "{each} bytes");
+    assert_eq!(count(&host, "session.closed"), 0, "all of them are open");
+}
