@@ -29,7 +29,7 @@ fn source(n: u16) -> IpAddr {
 }
 
 /// Sends a byte at a time, without end, until the other end closes.
-async fn trickle(stream: impl AsyncRead + AsyncWrite, start: &[u8], byte: u8) {
+async fn trickle(stream: impl AsyncRead + AsyncWrite, start: &[u8], byte: u8, pause: Duration) {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut rest = Vec::new();
     let dripping = async {
@@ -37,7 +37,7 @@ async fn trickle(stream: impl AsyncRead + AsyncWrite, start: &[u8], byte: u8) {
             if writer.write_all(&[byte]).await.is_err() || writer.flush().await.is_err() {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(pause).await;
         }
     };
     tokio::select! {
@@ -64,16 +64,16 @@ async fn whoever_trickles_is_let_go_in_time() {
         "PUT /host/rooms/{} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9000\r\n\r\n",
         room(1)
     );
-    let start = Instant::now();
+    let (start, pause) = (Instant::now(), Duration::from_millis(20));
     tokio::join!(
-        trickle(connect(devices).await, &handshake, 7),
-        trickle(connect(hosts).await, &handshake, 7),
-        trickle(connect(devices).await, b"", 0x16),
-        trickle(relay.device_tls().await, b"GET /p HTTP/1.1\r\n", b'x'),
-        trickle(relay.device_tls().await, body.as_bytes(), b' '),
-        trickle(host.tls(&relay).await.unwrap(), b"GET /host/events HTTP/1.1\r\nhost: x\r\nx: ", b'x'),
-        trickle(host.tls(&relay).await.unwrap(), b"GET /host/ev", b'x'),
-        trickle(host.tls(&relay).await.unwrap(), put.as_bytes(), b' '),
+        trickle(connect(devices).await, &handshake, 7, pause),
+        trickle(connect(hosts).await, &handshake, 7, pause),
+        trickle(connect(devices).await, b"", 0x16, pause),
+        trickle(relay.device_tls().await, b"GET /p HTTP/1.1\r\n", b'x', pause),
+        trickle(relay.device_tls().await, body.as_bytes(), b' ', pause),
+        trickle(host.tls(&relay).await.unwrap(), b"GET /host/events HTTP/1.1\r\nhost: x\r\nx: ", b'x', pause),
+        trickle(host.tls(&relay).await.unwrap(), b"GET /host/ev", b'x', pause),
+        trickle(host.tls(&relay).await.unwrap(), put.as_bytes(), b' ', pause),
     );
     assert!(start.elapsed() < in_time, "{:?}", start.elapsed());
     host.room(&relay, &room(1), by_secret(1)).await;
@@ -96,9 +96,97 @@ async fn ping(device: &mut tokio_tungstenite::WebSocketStream<Tls>, end: &mut co
     start.elapsed()
 }
 
+/// How many sockets say nothing.
+const IDLE: u16 = 5_000;
+
+/// A live session, and who holds its ends.
+struct Session {
+    device: tokio_tungstenite::WebSocketStream<Tls>,
+    end: common::Socket,
+}
+
+impl Session {
+    /// The 99th percentile of 200 times there and back, the least of ten: what others do on this machine lengthens some
+    /// of them, and shortens none. `enough`: less than this is as good as less still.
+    async fn p99(&mut self, enough: Duration) -> Duration {
+        let mut least = Duration::MAX;
+        for _ in 0..10 {
+            let mut took = Vec::new();
+            for _ in 0..200 {
+                took.push(ping(&mut self.device, &mut self.end).await);
+            }
+            took.sort_unstable();
+            least = least.min(took[197]);
+            if least <= enough {
+                break;
+            }
+        }
+        least
+    }
+}
+
+/// Opens sockets that say nothing; every twentieth has got as far as TLS goes.
+async fn fall_silent(relay: &TestRelay) -> (Vec<tokio::net::TcpStream>, Vec<Tls>) {
+    let (mut idle, mut shaken) = (Vec::new(), Vec::new());
+    let config = relay.device_config();
+    for n in 0..IDLE {
+        let stream = tcp(source(n / 100), relay.devices_port()).await.unwrap();
+        if n % 20 == 0 {
+            shaken.push(common::shake_hands(config.clone(), stream).await.unwrap());
+        } else {
+            idle.push(stream);
+        }
+    }
+    (idle, shaken)
+}
+
+/// At most twice as long as when it is quiet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_and_slow_sockets_and_wrong_secrets_leave_a_session_as_quick_as_it_was() {
+    fn patient(config: &mut couplet_relay::Config) {
+        config.limits.handshake_seconds = 600;
+        config.limits.header_seconds = 600;
+    }
+    let relay = Arc::new(TestRelay::start(patient).await);
+    let host = TestHost::enroll(&relay).await;
+    host.room(&relay, &room(1), by_secret(1)).await;
+    let _events = host.events(&relay, None).await;
+    let sid = relay.pair(&ask_secret(1)).await.sid();
+    let mut session = Session { device: relay.device_end(&sid).await, end: host.socket(&relay, &sid).await };
+    let before = session.p99(Duration::ZERO).await;
+
+    let silent = fall_silent(&relay).await;
+    let mut busy = tokio::task::JoinSet::new();
+    for n in 0..200 {
+        let tls = relay.device_tls_from(source(1000 + n)).await.unwrap();
+        busy.spawn(trickle(tls, b"GET /p HTTP/1.1\r\n", b'x', Duration::from_millis(500)));
+    }
+    let (asked, flooded) = (Arc::new(AtomicU32::new(0)), Arc::clone(&relay));
+    let counted = Arc::clone(&asked);
+    busy.spawn(async move {
+        let (mut wrong, mut pace) = (ask_secret(1), tokio::time::interval(Duration::from_millis(5)));
+        wrong["secret_hash"] = hex(9, 32).into();
+        for n in (2000..3000).cycle() {
+            let mut asking = sender(flooded.device_tls_from(source(n)).await.unwrap()).await;
+            for _ in 0..30 {
+                pace.tick().await;
+                send(&mut asking, Method::POST, "/pair", Some(&wrong)).await;
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+    let flooding = async || asked.load(Ordering::Relaxed) > 100;
+    eventually("the flood", flooding).await;
+    let loaded = session.p99(before * 2).await;
+    busy.shutdown().await;
+    drop(silent);
+    // Perhaps it is the machine that has less time for this test than before.
+    let quiet = if loaded <= before * 2 { before } else { before.max(session.p99(Duration::ZERO).await) };
+    assert!(loaded <= quiet * 2, "{loaded:?}, and {quiet:?} when it is quiet");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_thousand_idle_sockets_do_not_disturb_a_session_or_a_new_one() {
-    const IDLE: u16 = 5_000;
     // As little as a login shell gives; the relay takes what it may have.
     let most = getrlimit(Resource::Nofile).maximum;
     let mut few = getrlimit(Resource::Nofile);
@@ -116,20 +204,7 @@ async fn five_thousand_idle_sockets_do_not_disturb_a_session_or_a_new_one() {
     events.next().await.unwrap();
     let before = resident_kib();
 
-    let (mut idle, config) = (Vec::new(), Arc::new(relay.device_config()));
-    let mut shaken = Vec::new();
-    for n in 0..IDLE {
-        let stream = tcp(source(n / 100), relay.devices_port()).await.unwrap();
-        // Every twentieth has got as far as TLS goes.
-        if n % 20 == 0 {
-            shaken.push(common::shake_hands(Arc::unwrap_or_clone(Arc::clone(&config)), stream).await.unwrap());
-        } else {
-            idle.push(stream);
-        }
-        if n % 500 == 0 {
-            ping(&mut device, &mut end).await;
-        }
-    }
+    let (mut idle, shaken) = fall_silent(&relay).await;
     let held = idle.len() + shaken.len();
     let start = Instant::now();
     let slowest = ping(&mut device, &mut end).await;
