@@ -7,29 +7,35 @@ use crate::random;
 const FIRST: Duration = Duration::from_millis(200);
 const MOST: Duration = Duration::from_secs(30);
 
-/// Doubles with each failure, up to [`MOST`]; the wait itself is anything up to that ("full jitter"), so that the
-/// devices of a host that was away do not all come back at the same moment.
+/// Doubles with each failure, up to [`MOST`]; the wait itself is anything up to that ("full jitter"), so that all
+/// who were with a host or a relay that was away do not come back at the same moment.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// The next wait.
-    pub(crate) fn next(&mut self) -> Duration {
-        let wait = self.ceiling().mul_f64(random::fraction());
+    pub fn wait(&mut self) -> Duration {
+        let wait = jitter(self.ceiling());
         self.failures = self.failures.saturating_add(1);
         wait
     }
 
     /// All is well again.
-    pub(crate) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.failures = 0;
     }
 
     fn ceiling(self) -> Duration {
         FIRST.saturating_mul(1 << self.failures.min(16)).min(MOST)
     }
+}
+
+/// Any time up to this one.
+#[must_use]
+pub fn jitter(most: Duration) -> Duration {
+    most.mul_f64(random::fraction())
 }
 
 #[cfg(test)]
@@ -42,12 +48,12 @@ mod tests {
         let ceilings: Vec<_> = (0..9)
             .map(|_| {
                 let ceiling = backoff.ceiling();
-                assert!(backoff.next() <= ceiling);
+                assert!(backoff.wait() <= ceiling);
                 ceiling.as_millis()
             })
             .collect();
         assert_eq!(ceilings, [200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000]);
-        let waits: std::collections::BTreeSet<_> = (0..32).map(|_| backoff.next()).collect();
+        let waits: std::collections::BTreeSet<_> = (0..32).map(|_| backoff.wait()).collect();
         assert!(waits.len() > 16, "they are spread out");
         backoff.reset();
         assert_eq!(backoff.ceiling(), FIRST);

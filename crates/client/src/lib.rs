@@ -14,7 +14,7 @@ mod pair;
 mod path;
 mod race;
 mod random;
-mod relay;
+pub mod relay;
 mod route;
 pub mod sealed;
 mod state;
@@ -22,6 +22,7 @@ pub mod store;
 mod websocket;
 
 pub use attempt::{Attempt, AttemptError, Hint};
+pub use backoff::{Backoff, jitter};
 pub use connect::Client;
 pub use credentials::{Credentials, HostId, Keys, Token};
 pub use error::{ConnectError, OtherKey, PairError, RequestError};

@@ -1,9 +1,10 @@
-//! The way to a host through a relay (spec/protocol.md, 6): ask for a session, then a WebSocket whose bytes the relay
-//! hands on to the host.
+//! The way to a relay, for devices and hosts alike: [`tls`], [`Connection`], [`RelayFailure`]. And the way to a host
+//! through it (spec/protocol.md, 6): ask for a session, then a WebSocket whose bytes the relay hands on to the host.
 //!
 //! Nothing that a relay says is believed beyond that: who answers at the other end is for the handshake to show.
 
 mod answer;
+mod connection;
 mod dial;
 mod failure;
 mod join;
@@ -16,9 +17,11 @@ use couplet_protocol::secret::RoomSecret;
 use couplet_protocol::{CredentialHash, OfferKeys, RelayName, RoomId};
 use tokio::time::timeout;
 
-pub use self::failure::RelayFailure;
+pub use self::connection::{Answer, Connection};
+pub use self::dial::{connect, lookup, secure, split};
+pub use self::failure::{RelayFailure, SKEW, skew};
 pub(crate) use self::pauses::Pauses;
-pub use self::trust::{RelayCa, RelayCaError, RelayTrust};
+pub use self::trust::{Authorities, Identity, RelayCa, RelayCaError, RelayTrust, TlsUnusable, certificates, tls};
 use crate::path::Opening;
 
 /// How many rooms a device looks ahead when one is locked: as many as a host registers (spec/protocol.md, 6).
@@ -39,7 +42,7 @@ pub(crate) enum Door<'a> {
 /// Opens a way to the host through this relay.
 pub(crate) async fn open(trust: &RelayTrust, relay: &RelayName, door: &Door<'_>) -> Result<Opening, RelayFailure> {
     let opening = async {
-        let mut node = dial::dial(trust, relay).await?;
+        let mut node = join::dial(trust, relay).await?;
         let (joined, room) = enter(trust, relay, &mut node, door).await?;
         let (socket, peer) = join::upgrade(trust, relay, node, &joined).await?;
         Ok(Opening { socket, peer, room })
@@ -52,7 +55,7 @@ pub(crate) async fn open(trust: &RelayTrust, relay: &RelayName, door: &Door<'_>)
 async fn enter(
     trust: &RelayTrust,
     relay: &RelayName,
-    node: &mut dial::Node,
+    node: &mut join::Node,
     door: &Door<'_>,
 ) -> Result<(join::Joined, Option<u32>), RelayFailure> {
     let (secret, from) = match door {

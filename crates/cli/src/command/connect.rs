@@ -6,7 +6,7 @@ mod hosts;
 mod online;
 mod pairing;
 mod place;
-mod relay_ca;
+pub(super) mod relay_ca;
 
 use std::io::Read;
 use std::net::SocketAddr;

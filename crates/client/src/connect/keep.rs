@@ -84,7 +84,7 @@ impl Keeper {
                 Err(reason) => {
                     tracing::debug!(target: "couplet::session", host = %self.shared.host, %reason, "no session");
                     self.offline(reason);
-                    self.wait(backoff.next(), Duration::ZERO).await;
+                    self.wait(backoff.wait(), Duration::ZERO).await;
                     continue;
                 }
             };
@@ -102,18 +102,18 @@ impl Keeper {
                 // What broke may be back at once: a Wi-Fi that was changed, a host that was started anew.
                 Next::Retry(reason) => {
                     self.offline(reason);
-                    let wait = if lived { Duration::ZERO } else { backoff.next() };
+                    let wait = if lived { Duration::ZERO } else { backoff.wait() };
                     self.wait(wait, Duration::ZERO).await;
                 }
                 Next::Moved => {
                     self.pauses.clear();
                     self.offline(Reason::Moved);
-                    let wait = if lived { Duration::ZERO } else { backoff.next() };
+                    let wait = if lived { Duration::ZERO } else { backoff.wait() };
                     self.wait(wait, Duration::ZERO).await;
                 }
                 Next::Pause(reason, pause) => {
                     self.offline(reason);
-                    self.wait(backoff.next(), pause).await;
+                    self.wait(backoff.wait(), pause).await;
                 }
             }
             if self.shared.closing.is_cancelled() {

@@ -1,71 +1,63 @@
-//! A TLS connection to a relay, and HTTP/1.1 on it.
+//! The steps to a relay: its addresses, one of them that answers, TLS.
 
+use std::future::ready;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use couplet_protocol::RelayName;
-use http::{HeaderValue, Request, Response, Uri, header};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{Builder, SendRequest};
+use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioIo;
+use hyper_util::client::legacy::connect::dns::Name;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_util::task::AbortOnDropHandle;
-use tower::ServiceExt;
+use tower::{ServiceExt, service_fn};
 
 use super::failure::RelayFailure;
-use super::trust::RelayTrust;
 
-/// How long the name and all of its addresses together may take, and then TLS.
+/// How long looking the name up may take: a resolver that asks its second server does so after 5 s.
+const LOOKUP: Duration = Duration::from_secs(7);
+/// How long all of its addresses together may take, and then TLS.
 const CONNECT: Duration = Duration::from_secs(5);
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// How long a relay may take to answer a request.
-const ANSWER: Duration = Duration::from_secs(8);
-/// The longest head of an answer, in bytes.
-const HEAD_MAX: usize = 16 * 1024;
+/// How many addresses of a name are tried.
+const ADDRESSES: usize = 8;
 /// The port when a name has none.
 const PORT: u16 = 443;
 
-pub(super) type Tls = TlsStream<TcpStream>;
-
-/// An open connection to a node of a relay. Dropping it closes it.
-pub(super) struct Node {
-    sender: SendRequest<Full<Bytes>>,
-    _connection: AbortOnDropHandle<()>,
-    pub(super) peer: SocketAddr,
-    authority: HeaderValue,
-}
-
-/// Connects with the relay of this name.
-pub(super) async fn dial(trust: &RelayTrust, relay: &RelayName) -> Result<Node, RelayFailure> {
-    let connector = trust.connector().await?;
-    let (host, stream) = connect(relay).await?;
-    let peer = stream.peer_addr().map_err(RelayFailure::unreachable)?;
-    let name = ServerName::try_from(host).map_err(RelayFailure::unreachable)?;
-    let shaken = timeout(HANDSHAKE, connector.connect(name, stream)).await.map_err(|_| RelayFailure::silent())?;
-    let tls = shaken.map_err(|error| RelayFailure::of_tls(&error))?;
-    let (sender, connection) =
-        Builder::new().max_buf_size(HEAD_MAX).handshake(TokioIo::new(tls)).await.map_err(RelayFailure::unreachable)?;
-    let connection = tokio::spawn(async move {
-        // Who waits for an answer learns of its end.
-        let _ = connection.with_upgrades().await;
-    });
-    let authority = HeaderValue::from_str(relay.as_str()).map_err(RelayFailure::unreachable)?;
-    Ok(Node { sender, _connection: AbortOnDropHandle::new(connection), peer, authority })
-}
-
-/// Looks the name up and tries its addresses, both families side by side (RFC 8305).
-async fn connect(relay: &RelayName) -> Result<(String, TcpStream), RelayFailure> {
-    let (host, port) = match relay.as_str().split_once(':') {
-        Some((host, port)) => (host, port.parse().map_err(RelayFailure::unreachable)?),
+/// The host part of a relay's name, and the port.
+#[must_use]
+pub fn split(relay: &RelayName) -> (&str, u16) {
+    match relay.as_str().split_once(':') {
+        Some((host, port)) => (host, port.parse().unwrap_or(PORT)),
         None => (relay.as_str(), PORT),
-    };
-    let mut connector = HttpConnector::new();
+    }
+}
+
+/// Looks the name up: one address at least, and not more than are tried.
+///
+/// # Errors
+/// The name has none, or the DNS does not say.
+pub async fn lookup(relay: &RelayName) -> Result<Vec<SocketAddr>, RelayFailure> {
+    let (host, port) = split(relay);
+    let found = timeout(LOOKUP, tokio::net::lookup_host((host, port))).await;
+    let found = found.map_err(|_| RelayFailure::unreachable("the DNS does not answer"))?;
+    let found = found.map_err(|error| RelayFailure::unreachable(format!("its name is not known: {error}")))?;
+    let addresses: Vec<SocketAddr> = found.take(ADDRESSES).collect();
+    if addresses.is_empty() { Err(RelayFailure::unreachable("its name has no address")) } else { Ok(addresses) }
+}
+
+/// Connects with one of these addresses, both families side by side (RFC 8305).
+///
+/// # Errors
+/// None of them answers in time.
+pub async fn connect(relay: &RelayName, addresses: Vec<SocketAddr>) -> Result<TcpStream, RelayFailure> {
+    let (host, port) = split(relay);
+    let found = service_fn(move |_: Name| ready(Ok::<_, std::convert::Infallible>(addresses.clone().into_iter())));
+    let mut connector = HttpConnector::new_with_resolver(found);
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(CONNECT));
     let place: Uri = format!("http://{host}:{port}").parse().map_err(RelayFailure::unreachable)?;
@@ -74,30 +66,19 @@ async fn connect(relay: &RelayName) -> Result<(String, TcpStream), RelayFailure>
         let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
         RelayFailure::unreachable(cause)
     })?;
-    Ok((host.to_owned(), stream.into_inner()))
+    Ok(stream.into_inner())
 }
 
-impl Node {
-    /// Sends a request and waits for the head of its answer. None: the connection was over before anything was sent.
-    pub(super) async fn send(
-        &mut self,
-        request: http::request::Builder,
-        body: Bytes,
-    ) -> Option<Result<Response<Incoming>, RelayFailure>> {
-        if self.sender.ready().await.is_err() {
-            return None;
-        }
-        let request = request.header(header::HOST, self.authority.clone()).body(Full::new(body));
-        let request: Request<Full<Bytes>> = match request {
-            Ok(request) => request,
-            Err(error) => return Some(Err(RelayFailure::unreachable(error))),
-        };
-        match timeout(ANSWER, self.sender.send_request(request)).await {
-            Ok(Ok(answer)) => Some(Ok(answer)),
-            Ok(Err(error)) if error.is_canceled() => None,
-            Ok(Err(error)) if error.is_parse() => Some(Err(RelayFailure::broken("its head is no HTTP"))),
-            Ok(Err(_)) => Some(Err(RelayFailure::unreachable("it hung up"))),
-            Err(_) => Some(Err(RelayFailure::silent())),
-        }
-    }
+/// TLS with the relay of this name, over whatever leads to it.
+///
+/// # Errors
+/// It is not trusted, or does not answer as TLS does.
+pub async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
+    tls: &TlsConnector,
+    relay: &RelayName,
+    stream: S,
+) -> Result<TlsStream<S>, RelayFailure> {
+    let name = ServerName::try_from(split(relay).0.to_owned()).map_err(RelayFailure::unreachable)?;
+    let shaken = timeout(HANDSHAKE, tls.connect(name, stream)).await.map_err(|_| RelayFailure::silent())?;
+    shaken.map_err(|error| RelayFailure::of_tls(&error))
 }

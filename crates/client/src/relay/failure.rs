@@ -6,10 +6,10 @@ use std::time::Duration;
 use couplet_protocol::{Code, RelayName};
 use rustls::CertificateError;
 
-/// Clocks that differ by less are alike, in seconds.
-const SKEW: i64 = 60;
+/// Clocks that differ by no more are alike, in seconds.
+pub const SKEW: i64 = 60;
 
-/// Why a relay did not lead to the host. Its text is ours: nothing that the relay wrote is shown.
+/// Why a relay could not be used, or did not lead to the host. Its text is ours: nothing that the relay wrote is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayFailure {
     code: Code,
@@ -17,11 +17,13 @@ pub struct RelayFailure {
     retry_after: Option<Duration>,
     /// By how many seconds the relay's clock is ahead of this machine's.
     ahead: i64,
+    hung_up: bool,
 }
 
 impl RelayFailure {
-    pub(super) fn new(code: Code, why: impl Into<String>) -> Self {
-        RelayFailure { code, why: why.into(), retry_after: None, ahead: 0 }
+    /// A failure of this kind; `why` says what was met, as in "no connection (…)".
+    pub fn new(code: Code, why: impl Into<String>) -> Self {
+        RelayFailure { code, why: why.into(), retry_after: None, ahead: 0, hung_up: false }
     }
 
     /// The relay's own answer.
@@ -39,8 +41,15 @@ impl RelayFailure {
         RelayFailure::new(Code::RelayUnreachable, "no answer in time")
     }
 
+    /// It ended the connection.
+    pub(super) fn hung_up(why: impl fmt::Display) -> Self {
+        let why = format!("it ended the connection ({why})");
+        RelayFailure { hung_up: true, ..RelayFailure::new(Code::RelayUnreachable, why) }
+    }
+
     /// It says what no relay says.
-    pub(super) fn broken(what: &str) -> Self {
+    #[must_use]
+    pub fn broken(what: &str) -> Self {
         RelayFailure::new(Code::RelayBroken, format!("it answers what no relay answers: {what}"))
     }
 
@@ -51,8 +60,10 @@ impl RelayFailure {
     /// A TLS handshake that failed.
     pub(super) fn of_tls(error: &std::io::Error) -> Self {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        let Some(rustls::Error::InvalidCertificate(wrong)) = inner else {
-            return RelayFailure::new(Code::RelayUnreachable, format!("no TLS ({error})"));
+        let wrong = match inner {
+            Some(rustls::Error::InvalidCertificate(wrong)) => wrong,
+            Some(rustls::Error::AlertReceived(_)) | None => return RelayFailure::hung_up(error),
+            Some(_) => return RelayFailure::new(Code::RelayUnreachable, format!("no TLS ({error})")),
         };
         let untrusted = |what: &str| RelayFailure::new(Code::RelayUntrusted, format!("its certificate {what}"));
         let clock = |what: &str| {
@@ -88,6 +99,20 @@ impl RelayFailure {
         self.retry_after
     }
 
+    /// Whether it ended the connection without a word, as it does with a host that it does not let in.
+    #[must_use]
+    pub fn is_hung_up(&self) -> bool {
+        self.hung_up
+    }
+
+    /// What was met, and what to do next: what goes below the code's title.
+    #[must_use]
+    pub fn detail(&self, relay: &RelayName) -> String {
+        let met = if self.why == self.code.title() { String::new() } else { format!("{relay}: {}.\n", self.why) };
+        let clock = skew(self.ahead).map(|said| format!("{said}.\n")).unwrap_or_default();
+        format!("{met}{clock}{}", self.next_step(relay))
+    }
+
     pub(super) fn is_locked(&self) -> bool {
         self.code == Code::RoomLocked
     }
@@ -103,6 +128,12 @@ impl RelayFailure {
             Code::RelayUnreachable | Code::UpgradeBlocked | Code::RelayBroken => {
                 format!("Which step fails, and what to do about it: couplet relay check {relay}")
             }
+            Code::EnrollmentInvalid | Code::EnrollmentUsed => {
+                "Ask the relay's operator for a new one: couplet relay invite.".to_owned()
+            }
+            Code::HostRevoked => "Ask the relay's operator for an enrolment token, and enrol anew: couplet enroll \
+                                  TOKEN."
+                .to_owned(),
             Code::RelayUntrusted => format!(
                 "Somebody may be in between. If {relay} has a certificate of its own, get its CA from the operator: \
                  --relay-ca FILE."
@@ -131,12 +162,15 @@ impl RelayFailure {
 impl fmt::Display for RelayFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.why, self.code)?;
-        let (by, which) = (self.ahead.unsigned_abs(), if self.ahead > 0 { "behind" } else { "ahead of" });
-        if self.ahead.abs() > SKEW {
-            write!(f, "; this machine's clock is {by} s {which} the relay's")?;
-        }
-        Ok(())
+        skew(self.ahead).map_or(Ok(()), |said| write!(f, "; {said}"))
     }
+}
+
+/// How a relay's clock that is so many seconds ahead of this machine's is spoken of, when it is worth a word.
+#[must_use]
+pub fn skew(ahead: i64) -> Option<String> {
+    let (by, which) = (ahead.unsigned_abs(), if ahead > 0 { "behind" } else { "ahead of" });
+    (ahead.abs() > SKEW).then(|| format!("this machine's clock is {by} s {which} the relay's"))
 }
 
 impl std::error::Error for RelayFailure {}

@@ -6,14 +6,14 @@ use bytes::Bytes;
 use couplet_protocol::{Code, CredentialHash, RelayName, RoomId, Sid};
 use http::{Response, StatusCode, header};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::answer::{joined, refusal, whole};
-use super::dial::{Node, Tls, dial};
+use super::answer::{CODES, joined};
+use super::connection::{Answer, Connection};
 use super::failure::RelayFailure;
 use super::trust::RelayTrust;
 use crate::path::{Io, Socket};
@@ -33,6 +33,14 @@ pub(super) struct Joined {
     pub(super) sid: Sid,
     /// Which node of the relay holds the other end.
     pub(super) node: RelayName,
+}
+
+/// A device's connection to a node of a relay.
+pub(super) type Node = Connection<TcpStream>;
+
+/// Connects with the relay of this name.
+pub(super) async fn dial(trust: &RelayTrust, relay: &RelayName) -> Result<Node, RelayFailure> {
+    Connection::open(&trust.connector().await?, relay, |stream| stream).await
 }
 
 /// `POST /pair`.
@@ -55,8 +63,7 @@ pub(super) async fn ask(
             node.send(request(), body).await.unwrap_or_else(|| Err(hung_up()))?
         }
     };
-    let (head, body) = whole(answer).await;
-    joined(&head, body.as_deref())
+    joined(&Answer::read(answer).await)
 }
 
 /// `GET /pair/relay/{sid}` as a WebSocket: on the connection that there is, when it is the right node's.
@@ -85,22 +92,23 @@ pub(super) async fn upgrade(
             node.send(request(), Bytes::new()).await.unwrap_or_else(|| Err(hung_up()))?
         }
     };
-    let socket = switched(answer, &derive_accept_key(key.as_bytes())).await?;
-    Ok((socket, node.peer))
+    let peer = node.peer();
+    let socket = switched(node, answer, &derive_accept_key(key.as_bytes())).await?;
+    Ok((socket, peer))
 }
 
 fn hung_up() -> RelayFailure {
-    RelayFailure::unreachable("it hung up")
+    RelayFailure::hung_up("before it could be asked")
 }
 
 /// The WebSocket that was agreed upon (RFC 6455, 4.1): no subprotocol, no extension.
-async fn switched(answer: Response<Incoming>, accept: &str) -> Result<Socket, RelayFailure> {
+async fn switched(node: Node, answer: Response<Incoming>, accept: &str) -> Result<Socket, RelayFailure> {
     let blocked = |why: String| RelayFailure::new(Code::UpgradeBlocked, why);
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        let (head, body) = whole(answer).await;
-        let failure = refusal(&head, body.as_deref().unwrap_or_default());
+        let answer = Answer::read(answer).await;
+        let failure = answer.refusal(&CODES);
         return Err(match failure.code() {
-            Code::RelayBroken => blocked(format!("the upgrade is answered with status {}", head.status.as_u16())),
+            Code::RelayBroken => blocked(format!("the upgrade is answered with status {}", answer.status.as_u16())),
             _ => failure,
         });
     }
@@ -115,9 +123,8 @@ async fn switched(answer: Response<Incoming>, accept: &str) -> Result<Socket, Re
     if !agreed {
         return Err(blocked("the upgrade does not come back as it was asked for".to_owned()));
     }
-    let upgraded = hyper::upgrade::on(answer).await.map_err(|_| hung_up())?;
-    let parts = upgraded.downcast::<TokioIo<Tls>>().map_err(|_| RelayFailure::internal())?;
-    let io: Box<dyn Io> = Box::new(parts.io.into_inner());
+    let (stream, ahead) = node.upgraded(answer).await?;
+    let io: Box<dyn Io> = Box::new(stream);
     let config = Some(sealed::config(sealed::Side::Device));
-    Ok(WebSocketStream::from_partially_read(io, parts.read_buf.to_vec(), Role::Client, config).await)
+    Ok(WebSocketStream::from_partially_read(io, ahead.to_vec(), Role::Client, config).await)
 }

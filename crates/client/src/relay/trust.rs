@@ -1,10 +1,11 @@
-//! Which relays a device trusts to be the one of that name: those with a certificate that the system's authorities or
-//! the user's own vouch for. It protects what a relay knows; the session has keys of its own.
+//! Whom TLS trusts to be the relay of that name. Devices, and hosts at the devices' listener: whom the system's authorities
+//! or the user's own vouch for. Hosts at their own listener: whom the relay's CA vouches for, and nobody else. The
+//! verifiers are rustls' own, always. It protects what a relay knows; the session has keys of its own.
 
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
@@ -41,9 +42,8 @@ impl RelayCa {
         if pem.len() > PEM_MAX {
             return Err(RelayCaError::TooLong);
         }
-        let mut roots = RootCertStore::empty();
-        add(&mut roots, pem)?;
-        if roots.is_empty() { Err(RelayCaError::None) } else { Ok(RelayCa(pem.into())) }
+        add(&mut RootCertStore::empty(), pem)?;
+        Ok(RelayCa(pem.into()))
     }
 
     /// The text.
@@ -53,13 +53,86 @@ impl RelayCa {
     }
 }
 
+/// The certificates of a text in PEM, one at least.
+///
+/// # Errors
+/// There is none, or one of them is cut short.
+pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, RelayCaError> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    let all = all.map_err(|error| RelayCaError::Unreadable(error.to_string()))?;
+    if all.is_empty() { Err(RelayCaError::None) } else { Ok(all) }
+}
+
 fn add(roots: &mut RootCertStore, pem: &str) -> Result<(), RelayCaError> {
-    let unreadable = |error: &dyn std::fmt::Display| RelayCaError::Unreadable(error.to_string());
-    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        let certificate = certificate.map_err(|error| unreadable(&error))?;
-        roots.add(certificate).map_err(|error| unreadable(&error))?;
+    for certificate in certificates(pem)? {
+        roots.add(certificate).map_err(|error| RelayCaError::Unreadable(error.to_string()))?;
     }
     Ok(())
+}
+
+/// Who vouches for a relay's certificate. The texts are PEM.
+#[derive(Clone, Copy, Debug)]
+pub enum Authorities<'a> {
+    /// The system's, and these.
+    System(Option<&'a str>),
+    /// These and nobody else.
+    Only(&'a str),
+}
+
+/// Who this end is, for a listener that asks. Both are PEM.
+#[derive(Clone, Copy)]
+pub struct Identity<'a> {
+    /// The certificate, and what leads from it to the listener's CA.
+    pub certificate: &'a str,
+    /// Its key: PKCS#8.
+    pub key: &'a str,
+}
+
+/// TLS cannot be set up with what there is; the text says with what.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TlsUnusable(pub String);
+
+impl From<rustls::Error> for TlsUnusable {
+    fn from(error: rustls::Error) -> Self {
+        TlsUnusable(error.to_string())
+    }
+}
+
+impl From<RelayCaError> for TlsUnusable {
+    fn from(error: RelayCaError) -> Self {
+        TlsUnusable(error.to_string())
+    }
+}
+
+/// What TLS connections to a relay are made with: TLS 1.3 and 1.2, HTTP/1.1. It resumes sessions. Reading the system's
+/// authorities blocks for a while.
+///
+/// # Errors
+/// What is named cannot be used.
+pub fn tls(authorities: Authorities<'_>, identity: Option<Identity<'_>>) -> Result<TlsConnector, TlsUnusable> {
+    let mut roots = RootCertStore::empty();
+    match authorities {
+        Authorities::System(extra) => {
+            // Some of a system's are always of a kind that is not taken; that there are none shows at the handshake.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            extra.map_or(Ok(()), |pem| add(&mut roots, pem))?;
+        }
+        Authorities::Only(pem) => add(&mut roots, pem)?,
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let builder = builder.with_root_certificates(roots);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(Identity { certificate, key }) => {
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes());
+            let key = key.map_err(|_| TlsUnusable("its key is none".to_owned()))?;
+            builder.with_client_auth_cert(certificates(certificate)?, key)?
+        }
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// The authorities that vouch for a relay's certificate: the system's, and these. Clones share what was read.
@@ -82,30 +155,16 @@ impl RelayTrust {
         self.extra.as_ref() == extra
     }
 
-    /// What TLS connections are made with; it resumes sessions.
+    /// What TLS connections are made with.
     pub(super) async fn connector(&self) -> Result<TlsConnector, RelayFailure> {
         let load = || async {
             let extra = self.extra.clone();
-            let loaded = tokio::task::spawn_blocking(move || config(extra.as_ref())).await;
-            loaded.map_err(|_| RelayFailure::internal())?.map(|config| TlsConnector::from(Arc::new(config)))
+            let load = move || tls(Authorities::System(extra.as_ref().map(RelayCa::as_pem)), None);
+            let loaded = tokio::task::spawn_blocking(load).await.map_err(|_| RelayFailure::internal())?;
+            loaded.map_err(|_| RelayFailure::internal())
         };
         self.connector.get_or_try_init(load).await.cloned()
     }
-}
-
-/// The verifier is rustls' own, with TLS 1.3 and 1.2.
-fn config(extra: Option<&RelayCa>) -> Result<ClientConfig, RelayFailure> {
-    let mut roots = RootCertStore::empty();
-    // Some of a system's are always of a kind that is not taken; that there are none shows at the handshake.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(RelayCa(pem)) = extra {
-        add(&mut roots, pem).map_err(|_| RelayFailure::internal())?;
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let mut config = builder.map_err(|_| RelayFailure::internal())?.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
 }
 
 impl std::fmt::Debug for RelayTrust {

@@ -2,24 +2,20 @@
 //! by its key alone (spec/protocol.md, 6).
 
 use std::path::Path;
-use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use couplet_client::relay::{self, Authorities, RelayFailure, SKEW, TlsUnusable, certificates};
 use couplet_protocol::relay::{EnrollRequest, Enrolled as Answered};
 use couplet_protocol::{Code, EnrollmentToken, RelayName};
 use http::{Method, StatusCode};
 use rcgen::{CertificateParams, KeyPair};
-use rustls::ClientConfig;
+use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use super::dial::{Http, Trouble};
+use super::dial::{self, connect, refusal};
 use super::enrolment::Enrolment;
-use super::trust;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Timestamp;
 use crate::start::{self, StartError};
-
-/// How far the clocks may be apart before it is said, in seconds.
-const SKEW: i64 = 60;
 
 /// What enrolling came to.
 #[derive(Clone, Debug)]
@@ -47,15 +43,16 @@ pub async fn enroll(state_dir: &Path, token: &str, relay_ca: Option<&Path>) -> R
         StartError::new(Code::EnrollmentInvalid, next)
     })?;
     let running = start::prepare(state_dir)?;
-    let relay_ca = relay_ca.map(trust::read).transpose()?;
+    let relay_ca = relay_ca.map(read_ca).transpose()?;
     // One that cannot be read is replaced all the same.
     let before = Enrolment::load(state_dir).ok().flatten().map(|enrolment| enrolment.relay);
     let key = KeyPair::generate().map_err(|error| StartError::new(Code::Internal, error.to_string()))?;
     let key = Zeroizing::new(key.serialize_pem());
-    let tls = trust::devices(relay_ca.as_deref()).map_err(|error| StartError::new(Code::ConfigInvalid, error.0))?;
+    let tls = relay::tls(Authorities::System(relay_ca.as_deref()), None);
+    let tls = tls.map_err(|error| StartError::new(Code::ConfigInvalid, error.0))?;
     let text = token.trim().to_owned();
-    let asked = ask(&parsed.relay, &tls, Some(text), &key, Clock::start().now()).await;
-    let (answer, ahead) = asked.map_err(|trouble| explain(&parsed.relay, &trouble, relay_ca.is_some()))?;
+    let asked = ask(&parsed.relay, &tls, Some(text), &key).await;
+    let (answer, ahead) = asked.map_err(|failure| StartError::new(failure.code(), failure.detail(&parsed.relay)))?;
     let enrolment = check(&parsed, answer, key, relay_ca)?;
     enrolment.save(state_dir)?;
     let clock_ahead = ahead.filter(|ahead| ahead.abs() > SKEW);
@@ -63,10 +60,10 @@ pub async fn enroll(state_dir: &Path, token: &str, relay_ca: Option<&Path>) -> R
 }
 
 /// Asks for the next certificate, by the key alone.
-pub(super) async fn renew(enrolment: &Enrolment, now: Timestamp) -> Result<Enrolment, Trouble> {
-    let unusable = |error: trust::Unusable| Trouble::new(Code::RelayBroken, error.0);
+pub(super) async fn renew(enrolment: &Enrolment) -> Result<Enrolment, RelayFailure> {
+    let unusable = |error: TlsUnusable| RelayFailure::new(Code::RelayBroken, error.0);
     let tls = enrolment.devices_tls().map_err(unusable)?;
-    let (answer, ahead) = ask(&enrolment.relay, &tls, None, &enrolment.key, now).await?;
+    let (answer, ahead) = ask(&enrolment.relay, &tls, None, &enrolment.key).await?;
     if let Some(ahead) = ahead.filter(|ahead| ahead.abs() > SKEW) {
         tracing::warn!(target: "couplet::relay", ahead, "the relay's clock and this one's differ by so many seconds");
     }
@@ -75,24 +72,22 @@ pub(super) async fn renew(enrolment: &Enrolment, now: Timestamp) -> Result<Enrol
 
 async fn ask(
     relay: &RelayName,
-    tls: &Arc<ClientConfig>,
+    tls: &TlsConnector,
     token: Option<String>,
     key: &str,
-    now: Timestamp,
-) -> Result<(Answered, Option<i64>), Trouble> {
+) -> Result<(Answered, Option<i64>), RelayFailure> {
     let request = || {
         let key = KeyPair::from_pem(key)?;
         CertificateParams::default().serialize_request(&key)?.pem()
     };
-    let csr = request().map_err(|error: rcgen::Error| Trouble::new(Code::Internal, error.to_string()))?;
+    let csr = request().map_err(|error: rcgen::Error| RelayFailure::new(Code::Internal, error.to_string()))?;
     let body = EnrollRequest { token, csr };
-    let answer = Http::connect(tls, relay).await?.ask(Method::POST, "/enroll", Some(&body)).await?;
+    let answer = dial::ask(&mut connect(tls, relay).await?, Method::POST, "/enroll", Some(&body)).await?;
     if answer.status != StatusCode::OK {
-        return Err(answer.trouble("Enrolment"));
+        return Err(refusal(&answer));
     }
-    let enrolled = serde_json::from_slice(&answer.body);
-    let enrolled = enrolled.map_err(|_| Trouble::new(Code::RelayBroken, "Its answer to the enrolment is none."))?;
-    Ok((enrolled, answer.ahead(now)))
+    let enrolled = serde_json::from_slice(answer.body.as_deref().unwrap_or_default());
+    Ok((enrolled.map_err(|_| RelayFailure::broken("its body is no enrolment"))?, answer.ahead()))
 }
 
 /// Goes on only with the CA that the token names.
@@ -103,7 +98,7 @@ fn check(
     relay_ca: Option<String>,
 ) -> Result<Enrolment, StartError> {
     let broken = |what: &str| StartError::new(Code::RelayBroken, format!("{what}\nNothing was written."));
-    let ca = trust::certificates(&answer.ca).map_err(|_| broken("Its CA is no certificate."))?;
+    let ca = certificates(&answer.ca).map_err(|_| broken("Its CA is no certificate."))?;
     let is_named = |der: &[u8]| digest::digest(&digest::SHA256, der).as_ref() == token.ca;
     if ca.len() != 1 || !is_named(&ca[0]) {
         let next = "Its CA is not the one that the token names: something between this host and the relay answers in its \
@@ -128,26 +123,13 @@ fn check(
     form.renewed(answer.certificate).map_err(|error| broken(&format!("Its certificate cannot be used: {error}.")))
 }
 
-/// What to do about it.
-fn explain(relay: &RelayName, trouble: &Trouble, ca_named: bool) -> StartError {
-    let detail = &trouble.detail;
-    let next = match trouble.code {
-        Code::RelayUnreachable => format!("Can this machine reach it? couplet relay check {relay}"),
-        Code::RelayUntrusted if ca_named => "Is the file the CA of this relay's certificate?".to_owned(),
-        Code::RelayUntrusted => {
-            "If the relay has a certificate of its own (--dev, a private CA): --relay-ca FILE.".to_owned()
-        }
-        Code::ClockDiffers => {
-            "Set the clock that is wrong: timedatectl set-ntp true, where systemd keeps it.".to_owned()
-        }
-        Code::RelayBroken => "Is the address the relay's, and are both of the same version?".to_owned(),
-        // The relay's own words say what to do.
-        _ => return StartError::new(trouble.code, plain(detail)),
+/// The file of `--relay-ca`.
+fn read_ca(path: &Path) -> Result<String, StartError> {
+    let wrong = |error: String| {
+        let next = format!("--relay-ca {}: {error}. Name a file with certificates in PEM.", path.display());
+        StartError::new(Code::ConfigInvalid, next)
     };
-    StartError::new(trouble.code, format!("{relay}: {}\n{next}", plain(detail)))
-}
-
-/// Text of others, without the characters that could steer a terminal.
-fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
+    let pem = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    certificates(&pem).map_err(|error| wrong(error.to_string()))?;
+    Ok(pem)
 }

@@ -1,16 +1,15 @@
 //! `relay.json` in the state folder: which relay this host is enrolled with, and who it is there.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
+use couplet_client::relay::{self, Authorities, Identity, TlsUnusable};
 use couplet_protocol::relay::CERTIFICATE_SECONDS;
 use couplet_protocol::{Code, RelayName};
-use rustls::ClientConfig;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use super::trust::{self, Unusable};
 use crate::clock::Timestamp;
 use crate::start::{self, StartError};
 
@@ -109,8 +108,8 @@ impl Enrolment {
         Self::of(form).map(Some).map_err(|error| unusable(error.to_string()))
     }
 
-    fn of(form: Form) -> Result<Self, Unusable> {
-        let name = |text: &str| RelayName::parse(text).ok_or_else(|| Unusable("a name in it is none".to_owned()));
+    fn of(form: Form) -> Result<Self, TlsUnusable> {
+        let name = |text: &str| RelayName::parse(text).ok_or_else(|| TlsUnusable("a name in it is none".to_owned()));
         let enrolment = Enrolment {
             relay: name(&form.relay)?,
             hosts: name(&form.hosts)?,
@@ -143,7 +142,7 @@ impl Enrolment {
     }
 
     /// With a certificate that came later.
-    pub(super) fn renewed(&self, certificate: String) -> Result<Self, Unusable> {
+    pub(super) fn renewed(&self, certificate: String) -> Result<Self, TlsUnusable> {
         let renewed = Enrolment { end: end(&certificate)?, certificate, ..self.clone() };
         renewed.hosts_tls().map(|_| renewed)
     }
@@ -153,19 +152,19 @@ impl Enrolment {
         self.end.before(Duration::from_secs(CERTIFICATE_SECONDS / 3))
     }
 
-    pub(super) fn hosts_tls(&self) -> Result<Arc<ClientConfig>, Unusable> {
-        trust::hosts(&self.ca, &self.certificate, &self.key)
+    pub(super) fn hosts_tls(&self) -> Result<TlsConnector, TlsUnusable> {
+        relay::tls(Authorities::Only(&self.ca), Some(Identity { certificate: &self.certificate, key: &self.key }))
     }
 
-    pub(super) fn devices_tls(&self) -> Result<Arc<ClientConfig>, Unusable> {
-        trust::devices(self.relay_ca.as_deref())
+    pub(super) fn devices_tls(&self) -> Result<TlsConnector, TlsUnusable> {
+        relay::tls(Authorities::System(self.relay_ca.as_deref()), None)
     }
 }
 
 /// When a certificate ends.
-fn end(pem: &str) -> Result<Timestamp, Unusable> {
-    let none = || Unusable("its certificate is none".to_owned());
-    let certificate = trust::certificates(pem)?.into_iter().next().ok_or_else(none)?;
+fn end(pem: &str) -> Result<Timestamp, TlsUnusable> {
+    let none = || TlsUnusable("its certificate is none".to_owned());
+    let certificate = relay::certificates(pem)?.into_iter().next().ok_or_else(none)?;
     let (_, certificate) = x509_parser::parse_x509_certificate(&certificate).map_err(|_| none())?;
     Ok(Timestamp::from_millis(certificate.validity().not_after.timestamp().saturating_mul(1000)))
 }

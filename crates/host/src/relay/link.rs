@@ -5,20 +5,20 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use couplet_client::relay::RelayFailure;
+use couplet_client::{Backoff, jitter};
 use couplet_protocol::api::EventKind;
 use couplet_protocol::relay::{Drain, PairCommand, RoomLocked};
 use couplet_protocol::{Code, Sid};
-use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use rustls::ClientConfig;
 use serde::de::DeserializeOwned;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, broadcast};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
 
-use super::backoff::{Backoff, jitter};
-use super::dial::{Http, Trouble};
+use super::dial::{self, connect};
 use super::enroll;
 use super::enrolment::Enrolment;
 use super::events::{Event, Parser};
@@ -48,18 +48,18 @@ const SPARE: usize = 8;
 /// How a link ends.
 enum End {
     /// It broke, or could not be made.
-    Lost(Trouble),
+    Lost(RelayFailure),
     /// The relay does not want this host any more.
-    Refused(Trouble),
+    Refused(RelayFailure),
     /// The relay is about to stop.
     Drained,
     /// There is a new certificate.
     Renewed(Box<Enrolment>),
 }
 
-impl From<Trouble> for End {
-    fn from(trouble: Trouble) -> Self {
-        match trouble.code {
+impl From<RelayFailure> for End {
+    fn from(trouble: RelayFailure) -> Self {
+        match trouble.code() {
             Code::HostRevoked => End::Refused(trouble),
             _ => End::Lost(trouble),
         }
@@ -95,7 +95,7 @@ pub(crate) async fn run(core: Core) {
             End::Drained => sleep(jitter(DRAINED)).await,
             End::Lost(trouble) => {
                 memory.tell(EventKind::RelayLost, Some(&trouble));
-                sleep(backoff.next()).await;
+                sleep(backoff.wait()).await;
             }
             End::Refused(trouble) => {
                 memory.tell(EventKind::RelayRefused, Some(&trouble));
@@ -111,37 +111,30 @@ impl Memory {
         match self.try_link().await {
             Ok(end) => end,
             // It lets in neither a host that is revoked nor one that it does not know, and says so only when asked.
-            Err(trouble) if trouble.hung_up => match self.renew().await {
+            Err(trouble) if trouble.is_hung_up() => match self.renew().await {
                 Ok(enrolment) => {
                     self.enrolment = enrolment;
                     End::Lost(trouble)
                 }
-                Err(other) if matches!(other.code, Code::HostRevoked | Code::EnrollmentInvalid) => other.into(),
+                Err(other) if matches!(other.code(), Code::HostRevoked | Code::EnrollmentInvalid) => other.into(),
                 Err(_) => End::Lost(trouble),
             },
             Err(trouble) => trouble.into(),
         }
     }
 
-    async fn try_link(&mut self) -> Result<End, Trouble> {
+    async fn try_link(&mut self) -> Result<End, RelayFailure> {
         if self.core.now() >= self.enrolment.end {
             self.enrolment = self.renew().await?;
         }
         let tls = self.enrolment.hosts_tls();
-        let tls = tls.map_err(|error| Trouble::new(Code::RelayBroken, error.0))?;
+        let tls = tls.map_err(|error| RelayFailure::new(Code::RelayBroken, error.0))?;
         let mut news = self.core.events().since(None).1;
-        let mut rooms = Rooms::new(self.core.clone(), self.enrolment.clone(), Arc::clone(&tls));
+        let mut rooms = Rooms::new(self.core.clone(), self.enrolment.clone(), tls.clone());
         let mut offer_ends = rooms.settle().await?;
         let last = self.sids.back().map(Sid::to_hex);
-        let mut http = Http::connect(&tls, &self.enrolment.hosts).await?;
-        let answer = http.stream("/host/events", last.as_deref()).await?;
-        if answer.status() != StatusCode::OK {
-            let status = answer.status().as_u16();
-            return Err(Trouble::new(
-                Code::RelayBroken,
-                format!("The event stream was answered with status {status}."),
-            ));
-        }
+        let mut http = connect(&tls, &self.enrolment.hosts).await?;
+        let events = dial::stream(&mut http, "/host/events", last.as_deref()).await?;
         self.core.relay().set_up(true);
         self.tell(EventKind::RelayConnected, None);
         let core = self.core.clone();
@@ -161,7 +154,7 @@ impl Memory {
         };
         let (enrolment, renewed) = (self.enrolment.clone(), self.renewed);
         let renewing = keep_certificate(self.core.clone(), enrolment, renewed);
-        let follow = self.follow(answer.into_body(), &tls);
+        let follow = self.follow(events, &tls);
         tokio::select! {
             end = follow => end,
             trouble = keep_rooms => Err(trouble),
@@ -172,24 +165,26 @@ impl Memory {
         }
     }
 
-    async fn renew(&mut self) -> Result<Enrolment, Trouble> {
+    async fn renew(&mut self) -> Result<Enrolment, RelayFailure> {
         self.renewed = Some(Instant::now());
         renew(&self.core, &self.enrolment).await
     }
 
     /// Does what the relay says.
-    async fn follow(&mut self, mut body: Incoming, tls: &Arc<ClientConfig>) -> Result<End, Trouble> {
+    async fn follow(&mut self, mut body: Incoming, tls: &TlsConnector) -> Result<End, RelayFailure> {
         let mut parser = Parser::default();
         loop {
             let frame = match timeout(SILENCE, body.frame()).await {
                 Ok(Some(Ok(frame))) => frame,
-                Ok(Some(Err(error))) => return Err(Trouble::new(Code::RelayUnreachable, error.to_string())),
-                Ok(None) => return Err(Trouble::new(Code::RelayUnreachable, "It ended the event stream.")),
-                Err(_) => return Err(Trouble::new(Code::RelayUnreachable, "It has been silent for 40 s.")),
+                Ok(Some(Err(error))) => {
+                    return Err(RelayFailure::new(Code::RelayUnreachable, format!("the event stream broke ({error})")));
+                }
+                Ok(None) => return Err(RelayFailure::new(Code::RelayUnreachable, "it ended the event stream")),
+                Err(_) => return Err(RelayFailure::new(Code::RelayUnreachable, "it has been silent for 40 s")),
             };
             let mut events = Vec::new();
             let read = frame.data_ref().map_or(Ok(()), |data| parser.read(data, |event| events.push(event)));
-            read.map_err(|_| Trouble::new(Code::RelayBroken, "Its events cannot be read."))?;
+            read.map_err(|_| RelayFailure::broken("its events cannot be read"))?;
             for event in events {
                 if let Some(end) = self.take(&event, tls).await {
                     return Ok(end);
@@ -198,7 +193,7 @@ impl Memory {
         }
     }
 
-    async fn take(&mut self, event: &Event, tls: &Arc<ClientConfig>) -> Option<End> {
+    async fn take(&mut self, event: &Event, tls: &TlsConnector) -> Option<End> {
         match event.name.as_str() {
             "pair-cmd" => self.command(read::<PairCommand>(event)?, tls),
             "room-locked" => self.locked(read::<RoomLocked>(event)?).await,
@@ -215,7 +210,7 @@ impl Memory {
     }
 
     /// A device is there. Each command is followed once.
-    fn command(&mut self, command: PairCommand, tls: &Arc<ClientConfig>) {
+    fn command(&mut self, command: PairCommand, tls: &TlsConnector) {
         if self.sids.contains(&command.sid) {
             return;
         }
@@ -227,7 +222,7 @@ impl Memory {
             tracing::warn!(target: "couplet::relay", sid = %command.sid, "too many sessions come through the relay");
             return;
         };
-        let session = sessions::run(self.core.clone(), self.enrolment.clone(), Arc::clone(tls), command, place);
+        let session = sessions::run(self.core.clone(), self.enrolment.clone(), tls.clone(), command, place);
         self.core.tunnels().spawn(session);
     }
 
@@ -246,7 +241,7 @@ impl Memory {
     }
 
     /// Tells the owner, once.
-    fn tell(&mut self, kind: EventKind, trouble: Option<&Trouble>) {
+    fn tell(&mut self, kind: EventKind, trouble: Option<&RelayFailure>) {
         let relay = &self.enrolment.relay;
         match trouble {
             Some(trouble) if kind == EventKind::RelayRefused => {
@@ -257,15 +252,15 @@ impl Memory {
             None => tracing::info!(target: "couplet::relay", %relay, "linked to the relay"),
         }
         if self.told.replace(kind) != Some(kind) {
-            let news = News::of_relay(kind, self.core.now(), relay, trouble.map(|trouble| trouble.code));
+            let news = News::of_relay(kind, self.core.now(), relay, trouble.map(RelayFailure::code));
             self.core.events().tell(news);
         }
     }
 }
 
 /// Asks for the next certificate and writes it down.
-async fn renew(core: &Core, enrolment: &Enrolment) -> Result<Enrolment, Trouble> {
-    let renewed = enroll::renew(enrolment, core.now()).await?;
+async fn renew(core: &Core, enrolment: &Enrolment) -> Result<Enrolment, RelayFailure> {
+    let renewed = enroll::renew(enrolment).await?;
     let (folder, saved) = (core.config().state_dir.clone(), renewed.clone());
     let saved = tokio::task::spawn_blocking(move || saved.save(&folder)).await;
     match saved {
@@ -279,7 +274,7 @@ async fn renew(core: &Core, enrolment: &Enrolment) -> Result<Enrolment, Trouble>
 }
 
 /// Ends when there is a new certificate.
-async fn keep_certificate(core: Core, enrolment: Enrolment, mut tried: Option<Instant>) -> Result<End, Trouble> {
+async fn keep_certificate(core: Core, enrolment: Enrolment, mut tried: Option<Instant>) -> Result<End, RelayFailure> {
     loop {
         sleep(LOOK).await;
         let is_due = core.now() >= enrolment.renew_at() && tried.is_none_or(|at| at.elapsed() >= RENEW_EVERY);
@@ -289,7 +284,7 @@ async fn keep_certificate(core: Core, enrolment: Enrolment, mut tried: Option<In
         tried = Some(Instant::now());
         match renew(&core, &enrolment).await {
             Ok(renewed) => return Ok(End::Renewed(Box::new(renewed))),
-            Err(trouble) if trouble.code == Code::HostRevoked => return Err(trouble),
+            Err(trouble) if trouble.code() == Code::HostRevoked => return Err(trouble),
             // The one that there is still counts for days.
             Err(trouble) => tracing::warn!(target: "couplet::relay", %trouble, "the certificate is renewed later"),
         }

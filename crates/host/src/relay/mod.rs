@@ -9,7 +9,6 @@
 //! The relay is not trusted with anything but to be there: what it says of a device's address counts for limits and
 //! display only, sessions are sealed, and what it says at length is cut short.
 
-mod backoff;
 mod dial;
 mod enroll;
 mod enrolment;
@@ -17,7 +16,6 @@ mod events;
 mod link;
 mod rooms;
 mod sessions;
-mod trust;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use couplet_client::relay::RelayFailure;
 use couplet_protocol::relay::RoomBody;
 use couplet_protocol::{Code, RoomId};
 use data_encoding::BASE64URL_NOPAD;
 use http::Method;
-use rustls::ClientConfig;
+use tokio_rustls::TlsConnector;
 
-use super::dial::{Http, Trouble};
+use super::dial::{Http, ask, connect, refusal};
 use super::enrolment::Enrolment;
 use crate::clock::Timestamp;
 use crate::pairing::Core;
@@ -63,11 +64,10 @@ fn until(wanted: &Wanted) -> Until {
 }
 
 /// The rooms of one link.
-#[derive(Debug)]
 pub(super) struct Rooms {
     core: Core,
     enrolment: Enrolment,
-    tls: Arc<ClientConfig>,
+    tls: TlsConnector,
     confirmed: BTreeMap<RoomId, Until>,
     /// How many of the wanted ones the relay takes, if not all, and when it said so.
     full: Option<(usize, Instant)>,
@@ -76,12 +76,12 @@ pub(super) struct Rooms {
 }
 
 impl Rooms {
-    pub(super) fn new(core: Core, enrolment: Enrolment, tls: Arc<ClientConfig>) -> Self {
+    pub(super) fn new(core: Core, enrolment: Enrolment, tls: TlsConnector) -> Self {
         Rooms { core, enrolment, tls, confirmed: BTreeMap::new(), full: None, warned: false }
     }
 
     /// Sets right what is at the relay. Returns when an offer's room ends next.
-    pub(super) async fn settle(&mut self) -> Result<Until, Trouble> {
+    pub(super) async fn settle(&mut self) -> Result<Until, RelayFailure> {
         let asked = self.core.relay().asked();
         let now = self.core.now();
         let (handing_over, host_id) = (self.core.relay().handing_over_now(), self.enrolment.host_id.clone());
@@ -98,7 +98,7 @@ impl Rooms {
         }));
         self.say_left_out(todo.left_out);
         if !todo.remove.is_empty() || !todo.register.is_empty() {
-            let mut http = Http::connect(&self.tls, &self.enrolment.hosts).await?;
+            let mut http = connect(&self.tls, &self.enrolment.hosts).await?;
             self.remove(&mut http, todo.remove).await?;
             self.register(&mut http, (&wanted, &todo.register), known).await?;
         }
@@ -106,12 +106,12 @@ impl Rooms {
         Ok(wanted.iter().filter_map(until).min())
     }
 
-    async fn remove(&mut self, http: &mut Http, gone: Vec<RoomId>) -> Result<(), Trouble> {
+    async fn remove(&mut self, http: &mut Http, gone: Vec<RoomId>) -> Result<(), RelayFailure> {
         for room in &gone {
-            let answer = http.ask(Method::DELETE, &path(*room), None::<&()>).await?;
-            match (answer.status.is_success(), answer.problem()) {
-                (true, _) | (false, Some((Code::RoomNotYours, _))) => drop(self.confirmed.remove(room)),
-                _ => return Err(answer.trouble("Removing a room")),
+            let answer = ask(http, Method::DELETE, &path(*room), None::<&()>).await?;
+            match (answer.status.is_success(), answer.code()) {
+                (true, _) | (false, Some(Code::RoomNotYours)) => drop(self.confirmed.remove(room)),
+                _ => return Err(refusal(&answer)),
             }
         }
         if gone.is_empty() {
@@ -131,7 +131,7 @@ impl Rooms {
         http: &mut Http,
         (wanted, new): (&[Wanted], &[usize]),
         mut known: BTreeSet<RoomId>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), RelayFailure> {
         if new.is_empty() {
             return Ok(());
         }
@@ -160,7 +160,7 @@ impl Rooms {
     }
 
     /// Registers one. False: the relay takes no more.
-    async fn put(&mut self, http: &mut Http, wanted: &Wanted, key: &str) -> Result<bool, Trouble> {
+    async fn put(&mut self, http: &mut Http, wanted: &Wanted, key: &str) -> Result<bool, RelayFailure> {
         let (room, hash, until) = (wanted.room, wanted.hash.expose_hex(), until(wanted));
         let is_offer = until.is_some();
         let body = RoomBody {
@@ -170,14 +170,14 @@ impl Rooms {
             public_key: key,
             account: None,
         };
-        let answer = http.ask(Method::PUT, &path(room), Some(&body)).await?;
-        match (answer.status.is_success(), answer.problem()) {
+        let answer = ask(http, Method::PUT, &path(room), Some(&body)).await?;
+        match (answer.status.is_success(), answer.code()) {
             (true, _) => {}
-            (false, Some((Code::TooManyRooms, _))) => return Ok(false),
-            (false, Some((Code::RoomNotYours, _))) => {
+            (false, Some(Code::TooManyRooms)) => return Ok(false),
+            (false, Some(Code::RoomNotYours)) => {
                 tracing::warn!(target: "couplet::relay", %room, "another host has this room; a device has others");
             }
-            _ => return Err(answer.trouble("Registering a room")),
+            _ => return Err(refusal(&answer)),
         }
         self.confirmed.insert(room, until);
         Ok(true)
@@ -201,8 +201,8 @@ fn random_key() -> String {
     BASE64URL_NOPAD.encode(&crate::random::bytes::<24>())
 }
 
-fn of_store(failure: Failure) -> Trouble {
-    Trouble::new(failure.code(), failure.cause().to_string())
+fn of_store(failure: Failure) -> RelayFailure {
+    RelayFailure::new(failure.code(), failure.cause().to_string())
 }
 
 #[cfg(test)]

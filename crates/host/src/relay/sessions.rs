@@ -1,15 +1,15 @@
 //! A session through the relay: the host's end is dialled once, and then it is a WebSocket as on the LAN.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 
+use couplet_client::relay::split;
 use couplet_client::sealed::accepted;
 use couplet_protocol::RelayName;
 use couplet_protocol::relay::{HOST_UPGRADE, PairCommand};
-use rustls::ClientConfig;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_rustls::TlsConnector;
 
-use super::dial::{Http, split};
+use super::dial::{connect, upgrade};
 use super::enrolment::Enrolment;
 use crate::pairing::Core;
 use crate::tunnel::{self, Origin, Via};
@@ -18,7 +18,7 @@ use crate::tunnel::{self, Origin, Via};
 pub(super) async fn run(
     core: Core,
     enrolment: Enrolment,
-    tls: Arc<ClientConfig>,
+    tls: TlsConnector,
     command: PairCommand,
     place: OwnedSemaphorePermit,
 ) {
@@ -26,7 +26,7 @@ pub(super) async fn run(
     let Some(at) = is_of(&command.relay_url, &enrolment.hosts) else {
         return tracing::warn!(target: "couplet::relay", %sid, "the relay names another place than its own; not dialled");
     };
-    let dialled = async { Http::connect(&tls, &at).await?.upgrade(&sid.path(), HOST_UPGRADE).await };
+    let dialled = async { upgrade(connect(&tls, &at).await?, &sid.path(), HOST_UPGRADE).await };
     let (stream, ahead) = match dialled.await {
         Ok(dialled) => dialled,
         Err(trouble) => return tracing::info!(target: "couplet::relay", %sid, %trouble, "a session came to nothing"),

@@ -13,7 +13,7 @@ use crate::failure::{Exit, Failure};
 const FILE_MAX: u64 = 256 * 1024;
 
 /// Reads the certificates of this file.
-pub(super) fn read(path: &Path) -> Result<RelayCa, Failure> {
+pub(in crate::command) fn read(path: &Path) -> Result<RelayCa, Failure> {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(FILE_MAX).read_to_string(&mut text));
     let read = read.map_err(|error| error.to_string());
