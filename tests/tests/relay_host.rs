@@ -63,17 +63,22 @@ fn never_asks(setup: &mut e2e::host::Setup) {
     setup.env("COUPLET_APPROVE", "never");
 }
 
+/// A host of this relay with an app behind it, a device that is to pair, and a link for that.
+async fn opening(relay: &Relay, app: &TestApp) -> (TestHost, TestDevice, String) {
+    let serve = |setup: &mut e2e::host::Setup| {
+        setup.app(app.url());
+        never_asks(setup);
+    };
+    let host = relay.host(serve).await;
+    let link = host.generate().await.link;
+    (host, TestDevice::new("Phone"), link)
+}
+
 #[tokio::test]
 async fn a_device_pairs_and_comes_back_through_the_relay() {
     let (relay, app) = (Relay::start().await, TestApp::start().await);
-    let host = relay
-        .host(|setup| {
-            setup.app(app.url());
-            never_asks(setup);
-        })
-        .await;
+    let (host, device, link) = opening(&relay, &app).await;
     assert_eq!(host.ready()["relay"], relay.name());
-    let (device, link) = (TestDevice::new("Phone"), host.generate().await.link);
     assert!(link.starts_with(&format!("HTTPS://LOCALHOST:{}/P#", relay.name().split_once(':').unwrap().1)), "{link}");
     let grant = relay.pair(&device, &link).await;
     let is_relay = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Relay(name) if name.as_str() == relay.name());
@@ -266,13 +271,7 @@ async fn host_and_relay_may_restart_and_nobody_pairs_anew() {
 #[tokio::test]
 async fn a_revoked_device_is_out_at_once() {
     let (relay, app) = (Relay::start().await, TestApp::start().await);
-    let host = relay
-        .host(|setup| {
-            setup.app(app.url());
-            never_asks(setup);
-        })
-        .await;
-    let (device, link) = (TestDevice::new("Phone"), host.generate().await.link);
+    let (host, device, link) = opening(&relay, &app).await;
     let grant = relay.pair(&device, &link).await;
     let mut sealed = relay.come_back(&device, &link, &grant, 0).await;
     uses_the_app(&mut sealed).await;

@@ -22,7 +22,5 @@ pub(crate) async fn drain(shared: &Shared, patience: Duration) {
     }
     let left = shared.live.sessions_open();
     tracing::info!(target: "couplet::relay", sessions_cut = left, "relay.stopped");
-    shared.cut.cancel();
-    shared.tasks.close();
-    let _ = tokio::time::timeout(LAST, shared.tasks.wait()).await;
+    let _ = tokio::time::timeout(LAST, shared.tasks.end()).await;
 }

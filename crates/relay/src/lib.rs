@@ -32,6 +32,7 @@ mod sessions;
 mod sockets;
 mod state;
 pub mod store;
+mod tasks;
 mod tls;
 mod wire;
 

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::host::HostId;
 use crate::quota::Quota;
 use crate::sessions::Session;
+use crate::tasks::Tasks;
 
 /// An event stream says something at least this often.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -28,6 +29,7 @@ const EVENTS_MAX: usize = 64;
 pub(crate) struct Live {
     table: Mutex<Table>,
     pub(crate) limits: Caps,
+    pub(crate) tasks: Tasks,
 }
 
 /// What one host may have at once.
@@ -125,8 +127,8 @@ impl Mailbox {
 }
 
 impl Live {
-    pub(crate) fn new(limits: Caps) -> Arc<Self> {
-        Arc::new(Live { table: Mutex::default(), limits })
+    pub(crate) fn new(limits: Caps, tasks: Tasks) -> Arc<Self> {
+        Arc::new(Live { table: Mutex::default(), limits, tasks })
     }
 
     pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
@@ -201,7 +203,7 @@ impl Live {
             return;
         }
         let live = Arc::clone(self);
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             tokio::time::sleep(LAST_WORDS).await;
             let mut table = live.table();
             carried.into_iter().for_each(|sid| table.end(sid));

@@ -12,7 +12,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::account::{Accounts, Https};
 use crate::authority::{self, Authority};
@@ -29,6 +28,7 @@ use crate::rooms_door::RoomsDoor;
 use crate::sockets::Sockets;
 use crate::state;
 use crate::store::embedded::{Embedded, OpenError};
+use crate::tasks::Tasks;
 use crate::tls::{self, Shown, TlsError};
 
 const STORE: &str = "relay.redb";
@@ -151,10 +151,11 @@ impl Relay {
             sockets: config.limits.host_sockets.try_into().unwrap_or(usize::MAX),
             bytes_per_second: config.limits.host_bytes_per_second,
         };
+        let tasks = Tasks::default();
         let shared = Shared {
             rooms: Arc::new(RoomsDoor::new(Arc::clone(&registry), accounts.clone(), config.limits.max_rooms)),
             registry,
-            live: Live::new(caps),
+            live: Live::new(caps, tasks.clone()),
             accounts,
             authority,
             clock,
@@ -162,8 +163,7 @@ impl Relay {
             sources: Sources::new(config.limits.source_bytes_per_second),
             name,
             hosts_name,
-            tasks: TaskTracker::new(),
-            cut: CancellationToken::new(),
+            tasks,
         };
         Ok(Relay {
             config,
@@ -189,7 +189,7 @@ impl Relay {
     /// TLS cannot be set up.
     pub async fn serve(self, stop: CancellationToken) -> Result<(), StartError> {
         let Relay { config, shared, control, devices, hosts, private, .. } = self;
-        let _cut_when_dropped = shared.cut.clone().drop_guard();
+        let _cut_when_dropped = shared.tasks.cut.clone().drop_guard();
         let limits = &config.limits;
         let for_devices = tls::for_devices(Arc::clone(&devices.1)).map_err(|error| tls_error(&error))?;
         let for_hosts = tls::for_hosts(Arc::clone(&hosts.1), &shared.authority).map_err(|error| tls_error(&error))?;

@@ -109,7 +109,7 @@ impl Live {
         table.sessions.insert(sid, session);
         stream.put(told);
         drop(table);
-        tokio::spawn(Arc::clone(self).expire(sid, cut));
+        self.tasks.spawn(Arc::clone(self).expire(sid, cut));
         Ok(())
     }
 

@@ -1,7 +1,6 @@
 //! Rooms: what should be at the relay, against what may be there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use couplet_client::relay::RelayFailure;

@@ -66,7 +66,7 @@ async fn check(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
     let upgrade = upgrade.map_err(|_| super::upgrade::required())?;
-    let cut = shared.cut.clone();
+    let cut = shared.tasks.cut.clone();
     Ok(upgrade.max_message_size(ECHO_MAX).on_upgrade(async move |socket| {
         let _place = place;
         cut.run_until_cancelled(tokio::time::timeout(ECHO_TIME, echo(socket))).await;

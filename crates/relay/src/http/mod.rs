@@ -17,8 +17,6 @@ use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::response::{IntoResponse, Response};
 use couplet_protocol::{Code, RelayName};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::account::Accounts;
 use crate::authority::Authority;
@@ -29,6 +27,7 @@ use crate::problem::Failure;
 use crate::quota::Sources;
 use crate::registry::Registry;
 use crate::rooms_door::RoomsDoor;
+use crate::tasks::Tasks;
 
 /// What the handlers work with.
 pub(crate) struct Shared {
@@ -44,10 +43,7 @@ pub(crate) struct Shared {
     pub(crate) name: RelayName,
     /// The hosts' listener.
     pub(crate) hosts_name: RelayName,
-    /// The tasks that outlive the request which started them.
-    pub(crate) tasks: TaskTracker,
-    /// Ends them.
-    pub(crate) cut: CancellationToken,
+    pub(crate) tasks: Tasks,
 }
 
 impl Shared {
@@ -63,10 +59,7 @@ impl Shared {
 
     /// Runs a task until the relay ends.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let cut = self.cut.clone();
-        self.tasks.spawn(async move {
-            cut.run_until_cancelled(work).await;
-        });
+        self.tasks.spawn(work);
     }
 }
 

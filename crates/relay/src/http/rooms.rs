@@ -22,14 +22,11 @@ pub(super) async fn device(
     Extension(place): Extension<Arc<Socket>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
-    let relay = Arc::clone(&shared);
-    let upgrade = bounded(upgrade.map_err(|_| super::upgrade::required())?);
-    Ok(upgrade.on_upgrade(async move |socket| {
-        let _place = place;
+    let rooms = Arc::clone(&shared.rooms);
+    upgraded(&shared, place, upgrade, async move |socket| {
         let (to, from) = split(socket);
-        let served = relay.rooms.serve_device(peer.ip(), from, to);
-        relay.cut.run_until_cancelled(served).await;
-    }))
+        rooms.serve_device(peer.ip(), from, to).await;
+    })
 }
 
 /// A host's.
@@ -39,14 +36,25 @@ pub(super) async fn host(
     Extension(place): Extension<Arc<Socket>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
-    let relay = Arc::clone(&shared);
+    let rooms = Arc::clone(&shared.rooms);
+    upgraded(&shared, place, upgrade, async move |socket| {
+        let (to, from) = split(socket);
+        connection.cut.run_until_cancelled(rooms.serve_host(connection.host, from, to)).await;
+    })
+}
+
+/// Serves the WebSocket within the door's bounds until the relay ends. `place` is held as long as that takes.
+fn upgraded<S: Future<Output = ()> + Send>(
+    shared: &Shared,
+    place: Arc<Socket>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    serve: impl FnOnce(WebSocket) -> S + Send + 'static,
+) -> Result<Response, Failure> {
+    let cut = shared.tasks.cut.clone();
     let upgrade = bounded(upgrade.map_err(|_| super::upgrade::required())?);
     Ok(upgrade.on_upgrade(async move |socket| {
         let _place = place;
-        let (to, from) = split(socket);
-        let served = relay.rooms.serve_host(connection.host, from, to);
-        let served = connection.cut.run_until_cancelled(served);
-        relay.cut.run_until_cancelled(served).await;
+        cut.run_until_cancelled(serve(socket)).await;
     }))
 }
 
