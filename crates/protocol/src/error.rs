@@ -139,6 +139,7 @@ codes! {
     RelayBroken = 1823, 502, "The relay answers what no relay answers";
     NotEnrolledHere = 1824, 404, "The relay knows no such host";
     NotEnrolled = 1825, 500, "This host is not enrolled with a relay";
+    AskedTooOften = 1826, 429, "Requests come too often";
     // 19xx: ours
     Internal = 1900, 500, "Something went wrong on the host";
 }

@@ -19,8 +19,10 @@ mod listener;
 mod live;
 pub mod lockout;
 mod metrics;
+mod places;
 mod problem;
 mod quota;
+mod rate;
 mod record;
 #[cfg(feature = "failpoints")]
 mod recording;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::host::HostId;
 use crate::quota::Quota;
+use crate::rate::Rates;
 use crate::sessions::Session;
 use crate::tasks::Tasks;
 
@@ -24,10 +25,15 @@ const LAST_WORDS: Duration = Duration::from_millis(600);
 /// How many events may wait for a host that does not read them, before it has to come anew.
 const EVENTS_MAX: usize = 64;
 
+/// How many sessions a device may ask for at once; then one a second.
+const ASKS: u32 = 8;
+
 /// Everything that is live.
 #[derive(Debug)]
 pub(crate) struct Live {
     table: Mutex<Table>,
+    /// How often devices ask, each by what lets it in.
+    pub(crate) asks: Rates<[u8; 32]>,
     pub(crate) limits: Caps,
     pub(crate) tasks: Tasks,
 }
@@ -38,13 +44,6 @@ pub(crate) struct Caps {
     pub(crate) sessions: usize,
     pub(crate) sockets: usize,
     pub(crate) bytes_per_second: u64,
-}
-
-impl Caps {
-    /// How many sessions one paired device may have: no one takes all of its host's.
-    pub(crate) fn of_one_device(&self) -> usize {
-        (self.sessions / 3).max(1)
-    }
 }
 
 #[derive(Debug, Default)]
@@ -99,6 +98,12 @@ impl Mailbox {
         self.news.notify_one();
     }
 
+    /// Takes back the command of a session that is over.
+    fn withdraw(&self, sid: Sid) {
+        let begin = id(sid);
+        self.waiting().events.retain(|event| !event.starts_with(begin.as_bytes()));
+    }
+
     /// Ends the stream. What it has not sent and is kept nowhere else comes back.
     fn close(&self) -> impl Iterator<Item = Bytes> + use<> {
         let mut waiting = self.waiting();
@@ -128,7 +133,8 @@ impl Mailbox {
 
 impl Live {
     pub(crate) fn new(limits: Caps, tasks: Tasks) -> Arc<Self> {
-        Arc::new(Live { table: Mutex::default(), limits, tasks })
+        let asks = Rates::new(ASKS, Duration::from_secs(1));
+        Arc::new(Live { table: Mutex::default(), asks, limits, tasks })
     }
 
     pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
@@ -267,6 +273,9 @@ impl Table {
         session.cut.cancel();
         if let Some(presence) = self.hosts.get_mut(&session.host) {
             presence.sessions.retain(|other| *other != sid);
+            if let Some(stream) = presence.stream.as_ref().filter(|_| session.command.is_some()) {
+                stream.withdraw(sid);
+            }
         }
         self.forget(session.host);
     }
@@ -374,6 +383,11 @@ fn room_locked(room: RoomId) -> Bytes {
 /// An event as it goes over the wire (HTML, 9.2).
 pub(crate) fn event(id: Option<Sid>, name: &str, body: &impl Serialize) -> Bytes {
     let body = serde_json::to_string(body).unwrap_or_default();
-    let id = id.map(|sid| format!("id: {}\n", sid.to_hex())).unwrap_or_default();
+    let id = id.map(self::id).unwrap_or_default();
     format!("{id}event: {name}\ndata: {body}\n\n").into()
+}
+
+/// With what an event of this id begins.
+fn id(sid: Sid) -> String {
+    format!("id: {}\n", sid.to_hex())
 }

@@ -72,6 +72,10 @@ impl Hash {
         Hash(hash)
     }
 
+    pub(crate) fn to_bytes(self) -> [u8; 32] {
+        self.0
+    }
+
     pub(crate) fn to_hex(self) -> String {
         HEXLOWER.encode(&self.0)
     }

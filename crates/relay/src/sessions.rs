@@ -1,7 +1,7 @@
 //! Sessions: each has a sid, which is good once for each of its two ends, and a bridge once both have come.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use couplet_protocol::relay::{Mode, PairCommand, SID_SECONDS};
@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{self, End};
 use crate::host::HostId;
-use crate::live::{Caps, Live, Table, event};
+use crate::live::{Live, Table, event};
 use crate::metrics::Metrics;
+use crate::places::{Held, making_way};
 use crate::quota::Quota;
 use crate::record::Hash;
 
@@ -27,6 +28,7 @@ pub(crate) struct Session {
     pub(crate) command: Option<Bytes>,
     /// Ends it.
     pub(crate) cut: CancellationToken,
+    opened: Instant,
     device_came: bool,
     host_came: bool,
     /// The end that came first waits behind this for the other.
@@ -60,6 +62,8 @@ pub(crate) enum NotOpened {
     Offline,
     /// The host has as many as it may have, or another device is pairing with the offer.
     Busy,
+    /// The device asks too often; when it may again.
+    TooOften(Duration),
     /// The relay is about to stop.
     Draining,
 }
@@ -76,20 +80,22 @@ impl Live {
     /// Opens a session and tells its host. It ends by itself unless both ends come in time.
     pub(crate) fn open(self: &Arc<Self>, opening: Opening) -> Result<(), NotOpened> {
         let Opening { host, by, command, source } = opening;
-        let (sid, room) = (command.sid, command.room_id);
+        let (sid, room, now) = (command.sid, command.room_id, Instant::now());
+        // Each makes the host dial.
+        self.asks.spend(by.to_bytes(), now).map_err(NotOpened::TooOften)?;
         let mut table = self.table();
         if table.draining {
             return Err(NotOpened::Draining);
         }
         table.online(host).ok_or(NotOpened::Offline)?;
-        match command.mode {
-            Mode::Pair => table.make_way(host, room)?,
-            Mode::Reconnect => table.yield_own(host, by, &self.limits),
+        if command.mode == Mode::Pair {
+            table.free_offer(host, room)?;
+        }
+        let held = table.held(host, now);
+        if let Some(gone) = making_way(&held, by, self.limits.sessions).map_err(|_| NotOpened::Busy)? {
+            table.end(gone);
         }
         let (presence, stream) = table.online(host).ok_or(NotOpened::Offline)?;
-        if presence.sessions.len() >= self.limits.sessions {
-            return Err(NotOpened::Busy);
-        }
         presence.sessions.push(sid);
         let quotas = [presence.quota(), source].into_iter().flatten().collect();
         let told = event(Some(sid), "pair-cmd", &command);
@@ -100,6 +106,7 @@ impl Live {
             by,
             command: Some(told.clone()),
             cut: cut.clone(),
+            opened: now,
             device_came: false,
             host_came: false,
             waits: None,
@@ -148,7 +155,7 @@ impl Live {
 
 impl Table {
     /// An offer takes one device at a time; who asked and did not come gives way.
-    fn make_way(&mut self, host: HostId, room: RoomId) -> Result<(), NotOpened> {
+    fn free_offer(&mut self, host: HostId, room: RoomId) -> Result<(), NotOpened> {
         let of_room = self.of_host(host, |session| session.room == room);
         if of_room.iter().any(|sid| self.sessions.get(sid).is_some_and(|session| session.device_came)) {
             return Err(NotOpened::Busy);
@@ -157,13 +164,14 @@ impl Table {
         Ok(())
     }
 
-    /// Where a device has its share of the host's sessions, or all are taken, its oldest one yields to its newest.
-    fn yield_own(&mut self, host: HostId, by: Hash, caps: &Caps) {
-        let own = self.of_host(host, |session| session.by == by);
-        let is_full = self.hosts.get(&host).is_some_and(|presence| presence.sessions.len() >= caps.sessions);
-        if let Some(oldest) = own.first().filter(|_| is_full || own.len() >= caps.of_one_device()) {
-            self.end(*oldest);
-        }
+    /// The sessions of a host, the oldest first.
+    fn held(&self, host: HostId, now: Instant) -> Vec<Held> {
+        let held = |sid: Sid| {
+            let session = self.sessions.get(&sid)?;
+            let age = now.saturating_duration_since(session.opened);
+            Some(Held { sid, by: session.by, came: session.device_came, age })
+        };
+        self.of_host(host, |_| true).into_iter().filter_map(held).collect()
     }
 }
 

@@ -179,6 +179,7 @@ async fn at_the_cap_a_devices_oldest_session_yields_to_its_newest() {
         host.room(&relay, &room(n), by_secret(n)).await;
     }
     let _events = host.events(&relay, None).await;
+    // Of two places each of two devices has one.
     let first = relay.pair(&ask_secret(1)).await.sid();
     let (mut oldest, _end) = (relay.device_end(&first).await, host.socket(&relay, &first).await);
     let second = relay.pair(&ask_secret(2)).await.sid();
@@ -210,7 +211,7 @@ async fn one_device_takes_a_third_of_its_hosts_places_by_whatever_rooms() {
         ask
     };
     let mut greedy = Vec::new();
-    for n in 0..12 {
+    for n in 0..6 {
         let sid = relay.pair(&ask(1 + n % 3, 1)).await.sid();
         greedy.push(sid);
     }
@@ -218,7 +219,10 @@ async fn one_device_takes_a_third_of_its_hosts_places_by_whatever_rooms() {
     let mut others = Vec::new();
     for n in 0..8 {
         others.push(relay.pair(&ask_secret(4 + n % 2)).await.sid());
-        greedy.push(relay.pair(&ask(1 + n % 3, 1)).await.sid());
+        // As often as it may ask.
+        if n % 4 == 3 {
+            greedy.push(relay.pair(&ask(1 + n % 3, 1)).await.sid());
+        }
     }
     let is_there = async |sid: &str| host.end(&relay, sid).await.is_ok();
     for sid in &greedy[..greedy.len() - 4] {
@@ -227,6 +231,74 @@ async fn one_device_takes_a_third_of_its_hosts_places_by_whatever_rooms() {
     for sid in greedy[greedy.len() - 4..].iter().chain(&others) {
         assert!(is_there(sid).await, "a session has yielded to another device's");
     }
+}
+
+#[tokio::test]
+async fn devices_that_take_all_places_make_way_for_another_and_for_one_that_pairs() {
+    let relay = TestRelay::start(|_| {}).await;
+    let host = TestHost::enroll(&relay).await;
+    // Each of the first three devices has two rooms with one secret.
+    for n in 1..=6 {
+        host.room(&relay, &room(n), by_secret((n - 1) % 3 + 1)).await;
+    }
+    host.room(&relay, &room(7), by_secret(7)).await;
+    host.room(&relay, &room(8), by_token(8)).await;
+    let mut events = host.events(&relay, None).await;
+    let mut ends = Vec::new();
+    for n in (1..=6).cycle().take(18) {
+        let mut ask = ask_secret((n - 1) % 3 + 1);
+        ask["room_id"] = room(n).into();
+        let sid = relay.pair(&ask).await.sid();
+        // Six ask and never come; the others mean it.
+        assert_eq!(events.next().await.unwrap().id.as_deref(), Some(sid.as_str()));
+        if ends.len() < 12 {
+            ends.push((relay.device_end(&sid).await, host.socket(&relay, &sid).await));
+        }
+    }
+    let second = relay.pair(&ask_secret(7)).await.sid();
+    let (mut device, mut end) = (relay.device_end(&second).await, host.socket(&relay, &second).await);
+    let pairing = relay.pair(&ask_token(8)).await.sid();
+    let (_device, _end) = (relay.device_end(&pairing).await, host.socket(&relay, &pairing).await);
+    // The greedy ones ask again: each loses one of its own.
+    for n in 1..=3 {
+        relay.pair(&ask_secret(n)).await.sid();
+    }
+    device.send(Message::text("x")).await.unwrap();
+    assert_eq!(within("it goes on", end.next()).await.unwrap().unwrap(), Message::text("x"));
+    let mut over = 0;
+    for (device, _) in &mut ends {
+        over += usize::from(tokio::time::timeout(AT_ONCE / 4, device.next()).await.is_ok());
+    }
+    assert!((3..=8).contains(&over), "{over} of the first twelve have made way");
+}
+
+#[tokio::test]
+async fn who_asks_too_often_waits_and_its_host_does_not_notice() {
+    let relay = TestRelay::start(|_| {}).await;
+    let host = TestHost::enroll(&relay).await;
+    host.room(&relay, &room(1), by_secret(1)).await;
+    host.room(&relay, &room(2), by_secret(2)).await;
+    let mut events = host.events(&relay, None).await;
+    let (start, mut opened, mut last) = (Instant::now(), 0, String::new());
+    let mut asking = common::sender(relay.device_tls().await).await;
+    for _ in 0..200 {
+        let answer = common::send(&mut asking, Method::POST, "/pair", Some(&ask_secret(1))).await;
+        if answer.status == StatusCode::OK {
+            (opened, last) = (opened + 1, answer.sid());
+            continue;
+        }
+        assert_eq!((answer.status.as_u16(), answer.code()), (429, "CPL-1826"));
+        assert_eq!(answer.headers["retry-after"], "1");
+    }
+    assert!((8..=9 + start.elapsed().as_secs()).contains(&opened), "{opened} in {:?}", start.elapsed());
+    // Another device is not held up, and the host still hears. What has made way is not told any more, or cannot be dialled.
+    let other = relay.pair(&ask_secret(2)).await.sid();
+    let mut told = Vec::new();
+    while told.last() != Some(&other) {
+        told.push(events.next().await.unwrap().id.unwrap());
+    }
+    assert!(told.len() as u64 <= opened + 1 && told.contains(&last), "{told:?}");
+    assert!(host.end(&relay, &told[0]).await.is_err() && host.end(&relay, &last).await.is_ok());
 }
 
 #[tokio::test]

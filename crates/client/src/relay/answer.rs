@@ -9,13 +9,14 @@ use super::failure::RelayFailure;
 use super::join::Joined;
 
 /// What a relay answers to a device (spec/protocol.md, 6).
-pub(super) const CODES: [Code; 15] = [
+pub(super) const CODES: [Code; 16] = [
     Code::RoomRefused,
     Code::AccountMismatch,
     Code::RelayBusy,
     Code::OfferOver,
     Code::RoomLocked,
     Code::TooManyFailures,
+    Code::AskedTooOften,
     Code::HostOffline,
     Code::RelayDraining,
     Code::NoSuchSession,

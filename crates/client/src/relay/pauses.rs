@@ -85,6 +85,7 @@ mod tests {
             (Code::TooManyFailures, Some(u64::MAX), 900),
             (Code::TooManyFailures, None, 1),
             (Code::RoomLocked, Some(900), 60),
+            (Code::AskedTooOften, Some(1), 1),
             (Code::HostOffline, Some(1), 1),
             (Code::HostOffline, Some(u64::MAX), 30),
             (Code::RelayUnreachable, None, 0),

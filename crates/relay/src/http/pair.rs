@@ -132,6 +132,9 @@ fn not_opened(why: NotOpened, mode: Mode) -> Failure {
         (NotOpened::Busy, Mode::Reconnect) => {
             Failure::new(Code::RelayBusy, "End a session of another device, or try again.").retry_after(second)
         }
+        (NotOpened::TooOften(wait), _) => {
+            Failure::new(Code::AskedTooOften, "Wait as long as Retry-After says.").retry_after(wait)
+        }
         (NotOpened::Draining, _) => {
             Failure::new(Code::RelayDraining, "Try again in a few seconds.").retry_after(5 * second)
         }
