@@ -32,7 +32,7 @@ pub struct Config {
     /// [`DEV_PORT`].
     #[serde(default)]
     pub listen: Vec<SocketAddr>,
-    /// Where hosts are served. Empty: the same addresses, port [`HOSTS_PORT`].
+    /// Where hosts are served. Empty: the addresses of `listen`, or as it says when that is empty, port [`HOSTS_PORT`].
     #[serde(default)]
     pub hosts_listen: Vec<SocketAddr>,
     /// Where `/livez`, `/readyz` and `/metrics` are served, by plain HTTP. Empty: nowhere.

@@ -16,8 +16,10 @@ use tokio::net::UnixListener;
 
 use crate::clock::after;
 use crate::host::HostId;
-use crate::http::{Shared, body};
+use crate::http::body;
+use crate::plain;
 use crate::problem::Failure;
+use crate::shared::Shared;
 
 /// The socket's name in the state folder.
 pub const SOCKET: &str = "control.sock";
@@ -79,12 +81,11 @@ impl Control {
         Ok(Control { listener: Some(listener), path })
     }
 
-    /// Serves until it is dropped.
-    pub(crate) async fn serve(mut self, shared: Arc<Shared>) {
-        if let Some(listener) = self.listener.take()
-            && let Err(error) = axum::serve(listener, router(shared)).await
-        {
-            tracing::error!(target: "couplet::relay", %error, "the control socket has ended");
+    /// Serves until it is dropped. A request's head has `header` to come.
+    pub(crate) async fn serve(mut self, shared: Arc<Shared>, header: Duration) {
+        if let Some(listener) = self.listener.take() {
+            let tasks = shared.tasks.clone();
+            plain::serve(listener, router(shared), tasks, header).await;
         }
     }
 }

@@ -8,10 +8,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -20,20 +21,22 @@ use tower::ServiceExt;
 use crate::authority::host_in;
 use crate::clock::until;
 use crate::config::Limits;
-use crate::http::Shared;
 use crate::http::body::Patience;
 use crate::http::events::{self, CertificateEnd, Head};
 use crate::live::Connection;
+use crate::shared::Shared;
 use crate::sockets::{Socket, Sockets};
 use crate::wire::{Tls, Wire, shaken};
 
 /// What hyper reads of a head at most, and what a device may send behind one before its upgrade is answered.
 const HEAD_MAX: usize = 8 * 1024;
+/// The kernel asks no more often whether a peer is there.
+const SECOND: Duration = Duration::from_secs(1);
 /// How much may wait in the kernel for a peer that reads slowly.
 const UNSENT_MAX: u32 = 64 * 1024;
 
 /// One of the two listeners with TLS.
-pub(crate) struct Door {
+pub(crate) struct Listener {
     pub(crate) shared: Arc<Shared>,
     pub(crate) sockets: Sockets,
     pub(crate) tls: TlsAcceptor,
@@ -50,15 +53,15 @@ pub(crate) enum Kind {
 }
 
 /// Accepts until it is dropped.
-pub(crate) async fn accept(listener: TcpListener, door: Arc<Door>) {
+pub(crate) async fn accept(listener: TcpListener, this: Arc<Listener>) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => match door.sockets.take(peer.ip()) {
+            Ok((stream, peer)) => match this.sockets.take(peer.ip()) {
                 Some(socket) => {
-                    let served = Arc::clone(&door).serve(stream, peer, socket);
-                    door.shared.spawn(served);
+                    let served = Arc::clone(&this).serve(stream, peer, socket);
+                    this.shared.spawn(served);
                 }
-                None => door.shared.metrics.turned_away.increment(1),
+                None => this.shared.metrics.turned_away.increment(1),
             },
             Err(error) => {
                 // Out of file descriptors, say: waiting is all that helps.
@@ -74,11 +77,15 @@ pub(crate) async fn accept(listener: TcpListener, door: Arc<Door>) {
 fn settle(stream: &TcpStream, limits: &Limits) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_user_timeout(Some(Duration::from_secs(limits.stalled_seconds)))?;
+    // A peer that has vanished while nothing was sent is found out about in much the same time.
+    let stalled = Duration::from_secs(limits.stalled_seconds);
+    socket
+        .set_tcp_keepalive(&TcpKeepalive::new().with_time(stalled).with_interval(stalled.div_f32(4.0).max(SECOND)))?;
+    socket.set_tcp_user_timeout(Some(stalled))?;
     socket.set_tcp_notsent_lowat(UNSENT_MAX)
 }
 
-impl Door {
+impl Listener {
     async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, socket: Socket) {
         if settle(&stream, &self.limits).is_err() {
             return;
@@ -157,13 +164,18 @@ impl Door {
             }
             self.app.clone().oneshot(request)
         });
-        let mut http = hyper::server::conn::http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(self.limits.header()).max_buf_size(HEAD_MAX);
-        let served = http.serve_connection(TokioIo::new(wire), service).with_upgrades().await;
+        let served = http1(self.limits.header()).serve_connection(TokioIo::new(wire), service).with_upgrades().await;
         if let Err(error) = served {
             tracing::debug!(target: "couplet::relay", %error, "connection ended");
         }
     }
+}
+
+/// HTTP/1.1 whose heads are small and come in time.
+pub(crate) fn http1(header: Duration) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(header).max_buf_size(HEAD_MAX);
+    http
 }
 
 /// Reads until it is clear what the first request is.
@@ -181,5 +193,26 @@ async fn head(tls: &mut Tls) -> io::Result<(Head, Vec<u8>)> {
             Head::Partial => return Ok((Head::Other, read)),
             known => return Ok((known, read)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_kernel_finds_out_about_peers_that_have_vanished() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        settle(&stream, &Limits { stalled_seconds: 40, ..Limits::default() }).unwrap();
+        let socket = SockRef::from(&stream);
+        let seconds = |n| Duration::from_secs(n);
+        assert!(socket.keepalive().unwrap(), "while nothing is sent");
+        assert_eq!(
+            (socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap()),
+            (seconds(40), seconds(10))
+        );
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(seconds(40)), "while something is");
     }
 }

@@ -336,6 +336,13 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// What the host's sessions are charged to.
+    pub(crate) fn quota(&self) -> Option<Arc<Quota>> {
+        self.live.table().hosts.get(&self.host).and_then(Presence::quota)
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         let mut table = self.live.table();

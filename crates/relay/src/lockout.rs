@@ -2,7 +2,6 @@
 //! restarts forgets them, and the longest unheard of is forgotten first.
 
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use couplet_protocol::RoomId;
@@ -10,33 +9,16 @@ use jiff::Timestamp;
 use lru::LruCache;
 
 use crate::clock::{after, until};
+use crate::source::Source;
 
 /// This many failed joins lock a room.
-pub const ROOM_FAILURES: u32 = 3;
+pub(crate) const ROOM_FAILURES: u32 = 3;
 /// This many failed joins of one source count in [`WINDOW`]; further ones are answered with the wait, and lock nothing.
-pub const SOURCE_FAILURES: u32 = 30;
+pub(crate) const SOURCE_FAILURES: u32 = 30;
 /// How long a room stays locked, and how long failures count.
-pub const WINDOW: Duration = Duration::from_secs(15 * 60);
+pub(crate) const WINDOW: Duration = Duration::from_secs(15 * 60);
 /// How many rooms and how many sources are remembered.
 const REMEMBERED: usize = 65_536;
-
-/// Where a join comes from: an IPv4 address, or the /64 network of an IPv6 address, which one customer has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Source(IpAddr);
-
-impl Source {
-    /// The source that an address belongs to. IPv4 in IPv6's clothes is IPv4.
-    #[must_use]
-    pub fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V6(v6) => {
-                let [a, b, c, d, ..] = v6.segments();
-                Source(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
-            }
-            v4 @ IpAddr::V4(_) => Source(v4),
-        }
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 struct Failures {
@@ -141,6 +123,8 @@ impl<K: Hash + Eq> Counters<K> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     #[test]
@@ -168,6 +152,5 @@ mod tests {
             assert_eq!(lockout.fail(source, RoomId::new([1; 16]), true, now).locked, None);
             now = after(now, WINDOW / 2);
         }
-        assert_eq!(Source::of("::ffff:10.0.0.1".parse().unwrap()), source);
     }
 }

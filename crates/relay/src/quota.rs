@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::lockout::Source;
+use crate::source::Source;
 
 /// How many seconds' worth may be spent at once.
 const BURST: f64 = 1.0;
@@ -38,6 +38,15 @@ impl Quota {
         let left = (left + earned).min(self.per_second * BURST) - bytes as f64;
         *state = (left, now.max(at));
         if left >= 0.0 { Duration::ZERO } else { Duration::from_secs_f64(-left / self.per_second) }
+    }
+}
+
+/// Charges bytes that have passed to all of these, and waits until the next may.
+pub(crate) async fn pay(bytes: usize, quotas: [Option<&Arc<Quota>>; 2]) {
+    let now = Instant::now();
+    let wait = quotas.into_iter().flatten().map(|quota| quota.charge(bytes, now)).max().unwrap_or_default();
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
     }
 }
 

@@ -21,6 +21,7 @@ use couplet_protocol::RoomId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::broadcast;
+use tokio_util::task::TaskTracker;
 
 pub use self::hosts::RedeemError;
 pub use self::joins::{Admitted, Join, JoinError};
@@ -88,6 +89,8 @@ pub struct Registry {
     /// Held while hosts and rooms change: a host that is revoked registers nothing meanwhile, and two rooms do not
     /// both take the last place.
     changes: tokio::sync::Mutex<()>,
+    /// Changes that are under way, whether or not somebody waits for them.
+    work: TaskTracker,
 }
 
 impl fmt::Debug for Registry {
@@ -102,7 +105,7 @@ impl Registry {
     pub fn new(store: Arc<dyn Store>, clock: Clock, limits: Limits) -> Self {
         let (events, _) = broadcast::channel(EVENTS);
         let (lockout, decoy) = (Mutex::new(Lockout::new()), record::encode(&Room::decoy()).unwrap_or_default());
-        Registry { store, clock, limits, lockout, decoy, events, changes: Default::default() }
+        Registry { store, clock, limits, lockout, decoy, events, changes: Default::default(), work: TaskTracker::new() }
     }
 
     /// What happens from now on.
@@ -135,6 +138,23 @@ impl Registry {
         turn.map_err(|late| StoreError::Unavailable(Box::new(late)).into())
     }
 
+    /// Does it to the end, whether or not the caller waits for it: who hangs up half-way leaves no row without its
+    /// index, and no room removed whose bridges were not told. [`Registry::settled`] waits for it.
+    async fn to_the_end<T, E>(&self, work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Fault> + Send + 'static,
+    {
+        let done = self.work.spawn(work).await;
+        done.unwrap_or_else(|died| Err(Fault::from(StoreError::Unavailable(Box::new(died))).into()))
+    }
+
+    /// Waits until no change is under way that nobody waits for.
+    pub(crate) async fn settled(&self) {
+        self.work.close();
+        self.work.wait().await;
+    }
+
     async fn row<T: DeserializeOwned>(&self, bucket: Bucket, key: &str) -> Result<Option<(T, u64)>, Fault> {
         match self.store.find(bucket, key).await? {
             Some(Entry { value, revision }) => Ok(Some((record::decode(&value)?, revision))),
@@ -154,17 +174,6 @@ impl Registry {
             other => other.map(drop),
         }
     }
-}
-
-/// Does it to the end, whether or not the caller waits for it: who hangs up half-way leaves no row without its
-/// index, and no room removed whose bridges were not told.
-async fn to_the_end<T, E>(work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
-where
-    T: Send + 'static,
-    E: From<Fault> + Send + 'static,
-{
-    let done = tokio::spawn(work).await;
-    done.unwrap_or_else(|died| Err(Fault::from(StoreError::Unavailable(Box::new(died))).into()))
 }
 
 /// What the row must still be for a change that was thought out on it.

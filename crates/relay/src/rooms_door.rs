@@ -23,41 +23,50 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::message::Refusal;
 use self::seats::Seats;
+use self::socket::Over;
 use crate::account::{Accounts, Identity};
-use crate::host::HostId;
+use crate::metrics::Metrics;
 use crate::registry::{Event, Registry};
 
 /// The largest binary message, in bytes.
-pub const BINARY_MAX: usize = 64 * 1024;
+pub(crate) const BINARY_MAX: usize = 64 * 1024;
 /// The largest text message, in bytes.
-pub const TEXT_MAX: usize = 8 * 1024;
+pub(crate) const TEXT_MAX: usize = 8 * 1024;
 /// How long a socket may be open before it says which room it is for, and how long the last words of one may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a socket is pinged, and after how long a silence it has gone.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_secs(120);
 /// How many rooms are open here unless the operator says otherwise.
-pub const ROOMS_MAX: usize = 4_096;
+pub(crate) const ROOMS_MAX: usize = 4_096;
 
-/// A message of a WebSocket that the door reads. Pings and pongs are none; the end of the stream is the end of the
-/// socket.
+/// A message of a WebSocket that the door reads. The end of the stream is the end of the socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Incoming {
+pub(crate) enum Incoming {
     /// A text message.
     Text(String),
     /// A binary message.
     Binary(Bytes),
+    /// A ping or a pong: somebody is there.
+    Alive,
     /// One larger than the listener takes.
     TooLarge,
 }
 
 /// What the door sends on a WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outgoing {
+pub(crate) enum Outgoing {
     /// A text message.
     Text(String),
     /// A binary message.
     Binary(Bytes),
+    /// A ping, so that a peer which only listens shows that it is there.
+    Ping,
     /// The closing handshake; nothing follows.
     Close {
         /// The status code (RFC 6455, 7.4, or the documented 4003 and 4004).
@@ -68,10 +77,15 @@ pub enum Outgoing {
 }
 
 /// The door: who sits in which room.
-pub struct RoomsDoor {
+pub(crate) struct RoomsDoor {
     registry: Arc<Registry>,
     accounts: Option<Arc<Accounts>>,
     seats: Seats,
+    metrics: Arc<Metrics>,
+    /// Fires when the relay stops.
+    stopping: CancellationToken,
+    /// The sockets that are served.
+    sockets: TaskTracker,
 }
 
 impl fmt::Debug for RoomsDoor {
@@ -83,12 +97,18 @@ impl fmt::Debug for RoomsDoor {
 impl RoomsDoor {
     /// A door to the registry's rooms, of which `most` are open at a time.
     #[must_use]
-    pub fn new(registry: Arc<Registry>, accounts: Option<Arc<Accounts>>, most: usize) -> Self {
-        RoomsDoor { registry, accounts, seats: Seats::new(most) }
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        accounts: Option<Arc<Accounts>>,
+        most: usize,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let (stopping, sockets) = (CancellationToken::new(), TaskTracker::new());
+        RoomsDoor { registry, accounts, seats: Seats::new(most), metrics, stopping, sockets }
     }
 
     /// Closes the sockets of rooms that were removed and of hosts that were revoked, for ever. Drop it to stop.
-    pub async fn follow_registry(self: Arc<Self>) {
+    pub(crate) async fn follow_registry(self: Arc<Self>) {
         let mut events = self.registry.events();
         loop {
             match events.recv().await {
@@ -102,15 +122,27 @@ impl RoomsDoor {
         }
     }
 
-    /// Closes every socket of a host, and those of the devices that are with it.
-    pub fn cut_host(&self, host: HostId) {
-        self.seats.clear_host(host);
+    /// Rooms in which no device sits close, now or when it leaves; no room opens and no device joins any more.
+    pub(crate) fn drain(&self) {
+        self.seats.drain();
+    }
+
+    /// Closes every socket; each says so to its peer, for so long at most.
+    pub(crate) async fn stop(&self, patience: Duration) {
+        self.stopping.cancel();
+        self.sockets.close();
+        let _ = tokio::time::timeout(patience, self.sockets.wait()).await;
     }
 
     /// How many rooms are open here.
     #[must_use]
-    pub fn open_rooms(&self) -> usize {
+    pub(crate) fn open_rooms(&self) -> usize {
         self.seats.count()
+    }
+
+    /// Why a socket is over: for its own reason, or because the relay stops.
+    async fn until_stopped(&self, socket: impl Future<Output = Over>) -> Over {
+        self.stopping.run_until_cancelled(socket).await.unwrap_or_else(|| Refusal::RoomClosed.into())
     }
 
     /// Who the token says that its bearer is. Without accounts nobody asks.

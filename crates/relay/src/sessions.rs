@@ -133,7 +133,7 @@ impl Live {
     }
 
     /// Takes an end of a session, once. None when there is no such session, or the end is taken.
-    pub(crate) fn claim(self: &Arc<Self>, sid: Sid, side: Side) -> Option<Claim> {
+    pub(crate) fn take_end(self: &Arc<Self>, sid: Sid, side: Side) -> Option<TakenEnd> {
         let mut table = self.table();
         let session = table.sessions.get_mut(&sid)?;
         let came = match side {
@@ -149,7 +149,7 @@ impl Live {
         }
         let cut = session.cut.clone();
         drop(table);
-        Some(Claim { live: Arc::clone(self), sid, side, cut, handed_over: false })
+        Some(TakenEnd { live: Arc::clone(self), sid, side, cut, handed_over: false })
     }
 }
 
@@ -177,7 +177,7 @@ impl Table {
 
 /// A taken end of a session. The session ends when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Claim {
+pub(crate) struct TakenEnd {
     live: Arc<Live>,
     sid: Sid,
     side: Side,
@@ -196,7 +196,7 @@ enum Meeting {
     Over,
 }
 
-impl Claim {
+impl TakenEnd {
     /// Brings the end together with the other one and carries the session to its end; whoever comes first does.
     pub(crate) async fn bring(mut self, end: End, metrics: &Metrics) {
         let (meeting, end) = self.meet(end);
@@ -207,7 +207,7 @@ impl Claim {
                     self.carry(device, host, metrics).await;
                 }
             }
-            // The other claim carries the session, and ends it.
+            // The other one carries the session, and ends it.
             (Meeting::HandedOver, _) => self.handed_over = true,
             _ => {}
         }
@@ -248,7 +248,7 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
+impl Drop for TakenEnd {
     fn drop(&mut self) {
         if !self.handed_over {
             self.live.table().end(self.sid);

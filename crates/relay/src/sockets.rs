@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::lockout::Source;
+use crate::source::Source;
 
 /// Lets the process have as many connections as the system lets it: shells and services are given 1,024 by default, for
 /// old programs that cannot do with more (systemd.exec(5), LimitNOFILE).

@@ -12,7 +12,7 @@ use futures_util::{SinkExt, StreamExt};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -89,6 +89,87 @@ async fn pages_of_any_origin_may_ask_and_read_the_answer() {
     let plain = request(relay.device_tls().await, Method::GET, "/check", None).await;
     assert_eq!((plain.status, plain.code()), (StatusCode::UPGRADE_REQUIRED, "CPL-1014"));
     assert_eq!(relay.post("/enroll", &json!({"csr": "x".repeat(20_000)})).await.code(), "CPL-1003");
+}
+
+#[tokio::test]
+async fn rooms_drain_as_sessions_do_and_are_told_when_the_relay_stops() {
+    fn brief(config: &mut Config) {
+        config.limits.drain_seconds = 2;
+    }
+    let relay = TestRelay::start(brief).await;
+    let host = TestHost::enroll(&relay).await;
+    let mut at_host = rooms(host.tls(&relay).await.unwrap()).await;
+    let register = json!({"type": "register_room", "room_id": room(1), "secret_hash": hex(1, 32), "public_key": "hk"});
+    at_host.send(Message::text(register.to_string())).await.unwrap();
+    assert_eq!(told(&mut at_host).await["type"], "room_registered");
+    let mut device = rooms(relay.device_tls().await).await;
+    let join = json!({"type": "join_room", "room_id": room(1), "secret_hash": hex(1, 32), "public_key": "dk"});
+    device.send(Message::text(join.to_string())).await.unwrap();
+    assert_eq!(told(&mut device).await["type"], "room_joined");
+    assert_eq!(told(&mut at_host).await["type"], "peer_joined");
+
+    relay.stop();
+    eventually("new sockets are refused", async || {
+        let answer = tokio_tungstenite::client_async("wss://localhost/rooms", relay.device_tls().await).await;
+        matches!(answer, Err(tokio_tungstenite::tungstenite::Error::Http(answer)) if answer.status() == 503)
+    })
+    .await;
+    let at_hosts = tokio_tungstenite::client_async("wss://localhost/rooms", host.tls(&relay).await.unwrap()).await;
+    assert!(matches!(at_hosts, Err(tokio_tungstenite::tungstenite::Error::Http(answer)) if answer.status() == 503));
+    device.send(Message::text("{}").into_data().into()).await.unwrap();
+    assert_eq!(within("it passes", at_host.next()).await.unwrap().unwrap(), Message::binary("{}"));
+    for socket in [&mut device, &mut at_host] {
+        let close = within("the close", socket.next()).await.unwrap().unwrap();
+        assert!(matches!(&close, Message::Close(Some(frame)) if frame.code == CloseCode::Away), "{close:?}");
+    }
+    relay.stopped().await;
+}
+
+#[tokio::test]
+async fn operators_connections_are_few_end_in_time_and_do_not_outlive_the_relay() {
+    fn brief(config: &mut Config) {
+        config.private = vec!["127.0.0.1:0".parse().unwrap()];
+        config.limits.header_seconds = 2;
+    }
+    let mut relay = TestRelay::start(brief).await;
+    let control = relay.folder.path().join("state").join(couplet_relay::control::SOCKET);
+    let (mut silent, mut slow) =
+        (UnixStream::connect(&control).await.unwrap(), TcpStream::connect(relay.ready.bound.private[0]).await.unwrap());
+    slow.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nx-").await.unwrap();
+    let mut rest = Vec::new();
+    within("the control socket's end", silent.read_to_end(&mut rest)).await.unwrap();
+    let _ = within("the private listener's end", slow.read_to_end(&mut rest)).await;
+    // However many there are, those that mean it get their turn.
+    let mut many = Vec::new();
+    for _ in 0..100 {
+        many.push(TcpStream::connect(relay.ready.bound.private[0]).await.unwrap());
+    }
+    let live = request(TcpStream::connect(relay.ready.bound.private[0]).await.unwrap(), Method::GET, "/livez", None);
+    assert_eq!(live.await.status, StatusCode::OK);
+    // Connections that are open when the relay ends do not keep its store.
+    let mut open = UnixStream::connect(&control).await.unwrap();
+    open.write_all(b"POST /invitations HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n").await.unwrap();
+    relay.restart().await;
+    let _ = within("the connection's end", open.read_to_end(&mut rest)).await;
+    relay.invite().await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_no_device_would_take_is_refused_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(["other.example".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let mut config = Config::new(folder.path().join("state"));
+    (config.tls_cert, config.tls_key) = (folder.path().join("chain.pem"), folder.path().join("key.pem"));
+    std::fs::write(&config.tls_cert, certificate.pem()).unwrap();
+    std::fs::write(&config.tls_key, key.serialize_pem()).unwrap();
+    config.listen = vec!["127.0.0.1:0".parse().unwrap()];
+    config.hosts_listen = config.listen.clone();
+    config.name = "relay.example".into();
+    let error = couplet_relay::Relay::bind(config.clone()).await.unwrap_err().to_string();
+    assert!(error.contains("chain.pem is for other names than relay.example") && error.contains("--name"), "{error}");
+    config.name = "other.example:8442".into();
+    couplet_relay::Relay::bind(config).await.unwrap();
 }
 
 /// Whether the relay still holds the connection.

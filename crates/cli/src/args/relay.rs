@@ -79,10 +79,10 @@ pub(crate) struct RelaySettings {
     /// The name and port under which hosts reach their listener [env: COUPLET_RELAY_HOSTS_NAME] [default: the same name, with the port of --hosts-listen]
     #[arg(long, value_name = "NAME[:PORT]")]
     pub(crate) hosts_name: Option<String>,
-    /// Where to serve devices; may repeat; port 0 takes a free one [env: COUPLET_RELAY_LISTEN] [default: every address, port 443; with --dev 127.0.0.1:8442]
+    /// Where to serve devices; may repeat; port 0 takes a free one [env: COUPLET_RELAY_LISTEN] [default: every address, port 443; with --dev 127.0.0.1, port 8442]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Vec<String>,
-    /// Where to serve hosts; may repeat [env: COUPLET_RELAY_HOSTS_LISTEN] [default: every address, port 8443; with --dev 127.0.0.1:8443]
+    /// Where to serve hosts; may repeat [env: COUPLET_RELAY_HOSTS_LISTEN] [default: the addresses of --listen, port 8443]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) hosts_listen: Vec<String>,
     /// Where to serve /livez, /readyz and /metrics, by plain HTTP; may repeat [env: COUPLET_RELAY_PRIVATE] [default: nowhere]

@@ -17,8 +17,9 @@ use http::header::{
 };
 use http::{HeaderValue, StatusCode};
 
-use super::{Shared, pages};
+use super::pages;
 use crate::problem::Failure;
+use crate::shared::Shared;
 use crate::sockets::Socket;
 
 /// How large the messages are that `/check` gives back, how many, and for how long.

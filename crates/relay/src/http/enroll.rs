@@ -11,11 +11,11 @@ use http::HeaderValue;
 use http::header::CACHE_CONTROL;
 use zeroize::Zeroizing;
 
-use super::Shared;
 use crate::authority;
 use crate::host::HostId;
 use crate::problem::Failure;
 use crate::registry::RedeemError;
+use crate::shared::Shared;
 
 pub(crate) async fn enroll(State(shared): State<Arc<Shared>>, request: Request) -> Result<Response, Failure> {
     let EnrollRequest { token, csr } = super::body::json(request).await?;

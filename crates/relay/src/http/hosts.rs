@@ -11,11 +11,11 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::Shared;
 use crate::live::Connection;
 use crate::problem::Failure;
 use crate::registry::{RegisterError, Registered};
 use crate::room::{Hint, Registration};
+use crate::shared::Shared;
 
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()

@@ -13,16 +13,16 @@ use couplet_protocol::{Code, Sid};
 use http::HeaderValue;
 use http::header::CACHE_CONTROL;
 
-use super::Shared;
 use super::upgrade::{self, Wanted};
 use crate::account::Identity;
 use crate::clock::after;
 use crate::live::Connection;
-use crate::lockout::Source;
 use crate::problem::Failure;
 use crate::registry::{Admitted, Join, JoinError};
 use crate::room::Credential;
 use crate::sessions::{NotOpened, Opening, Side};
+use crate::shared::Shared;
+use crate::source::Source;
 
 /// `POST /pair`.
 pub(crate) async fn ask(
@@ -135,10 +135,12 @@ fn not_opened(why: NotOpened, mode: Mode) -> Failure {
         (NotOpened::TooOften(wait), _) => {
             Failure::new(Code::AskedTooOften, "Wait as long as Retry-After says.").retry_after(wait)
         }
-        (NotOpened::Draining, _) => {
-            Failure::new(Code::RelayDraining, "Try again in a few seconds.").retry_after(5 * second)
-        }
+        (NotOpened::Draining, _) => draining(),
     }
+}
+
+pub(super) fn draining() -> Failure {
+    Failure::new(Code::RelayDraining, "Try again in a few seconds.").retry_after(Duration::from_secs(5))
 }
 
 /// `GET /pair/relay/{sid}` of a device.
@@ -163,13 +165,13 @@ pub(crate) async fn host_end(
 }
 
 fn end(shared: &Arc<Shared>, sid: &str, side: Side, wanted: Wanted) -> Result<Response, Failure> {
-    let claim = Sid::parse(sid).ok().and_then(|sid| shared.live.claim(sid, side));
-    let claim = claim.ok_or_else(|| Failure::new(Code::NoSuchSession, "Ask for a new one: POST /pair."))?;
+    let taken = Sid::parse(sid).ok().and_then(|sid| shared.live.take_end(sid, side));
+    let taken = taken.ok_or_else(|| Failure::new(Code::NoSuchSession, "Ask for a new one: POST /pair."))?;
     let (answer, end) = wanted.accept();
     let relay = Arc::clone(shared);
     shared.spawn(async move {
         if let Some(end) = end.await {
-            claim.bring(end, &relay.metrics).await;
+            taken.bring(end, &relay.metrics).await;
         }
     });
     Ok(answer)

@@ -9,9 +9,9 @@ use axum::routing::get;
 use couplet_protocol::Code;
 use http::header::CONTENT_TYPE;
 
-use super::Shared;
 use crate::metrics::Levels;
 use crate::problem::Failure;
+use crate::shared::Shared;
 use crate::sockets::Sockets;
 
 /// What the operator's listener knows besides the rest.
@@ -33,7 +33,7 @@ pub(crate) fn router(operator: Operator) -> Router {
 
 /// 200 when devices and hosts are served, 503 when the store does not answer or the relay drains.
 async fn ready(State(operator): State<Arc<Operator>>) -> Result<&'static str, Failure> {
-    if operator.shared.live.table().draining {
+    if operator.shared.is_draining() {
         return Err(Failure::new(Code::RelayDraining, "It ends when its sessions have ended."));
     }
     operator.shared.registry.ready().await?;

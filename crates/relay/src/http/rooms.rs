@@ -7,13 +7,15 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, Extension, State};
 use axum::response::Response;
+use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt, future};
 
-use super::Shared;
 use crate::live::Connection;
 use crate::problem::Failure;
 use crate::rooms_door::{BINARY_MAX, Incoming, Outgoing};
+use crate::shared::Shared;
 use crate::sockets::Socket;
+use crate::source::Source;
 
 /// A device's.
 pub(super) async fn device(
@@ -22,10 +24,10 @@ pub(super) async fn device(
     Extension(place): Extension<Arc<Socket>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
-    let rooms = Arc::clone(&shared.rooms);
+    let (rooms, quota) = (Arc::clone(&shared.rooms), shared.sources.of(Source::of(peer.ip())));
     upgraded(&shared, place, upgrade, async move |socket| {
         let (to, from) = split(socket);
-        rooms.serve_device(peer.ip(), from, to).await;
+        rooms.serve_device(peer.ip(), quota, from, to).await;
     })
 }
 
@@ -36,10 +38,10 @@ pub(super) async fn host(
     Extension(place): Extension<Arc<Socket>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
-    let rooms = Arc::clone(&shared.rooms);
+    let (rooms, quota) = (Arc::clone(&shared.rooms), connection.quota());
     upgraded(&shared, place, upgrade, async move |socket| {
         let (to, from) = split(socket);
-        connection.cut.run_until_cancelled(rooms.serve_host(connection.host, from, to)).await;
+        connection.cut.run_until_cancelled(rooms.serve_host(connection.host, quota, from, to)).await;
     })
 }
 
@@ -50,9 +52,12 @@ fn upgraded<S: Future<Output = ()> + Send>(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     serve: impl FnOnce(WebSocket) -> S + Send + 'static,
 ) -> Result<Response, Failure> {
+    let upgrade = upgrade.map_err(|_| super::upgrade::required())?;
+    if shared.is_draining() {
+        return Err(super::pair::draining());
+    }
     let cut = shared.tasks.cut.clone();
-    let upgrade = bounded(upgrade.map_err(|_| super::upgrade::required())?);
-    Ok(upgrade.on_upgrade(async move |socket| {
+    Ok(bounded(upgrade).on_upgrade(async move |socket| {
         let _place = place;
         cut.run_until_cancelled(serve(socket)).await;
     }))
@@ -67,23 +72,22 @@ fn split(
 ) -> (impl Sink<Outgoing, Error = axum::Error> + Send + Unpin, impl Stream<Item = Incoming> + Send + Unpin) {
     let (to, from) = socket.split();
     let to = to.with(|message: Outgoing| future::ready(Ok(outgoing(message))));
-    // What is no message of the door's is passed over; an error is the end, but for one that is too large.
-    let from = from.filter_map(|message| future::ready(incoming(message).transpose()));
-    let from = from.scan(false, |over, message| {
-        let ended = std::mem::replace(over, !matches!(message, Ok(Incoming::Text(_) | Incoming::Binary(_))));
+    // An error is the end, but for a message that is too large.
+    let from = from.map(incoming).scan(false, |over, message| {
+        let ended = std::mem::replace(over, matches!(message, Err(()) | Ok(Incoming::TooLarge)));
         future::ready(if ended { None } else { message.ok() })
     });
     (to, from)
 }
 
-fn incoming(message: Result<Message, axum::Error>) -> Result<Option<Incoming>, ()> {
+fn incoming(message: Result<Message, axum::Error>) -> Result<Incoming, ()> {
     match message {
-        Ok(Message::Text(text)) => Ok(Some(Incoming::Text(text.to_string()))),
-        Ok(Message::Binary(bytes)) => Ok(Some(Incoming::Binary(bytes))),
-        Ok(Message::Ping(_) | Message::Pong(_)) => Ok(None),
+        Ok(Message::Text(text)) => Ok(Incoming::Text(text.to_string())),
+        Ok(Message::Binary(bytes)) => Ok(Incoming::Binary(bytes)),
+        Ok(Message::Ping(_) | Message::Pong(_)) => Ok(Incoming::Alive),
         Ok(Message::Close(_)) => Err(()),
         Err(error) => match error.into_inner().downcast_ref() {
-            Some(tokio_tungstenite::tungstenite::Error::Capacity(_)) => Ok(Some(Incoming::TooLarge)),
+            Some(tokio_tungstenite::tungstenite::Error::Capacity(_)) => Ok(Incoming::TooLarge),
             _ => Err(()),
         },
     }
@@ -93,6 +97,7 @@ fn outgoing(message: Outgoing) -> Message {
     match message {
         Outgoing::Text(text) => Message::Text(text.into()),
         Outgoing::Binary(bytes) => Message::Binary(bytes),
+        Outgoing::Ping => Message::Ping(Bytes::new()),
         Outgoing::Close { code, reason } => Message::Close(Some(CloseFrame { code, reason: reason.into() })),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use couplet_protocol::secret::EnrollmentSecret;
 use jiff::Timestamp;
 
-use super::{ATTEMPTS, Event, Registry, to_the_end};
+use super::{ATTEMPTS, Event, Registry};
 use crate::clock::{after, until};
 use crate::host::{Host, HostId, HostKey, HostRow, Invitation, KeyRow, invitation_key};
 use crate::record::{Fault, decode};
@@ -53,7 +53,7 @@ impl Registry {
     /// See [`RedeemError`]. When several try at once, one gets in.
     pub async fn redeem(self: &Arc<Self>, secret: &EnrollmentSecret, key: HostKey) -> Result<HostId, RedeemError> {
         let (this, secret) = (Arc::clone(self), secret.clone());
-        to_the_end(async move { this.enroll(&secret, key).await }).await
+        self.to_the_end(async move { this.enroll(&secret, key).await }).await
     }
 
     async fn enroll(&self, secret: &EnrollmentSecret, key: HostKey) -> Result<HostId, RedeemError> {
@@ -127,7 +127,7 @@ impl Registry {
     /// The relay's memory gave no answer. Once this was answered, the host stays revoked whatever happens.
     pub async fn revoke_host(self: &Arc<Self>, host: HostId) -> Result<bool, Fault> {
         let this = Arc::clone(self);
-        to_the_end(async move { this.revoke(host).await }).await
+        self.to_the_end(async move { this.revoke(host).await }).await
     }
 
     async fn revoke(&self, host: HostId) -> Result<bool, Fault> {

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use super::{ATTEMPTS, Event, Registry};
 use crate::account::Identity;
 use crate::host::HostId;
-use crate::lockout::Source;
 use crate::record::{Fault, Hash, decode};
 use crate::room::{Credential, Hint, Mode, Room, Verdict};
+use crate::source::Source;
 use crate::store::{Bucket, Expected, StoreError};
 
 /// What a device asks with.

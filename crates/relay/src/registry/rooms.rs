@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use couplet_protocol::RoomId;
 
-use super::{ATTEMPTS, Event, Registry, to_the_end, unchanged};
+use super::{ATTEMPTS, Event, Registry, unchanged};
 use crate::host::HostId;
 use crate::record::Fault;
 use crate::room::{Registration, Room, owned_key, owned_prefix};
@@ -63,7 +63,7 @@ impl Registry {
             return Err(RegisterError::NoCredential);
         }
         let (this, wanted) = (Arc::clone(self), wanted.clone());
-        to_the_end(async move { this.register(host, room, &wanted).await }).await
+        self.to_the_end(async move { this.register(host, room, &wanted).await }).await
     }
 
     async fn register(&self, host: HostId, room: RoomId, wanted: &Registration) -> Result<Registered, RegisterError> {
@@ -145,7 +145,7 @@ impl Registry {
             let _turn = this.turn().await?;
             this.remove(host, room).await
         };
-        to_the_end(work).await
+        self.to_the_end(work).await
     }
 
     async fn remove(&self, host: HostId, room: RoomId) -> Result<bool, RegisterError> {

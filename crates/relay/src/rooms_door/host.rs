@@ -1,29 +1,35 @@
 //! A host's socket.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use couplet_protocol::RoomId;
 use futures_util::{Sink, Stream};
 use tokio::sync::oneshot;
 
 use super::message::{FromHost, Hints, Refusal, Reply};
 use super::seats::{Delivery, Inbox, Place, Seated};
-use super::socket::{Over, farewell, first, next, read, write};
+use super::socket::{Over, Said, farewell, first, next, read, write};
 use super::{Incoming, Outgoing, RoomsDoor};
 use crate::account::Identity;
 use crate::host::HostId;
+use crate::quota::{Quota, pay};
 use crate::room::Registration;
 
 impl RoomsDoor {
-    /// Serves a socket on which a host speaks, until it is over. The listener has established who the host is.
-    pub async fn serve_host<R, W>(&self, host: HostId, mut from: R, mut to: W)
+    /// Serves a socket on which a host speaks, until it is over. The listener has established who the host is; what its
+    /// rooms carry is charged to its quota.
+    pub(crate) async fn serve_host<R, W>(&self, host: HostId, quota: Option<Arc<Quota>>, mut from: R, mut to: W)
     where
         R: Stream<Item = Incoming> + Unpin + Send,
         W: Sink<Outgoing> + Unpin + Send,
     {
-        let over = self.host_socket(host, &mut from, &mut to).await;
+        let _counted = self.sockets.token();
+        let over = self.until_stopped(self.host_socket(host, quota, &mut from, &mut to)).await;
         farewell(&mut to, over).await;
     }
 
-    async fn host_socket<R, W>(&self, host: HostId, from: &mut R, to: &mut W) -> Over
+    async fn host_socket<R, W>(&self, host: HostId, quota: Option<Arc<Quota>>, from: &mut R, to: &mut W) -> Over
     where
         R: Stream<Item = Incoming> + Unpin + Send,
         W: Sink<Outgoing> + Unpin + Send,
@@ -32,7 +38,7 @@ impl RoomsDoor {
             Ok(registered) => registered,
             Err(over) => return over,
         };
-        let place = Place::new();
+        let place = Place::new(quota.clone());
         let inbox = place.inbox.clone();
         let (keeps, mut mail, end) = place.split();
         let id = match self.seats.seat_host(host, room, keeps, hints) {
@@ -44,7 +50,7 @@ impl RoomsDoor {
             // What the other end still sent goes out before the end is said.
             biased;
             over = write(&mut mail, to, Some(id)) => over,
-            over = self.read_host(host, &seat, from, inbox, account) => over,
+            over = self.read_host(host, &seat, from, inbox, account, quota) => over,
             why = ended(end) => why.into(),
         }
     }
@@ -78,6 +84,7 @@ impl RoomsDoor {
         from: &mut R,
         inbox: Inbox,
         account: Option<Identity>,
+        quota: Option<Arc<Quota>>,
     ) -> Over
     where
         R: Stream<Item = Incoming> + Unpin + Send,
@@ -90,21 +97,27 @@ impl RoomsDoor {
         drop(inbox);
         loop {
             let done = match next(from).await {
-                Ok(Incoming::Text(text)) => self.register_again(host, seat, &text, account.clone()).await,
-                Ok(Incoming::Binary(bytes)) => {
-                    if let Some(device) = self.seats.device_of(seat.room, seat.id) {
-                        // A device that leaves meanwhile needs it no more.
-                        let _ = device.send(Delivery::Bytes(seat.id, bytes)).await;
-                    }
+                Ok(Said::Text(text)) => self.register_again(host, seat, &text, account.clone()).await,
+                Ok(Said::Binary(bytes)) => {
+                    self.pass_to_device(seat, bytes, quota.as_ref()).await;
                     Ok(())
                 }
-                Ok(Incoming::TooLarge) => Err(Refusal::TooLarge.into()),
                 Err(over) => Err(over),
             };
             if let Err(over) = done {
                 return over;
             }
         }
+    }
+
+    async fn pass_to_device(&self, seat: &Seated<'_>, bytes: Bytes, quota: Option<&Arc<Quota>>) {
+        let (device, len) = (self.seats.device_of(seat.room, seat.id), bytes.len());
+        if let Some(device) = &device {
+            // A device that leaves meanwhile needs it no more.
+            let _ = device.inbox.send(Delivery::Bytes(seat.id, bytes)).await;
+            self.metrics.bytes.increment(len as u64);
+        }
+        pay(len, [quota, device.as_ref().and_then(|device| device.quota.as_ref())]).await;
     }
 
     async fn register_again(

@@ -1,7 +1,7 @@
 //! Who sits in which room. A seat is where the messages for one socket go; taking it away ends the socket.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use couplet_protocol::RoomId;
@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Outgoing;
 use super::message::{Hints, Refusal, Reply};
 use crate::host::HostId;
+use crate::quota::Quota;
 
 /// How many messages may wait for a socket to take them. One more is in the hands of the task that writes.
 const WAITING: usize = 1;
@@ -38,18 +39,20 @@ pub(super) struct Place {
     pub(super) mail: mpsc::Receiver<Delivery>,
     pub(super) end: oneshot::Receiver<Refusal>,
     take: oneshot::Sender<Refusal>,
+    quota: Option<Arc<Quota>>,
 }
 
 impl Place {
-    pub(super) fn new() -> Self {
+    /// What passes between this socket and the one beside it is charged to `quota`, whichever of them sends.
+    pub(super) fn new(quota: Option<Arc<Quota>>) -> Self {
         let (inbox, mail) = mpsc::channel(WAITING);
         let (take, end) = oneshot::channel();
-        Place { inbox, mail, end, take }
+        Place { inbox, mail, end, take, quota }
     }
 
     /// What the room keeps of it, and what the socket does.
     pub(super) fn split(self) -> (Keeps, mpsc::Receiver<Delivery>, oneshot::Receiver<Refusal>) {
-        (Keeps { inbox: self.inbox, take: self.take }, self.mail, self.end)
+        (Keeps { inbox: self.inbox, take: self.take, quota: self.quota }, self.mail, self.end)
     }
 }
 
@@ -57,6 +60,20 @@ impl Place {
 pub(super) struct Keeps {
     pub(super) inbox: Inbox,
     take: oneshot::Sender<Refusal>,
+    quota: Option<Arc<Quota>>,
+}
+
+/// The other end of a room, as one end needs it.
+pub(super) struct Beside {
+    pub(super) inbox: Inbox,
+    /// What is charged for bytes between the two besides one's own.
+    pub(super) quota: Option<Arc<Quota>>,
+}
+
+impl Keeps {
+    fn beside(&self) -> Beside {
+        Beside { inbox: self.inbox.clone(), quota: self.quota.clone() }
+    }
 }
 
 struct Seat {
@@ -97,6 +114,7 @@ pub(super) struct Seats {
 struct Open {
     rooms: HashMap<RoomId, Table>,
     last: u64,
+    draining: bool,
 }
 
 impl Open {
@@ -122,6 +140,9 @@ impl Seats {
     /// A host sits down in its room. Its older socket there ends, and so does the device that was with that one.
     pub(super) fn seat_host(&self, owner: HostId, room: RoomId, keeps: Keeps, hints: Hints) -> Result<SeatId, Refusal> {
         let mut open = self.open();
+        if open.draining {
+            return Err(Refusal::RoomClosed);
+        }
         if open.rooms.len() >= self.most && !open.rooms.contains_key(&room) {
             return Err(Refusal::TooManyRooms);
         }
@@ -147,21 +168,24 @@ impl Seats {
     }
 
     /// A device sits down beside the host; an older one ends. It has `room_joined` in its inbox then, before anything that the
-    /// host sends. Answers the host's inbox, for `peer_joined`.
+    /// host sends. Answers the host's end, for `peer_joined`.
     pub(super) fn seat_device(
         &self,
         owner: HostId,
         room: RoomId,
         keeps: Keeps,
         hints: Hints,
-    ) -> Result<(SeatId, Inbox), Refusal> {
+    ) -> Result<(SeatId, Beside), Refusal> {
         let mut open = self.open();
+        if open.draining {
+            return Err(Refusal::RoomClosed);
+        }
         let id = open.next();
         let table = open.rooms.get_mut(&room).filter(|table| table.owner == owner).ok_or(Refusal::HostOffline)?;
         let joined = Reply::RoomJoined { room_id: room, hints: &table.host.hints }.to_message();
         // The inbox is new, so there is room for one.
         keeps.inbox.try_send(Delivery::Own(joined)).map_err(|_| Refusal::Unavailable)?;
-        let host = table.host.keeps.inbox.clone();
+        let host = table.host.keeps.beside();
         let before = table.device.replace(Seat { id, keeps, hints });
         drop(open);
         if let Some(before) = before {
@@ -170,26 +194,35 @@ impl Seats {
         Ok((id, host))
     }
 
-    /// The inbox of the device that is with this host now.
-    pub(super) fn device_of(&self, room: RoomId, host: SeatId) -> Option<Inbox> {
+    /// The device that is with this host now.
+    pub(super) fn device_of(&self, room: RoomId, host: SeatId) -> Option<Beside> {
         let open = self.open();
         let table = open.rooms.get(&room).filter(|table| table.host.id == host)?;
-        table.device.as_ref().map(|device| device.keeps.inbox.clone())
+        table.device.as_ref().map(|device| device.keeps.beside())
     }
 
     /// A socket has gone. When it is the host's, the device goes as well.
     pub(super) fn leave(&self, room: RoomId, seat: SeatId) {
         let mut open = self.open();
+        let draining = open.draining;
         let Some(table) = open.rooms.get_mut(&room) else { return };
-        if table.device.as_ref().is_some_and(|device| device.id == seat) {
+        let is_device = table.device.as_ref().is_some_and(|device| device.id == seat);
+        if is_device {
             table.device = None;
-        } else if table.host.id == seat {
+        }
+        if table.host.id == seat || (is_device && draining) {
             let table = open.rooms.remove(&room);
             drop(open);
             if let Some(table) = table {
                 table.end(Refusal::RoomClosed, Refusal::PeerLeft);
             }
         }
+    }
+
+    /// Nobody sits down any more, and rooms in which a host sits alone close, now or later.
+    pub(super) fn drain(&self) {
+        self.open().draining = true;
+        self.clear_where(|table| table.device.is_none());
     }
 
     pub(super) fn clear(&self, room: RoomId) {

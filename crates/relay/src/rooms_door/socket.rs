@@ -1,12 +1,14 @@
 //! What the two doors have in common: reading a first message, the writing half, the last words.
 
+use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::message::Refusal;
 use super::seats::{Delivery, SeatId};
-use super::{BINARY_MAX, Incoming, Outgoing, PATIENCE, TEXT_MAX};
+use super::{BINARY_MAX, Incoming, Outgoing, PATIENCE, PING_EVERY, SILENCE, TEXT_MAX};
 
 /// Why a socket is over.
 #[derive(Debug)]
@@ -17,27 +19,37 @@ pub(super) enum Over {
     Refused(Refusal),
 }
 
+/// A message that is no larger than it may be.
+#[derive(Debug)]
+pub(super) enum Said {
+    Text(String),
+    Binary(Bytes),
+}
+
 impl<R: Into<Refusal>> From<R> for Over {
     fn from(refusal: R) -> Self {
         Over::Refused(refusal.into())
     }
 }
 
-/// The next message, if it is no larger than it may be.
-pub(super) async fn next(from: &mut (impl Stream<Item = Incoming> + Unpin)) -> Result<Incoming, Over> {
-    match from.next().await.ok_or(Over::Gone)? {
-        Incoming::Text(text) if text.len() > TEXT_MAX => Err(Refusal::TooLarge.into()),
-        Incoming::Binary(bytes) if bytes.len() > BINARY_MAX => Err(Refusal::TooLarge.into()),
-        Incoming::TooLarge => Err(Refusal::TooLarge.into()),
-        message => Ok(message),
+/// The next message, if it is no larger than it may be. Who does not even answer pings has gone.
+pub(super) async fn next(from: &mut (impl Stream<Item = Incoming> + Unpin)) -> Result<Said, Over> {
+    loop {
+        let incoming = tokio::time::timeout(SILENCE, from.next()).await;
+        match incoming.ok().flatten().ok_or(Over::Gone)? {
+            Incoming::Text(text) if text.len() <= TEXT_MAX => return Ok(Said::Text(text)),
+            Incoming::Binary(bytes) if bytes.len() <= BINARY_MAX => return Ok(Said::Binary(bytes)),
+            Incoming::Text(_) | Incoming::Binary(_) | Incoming::TooLarge => return Err(Refusal::TooLarge.into()),
+            Incoming::Alive => {}
+        }
     }
 }
 
 /// The message with which a socket begins.
 pub(super) async fn first<T: DeserializeOwned>(from: &mut (impl Stream<Item = Incoming> + Unpin)) -> Result<T, Over> {
     match tokio::time::timeout(PATIENCE, next(from)).await.map_err(|_| Refusal::Silent)?? {
-        Incoming::Text(text) => read(&text),
-        _ => Err(Refusal::Message.into()),
+        Said::Text(text) => read(&text),
+        Said::Binary(_) => Err(Refusal::Message.into()),
     }
 }
 
@@ -51,7 +63,19 @@ pub(super) async fn write(
     to: &mut (impl Sink<Outgoing> + Unpin),
     mut peer: Option<SeatId>,
 ) -> Over {
-    while let Some(delivery) = mail.recv().await {
+    let mut pings = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let delivery = tokio::select! {
+            // However much there is to send.
+            biased;
+            _ = pings.tick() => Delivery::Own(Outgoing::Ping),
+            delivery = mail.recv() => match delivery {
+                Some(delivery) => delivery,
+                // The seat was taken away; who took it has said why.
+                None => return std::future::pending().await,
+            },
+        };
         let message = match delivery {
             Delivery::Own(message) => message,
             Delivery::Peer(seat, message) => {
@@ -65,8 +89,6 @@ pub(super) async fn write(
             return Over::Gone;
         }
     }
-    // The seat was taken away; who took it has said why.
-    std::future::pending().await
 }
 
 /// Says why it is over, to a socket that still listens.

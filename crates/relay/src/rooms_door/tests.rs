@@ -1,3 +1,5 @@
+mod upkeep;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::{Value, json};
@@ -7,6 +9,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::*;
 use crate::account::tests::{Relay, Signer};
+use crate::host::HostId;
 use crate::registry::tests::{Lab, hash, room};
 
 /// The far end of a socket: what it sends the door reads, and so the other way round, one message at a time.
@@ -26,8 +29,13 @@ impl Socket {
     }
 
     async fn next(&mut self) -> Outgoing {
-        let next = tokio::time::timeout(Duration::from_secs(20), self.hear.recv()).await;
-        next.expect("it stays silent").expect("it has ended")
+        loop {
+            let next = tokio::time::timeout(Duration::from_secs(20), self.hear.recv()).await;
+            match next.expect("it stays silent").expect("it has ended") {
+                Outgoing::Ping => {}
+                message => return message,
+            }
+        }
     }
 
     async fn json(&mut self) -> Value {
@@ -67,7 +75,7 @@ impl Doors {
     async fn with(accounts: Option<Arc<Accounts>>) -> Self {
         let lab = Lab::new();
         let host = lab.host(1).await;
-        let door = Arc::new(RoomsDoor::new(Arc::clone(&lab.registry), accounts, 4));
+        let door = Arc::new(RoomsDoor::new(Arc::clone(&lab.registry), accounts, 4, Arc::new(Metrics::new())));
         Doors { lab, door, host }
     }
 
@@ -89,7 +97,7 @@ impl Doors {
     }
 
     fn socket_of(&self, host: HostId) -> Socket {
-        self.socket(|door, from, to| async move { door.serve_host(host, from, to).await })
+        self.socket(|door, from, to| async move { door.serve_host(host, None, from, to).await })
     }
 
     fn device_socket(&self) -> Socket {
@@ -98,7 +106,7 @@ impl Doors {
 
     fn device_from(&self, n: u32) -> Socket {
         let source = IpAddr::V4(Ipv4Addr::from_bits(n));
-        self.socket(|door, from, to| async move { door.serve_device(source, from, to).await })
+        self.socket(|door, from, to| async move { door.serve_device(source, None, from, to).await })
     }
 
     async fn registered(&self) -> Socket {
