@@ -14,6 +14,8 @@ use couplet_protocol::{CheckCode, Code, PublicKey};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use crate::relay::HandingOver;
+
 /// How many wrong check codes turn the device away.
 const WRONG_MAX: u8 = 3;
 
@@ -28,8 +30,9 @@ pub(crate) struct Identity {
 #[derive(Debug)]
 pub(crate) struct Granted {
     pub(crate) device_id: Uuid,
-    pub(crate) pairing_id: Uuid,
     pub(crate) message: Grant,
+    /// Until the device has it.
+    pub(crate) handing_over: HandingOver,
 }
 
 /// What became of a claim.

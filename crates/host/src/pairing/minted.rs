@@ -21,8 +21,13 @@ pub(super) struct Minted {
 impl Minted {
     /// A `dev_…` token.
     pub(super) async fn device(hasher: &Hasher) -> Result<Minted, Failure> {
+        Self::device_with(crate::random::uuid(), hasher).await
+    }
+
+    /// The same for a device with this id.
+    pub(super) async fn device_with(id: Uuid, hasher: &Hasher) -> Result<Minted, Failure> {
         let token = DeviceToken::from_entropy(crate::random::bytes());
-        Self::make(token.expose(), token.digest(), hasher).await
+        Ok(Minted { id, ..Self::make(token.expose(), token.digest(), hasher).await? })
     }
 
     /// A credential of `GET /pair`.

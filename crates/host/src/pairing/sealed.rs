@@ -21,6 +21,7 @@ use crate::clock::Timestamp;
 use crate::events::News;
 use crate::failpoint;
 use crate::problem::Failure;
+use crate::relay::HandingOver;
 use crate::store::audit::Actor;
 use crate::store::devices::{NewDevice, PairingSecrets};
 use crate::store::offers::{self, PairingRow};
@@ -35,6 +36,13 @@ pub(crate) enum Claimed {
     Waits(Ticket, oneshot::Receiver<Verdict>),
 }
 
+/// What a device is to be given, before it is paid for with a hash: its rooms are at the relay.
+pub(crate) struct Expected {
+    device: Uuid,
+    secret: RoomSecret,
+    handing_over: HandingOver,
+}
+
 /// A grant that is ready to be written: the row of the device, and the message for it.
 struct Prepared {
     device: NewDevice,
@@ -42,18 +50,34 @@ struct Prepared {
 }
 
 impl Core {
-    /// A device that knows the link claims the offer. `code` is what it shows.
+    /// Gets everything ready for a device that claims this offer where the policy needs no word of the owner; None where
+    /// it does. Nothing is granted yet: this may be dropped.
+    pub(crate) async fn expect(&self, offer: &OpenOffer, path: NetworkPath) -> Option<Expected> {
+        if ceremony::asks(Door::Offer, self.config.approve, path) {
+            return None;
+        }
+        Some(self.expect_device(offer.pairing_id).await)
+    }
+
+    async fn expect_device(&self, pairing: Uuid) -> Expected {
+        // The secret also without a relay: a host that enrols later has one for the devices that it knows.
+        let (device, secret) = (crate::random::uuid(), RoomSecret::new(crate::random::bytes()));
+        let handing_over = self.relay.hand_over(pairing, device, secret.clone()).await;
+        Expected { device, secret, handing_over }
+    }
+
+    /// A device that knows the link claims the offer. `code` is what it shows; `expected` is what [`Self::expect`] said.
     pub(crate) async fn claim_sealed(
         &self,
         offer: &OpenOffer,
         claimant: Claimant,
         identity: Identity,
-        path: NetworkPath,
+        expected: Option<Expected>,
         code: CheckCode,
     ) -> Result<Claimed, Failure> {
-        match ceremony::asks(Door::Offer, self.config.approve, path) {
-            true => self.ask_owner(offer, claimant, identity, code).await,
-            false => self.grant_at_once(offer, claimant, identity).await,
+        match expected {
+            None => self.ask_owner(offer, claimant, identity, code).await,
+            Some(expected) => self.grant_at_once(offer, claimant, identity, expected).await,
         }
     }
 
@@ -90,12 +114,13 @@ impl Core {
         offer: &OpenOffer,
         claimant: Claimant,
         identity: Identity,
+        expected: Expected,
     ) -> Result<Claimed, Failure> {
         let hasher = self.auth.hasher().await?;
         // Whoever waited behind the winner finds the offer used, without a hash of its own.
         self.open_offer(offer.offer_id).await?;
-        let minted = Minted::device(&hasher).await?;
-        let prepared = self.prepare(&minted, offer.pairing_id, claimant.clone(), identity);
+        let minted = Minted::device_with(expected.device, &hasher).await?;
+        let prepared = self.prepare(&minted, offer.pairing_id, claimant.clone(), identity, expected);
         let (now, offer_id, limits) = (self.now(), offer.offer_id, self.config.limits.clone());
         let Prepared { device, granted } = prepared;
         let work = move |tx: &Transaction<'_>| {
@@ -143,11 +168,12 @@ impl Core {
 
     async fn grant_to(&self, ticket: Ticket, row: PairingRow) -> Result<(), Failure> {
         let identity = self.claims.holds(ticket).ok_or_else(|| refused(Code::ClaimExpired))?;
+        let expected = self.expect_device(row.id).await;
         let hasher = self.auth.hasher().await?;
-        let minted = Minted::device(&hasher).await?;
+        let minted = Minted::device_with(expected.device, &hasher).await?;
         drop(hasher);
         let claimant = claimant_of(&row)?;
-        let Prepared { device, granted } = self.prepare(&minted, row.id, claimant, identity);
+        let Prepared { device, granted } = self.prepare(&minted, row.id, claimant, identity, expected);
         let (now, limits, claims) = (self.now(), self.config.limits.clone(), self.claims.clone());
         let work = move |tx: &Transaction<'_>| {
             let mut row = undecided(tx, row.id, now)?;
@@ -160,10 +186,17 @@ impl Core {
         self.store.write(work, after).await
     }
 
-    fn prepare(&self, minted: &Minted, pairing: Uuid, claimant: Claimant, identity: Identity) -> Prepared {
+    fn prepare(
+        &self,
+        minted: &Minted,
+        pairing: Uuid,
+        claimant: Claimant,
+        identity: Identity,
+        expected: Expected,
+    ) -> Prepared {
         let (psk_id, psk) = (crate::random::bytes(), Psk::new(crate::random::bytes()));
-        // Also without a relay: a host that enrols later has one for the devices that it knows.
-        let room_secret = Some(RoomSecret::new(crate::random::bytes()));
+        let Expected { secret, handing_over, .. } = expected;
+        let room_secret = Some(secret);
         let message = Grant {
             device_id: minted.id.to_string(),
             device_token: minted.token.clone(),
@@ -179,7 +212,7 @@ impl Core {
             sealed: Some(PairingSecrets { psk_id, psk, device_key: identity.key, room_secret }),
             ..minted.row(claimant.name, claimant.model, pairing)
         };
-        Prepared { device, granted: Box::new(Granted { device_id: minted.id, pairing_id: pairing, message }) }
+        Prepared { device, granted: Box::new(Granted { device_id: minted.id, message, handing_over }) }
     }
 
     /// The session of a claim ended before the owner's word: the offer is free again while it lives. The device knew

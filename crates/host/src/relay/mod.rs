@@ -17,10 +17,11 @@ mod link;
 mod rooms;
 mod sessions;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use couplet_protocol::secret::RoomSecret;
 use couplet_protocol::{RelayName, RoomId};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
@@ -28,6 +29,8 @@ use uuid::Uuid;
 pub use enroll::{Enrolled, enroll};
 pub(crate) use enrolment::{Enrolment, FILE};
 pub(crate) use link::run;
+
+use crate::store::rooms::Coming;
 
 /// How long who needs the rooms to be right waits for it. Without the relay everything goes on, and the rooms are set
 /// right when it is back.
@@ -46,7 +49,7 @@ struct Inner {
     work: Notify,
     rooms: watch::Sender<Settled>,
     owners: Mutex<HashMap<RoomId, (Uuid, u32)>>,
-    handing_over: Mutex<HashSet<Uuid>>,
+    coming: Mutex<Vec<Coming>>,
 }
 
 /// How far the rooms are.
@@ -68,16 +71,16 @@ impl Default for Inner {
             work: Notify::new(),
             rooms: watch::Sender::new(Settled::default()),
             owners: Mutex::default(),
-            handing_over: Mutex::default(),
+            coming: Mutex::default(),
         }
     }
 }
 
-/// An offer whose device is being given what it keeps: as long as this lives the offer's room stays.
+/// A device is being given what it keeps: as long as this lives its offer's room stays, and its own are there.
 #[derive(Debug)]
 pub(crate) struct HandingOver {
     relay: Relay,
-    pairing: Uuid,
+    device: Uuid,
 }
 
 impl Relay {
@@ -116,10 +119,13 @@ impl Relay {
         self.0.work.notify_one();
     }
 
-    /// The pairing's device is being given what it keeps.
-    pub(crate) fn hand_over(&self, pairing: Uuid) -> HandingOver {
-        self.handing_over().insert(pairing);
-        HandingOver { relay: self.clone(), pairing }
+    /// The pairing's device is about to be given what it keeps. Waits until its rooms are at the relay, as
+    /// [`Self::settle`] does: once it is granted, nothing shall stand between it and its grant.
+    pub(crate) async fn hand_over(&self, pairing: Uuid, device: Uuid, secret: RoomSecret) -> HandingOver {
+        self.coming().push(Coming { pairing, device, secret });
+        let handing_over = HandingOver { relay: self.clone(), device };
+        self.settle().await;
+        handing_over
     }
 
     /// How often the rooms have been asked to be right so far.
@@ -137,8 +143,8 @@ impl Relay {
         self.0.rooms.send_modify(|rooms| rooms.up = up);
     }
 
-    fn handing_over_now(&self) -> HashSet<Uuid> {
-        self.handing_over().clone()
+    fn coming_now(&self) -> Vec<Coming> {
+        self.coming().clone()
     }
 
     fn own(&self, owners: impl Iterator<Item = (RoomId, (Uuid, u32))>) {
@@ -159,14 +165,14 @@ impl Relay {
         self.0.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn handing_over(&self) -> MutexGuard<'_, HashSet<Uuid>> {
-        self.0.handing_over.lock().unwrap_or_else(PoisonError::into_inner)
+    fn coming(&self) -> MutexGuard<'_, Vec<Coming>> {
+        self.0.coming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for HandingOver {
     fn drop(&mut self) {
-        self.relay.handing_over().remove(&self.pairing);
+        self.relay.coming().retain(|coming| coming.device != self.device);
         self.relay.touch();
     }
 }

@@ -83,9 +83,9 @@ impl Rooms {
     pub(super) async fn settle(&mut self) -> Result<Until, RelayFailure> {
         let asked = self.core.relay().asked();
         let now = self.core.now();
-        let (handing_over, host_id) = (self.core.relay().handing_over_now(), self.enrolment.host_id.clone());
+        let (coming, host_id) = (self.core.relay().coming_now(), self.enrolment.host_id.clone());
         let read = move |tx: &rusqlite::Transaction<'_>| {
-            Ok((rooms::wanted(tx, &handing_over, now)?, rooms::registered(tx, &host_id)?))
+            Ok((rooms::wanted(tx, &coming, now)?, rooms::registered(tx, &host_id)?))
         };
         let (wanted, known) = self.core.store().read(read).await.map_err(of_store)?;
         let known: BTreeSet<RoomId> = known.into_keys().collect();

@@ -1,6 +1,6 @@
 //! Rooms at a relay: which of them should be there, from the offers and the devices, and in `relay_rooms` which may be.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use couplet_protocol::secret::RoomSecret;
 use couplet_protocol::{CredentialHash, DerivationFailed, RoomId};
@@ -33,6 +33,15 @@ pub(crate) enum Owner {
     Device { id: Uuid, number: u32 },
 }
 
+/// A device that is being given what it keeps.
+#[derive(Clone, Debug)]
+pub(crate) struct Coming {
+    /// Its offer's.
+    pub(crate) pairing: Uuid,
+    pub(crate) device: Uuid,
+    pub(crate) secret: RoomSecret,
+}
+
 /// The room secret, from a row that has its column.
 pub(super) fn secret(row: &Row<'_>) -> rusqlite::Result<Option<RoomSecret>> {
     let bytes = row.get::<_, Option<Vec<u8>>>("room_secret")?.map(Zeroizing::new);
@@ -40,22 +49,18 @@ pub(super) fn secret(row: &Row<'_>) -> rusqlite::Result<Option<RoomSecret>> {
 }
 
 /// The rooms that should be at the relay, those first that matter most: the offers', then the lowest of each device,
-/// whoever was there last first. An offer that was granted keeps its room as long as its device is being given what it
-/// keeps, so `handing_over` says.
-pub(crate) fn wanted(
-    tx: &Transaction<'_>,
-    handing_over: &HashSet<Uuid>,
-    now: Timestamp,
-) -> Result<Vec<Wanted>, Failure> {
-    let mut wanted = of_offers(tx, handing_over, now)?;
-    let mut of_devices = of_devices(tx)?;
+/// whoever was there last first. As long as a device is being given what it keeps, its offer keeps its room also when it
+/// was granted, and the device has its own also before that.
+pub(crate) fn wanted(tx: &Transaction<'_>, coming: &[Coming], now: Timestamp) -> Result<Vec<Wanted>, Failure> {
+    let mut wanted = of_offers(tx, coming, now)?;
+    let mut of_devices = of_devices(tx, coming)?;
     // The sort is stable: within one depth whoever was there last comes first.
     of_devices.sort_by_key(|(depth, _)| *depth);
     wanted.extend(of_devices.into_iter().map(|(_, wanted)| wanted));
     Ok(wanted)
 }
 
-fn of_offers(tx: &Transaction<'_>, handing_over: &HashSet<Uuid>, now: Timestamp) -> Result<Vec<Wanted>, Failure> {
+fn of_offers(tx: &Transaction<'_>, coming: &[Coming], now: Timestamp) -> Result<Vec<Wanted>, Failure> {
     let sql = "SELECT s.room, s.pairing_token_hash, s.expires_at AS link_end, s.psk IS NULL AS closed, p.id AS pairing,
             p.state, p.expires_at AS state_end
         FROM sealed_offers s JOIN pairings p ON p.id = s.pairing_id
@@ -68,14 +73,14 @@ fn of_offers(tx: &Transaction<'_>, handing_over: &HashSet<Uuid>, now: Timestamp)
         let (link_end, state_end): (Timestamp, Timestamp) = (row.get("link_end")?, row.get("state_end")?);
         // A claim waits its own time, and its session must not be cut for the link's end.
         let until = if state == "waiting" { link_end } else { state_end };
-        let is_open = if state == "granted" { handing_over.contains(&pairing) } else { !closed };
+        let is_open = if state == "granted" { coming.iter().any(|it| it.pairing == pairing) } else { !closed };
         let room = sealed::room(row)?.filter(|_| is_open && until > now);
         Ok(room.map(|at| Wanted { room: at.room, hash: at.token_hash, of: Owner::Offer { until } }))
     })?;
     Ok(rows.filter_map(Result::transpose).collect::<Result<_, _>>()?)
 }
 
-fn of_devices(tx: &Transaction<'_>) -> Result<Vec<(u32, Wanted)>, Failure> {
+fn of_devices(tx: &Transaction<'_>, coming: &[Coming]) -> Result<Vec<(u32, Wanted)>, Failure> {
     let sql = "SELECT id, room_secret, room_index, room_top FROM paired_devices
         WHERE room_secret IS NOT NULL AND revoked_at IS NULL
         ORDER BY coalesce(last_seen, paired_at) DESC, rowid DESC";
@@ -84,10 +89,12 @@ fn of_devices(tx: &Transaction<'_>) -> Result<Vec<(u32, Wanted)>, Failure> {
         let id: Uuid = row.get::<_, String>("id")?.parse().map_err(|_| foreign("id"))?;
         Ok((id, secret(row)?, row.get::<_, u32>("room_index")?, row.get::<_, u32>("room_top")?))
     })?;
+    let rows = rows.collect::<Result<Vec<_>, _>>()?;
+    let is_new = |coming: &&Coming| rows.iter().all(|(id, ..)| *id != coming.device);
+    let new: Vec<_> = coming.iter().filter(is_new).map(|it| (it.device, Some(it.secret.clone()), 0, 1)).collect();
     let mut wanted = Vec::new();
     let underivable = |_: DerivationFailed| Failure::internal("a room could not be derived");
-    for row in rows {
-        let (id, secret, index, top) = row?;
+    for (id, secret, index, top) in new.into_iter().chain(rows) {
         let Some(secret) = secret else { continue };
         let hash = secret.relay_secret_hash().map_err(underivable)?;
         for number in index..=top.min(index.saturating_add(AHEAD)) {

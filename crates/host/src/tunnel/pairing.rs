@@ -55,7 +55,16 @@ where
     let paired = async {
         let claimant = claimant(&claim, &origin)?;
         let identity = Identity { kind: kind(&claim.kind), key };
-        let claimed = core.claim_sealed(&offer, claimant, identity, origin.path(), code).await;
+        // A device that is gone by now is granted nothing: the offer stays open for it.
+        let expected = tokio::select! {
+            biased;
+            _ = stream.control() => {
+                accept::count(&core, &offer, attempt).await;
+                return Err(End::Left(CloseCode::Rejected));
+            }
+            expected = core.expect(&offer, origin.path()) => expected,
+        };
+        let claimed = core.claim_sealed(&offer, claimant, identity, expected, code).await;
         // Who comes while another is being asked about has seen a code like anybody who went away.
         match &claimed {
             Err(failure) if failure.code() == Code::OfferBusy => accept::count(&core, &offer, attempt).await,
@@ -65,8 +74,9 @@ where
             Claimed::Granted(granted) => granted,
             Claimed::Waits(ticket, verdict) => await_owner(&core, &mut stream, ticket, verdict).await?,
         };
-        hand_over(&core, &mut stream, &granted).await?;
-        Ok(granted.device_id)
+        let device = granted.device_id;
+        hand_over(&core, &mut stream, *granted).await?;
+        Ok(device)
     };
     match paired.await {
         Ok(device) => Box::pin(sessions::serve(core, stream, link, origin, device)).await,
@@ -113,15 +123,12 @@ fn decided(verdict: Result<Verdict, oneshot::error::RecvError>) -> Result<Box<Gr
 }
 
 /// Sends the grant, and makes the device paired once it says that it has stored it.
-async fn hand_over<S>(core: &Core, stream: &mut SealedStream<S>, granted: &Granted) -> Result<(), End>
+async fn hand_over<S>(core: &Core, stream: &mut SealedStream<S>, granted: Granted) -> Result<(), End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     failpoint::reach("sealed.grant_committed");
-    // The device may come back by the relay as soon as it knows its rooms; the offer's stays while it is told.
-    let handing_over = core.relay().hand_over(granted.pairing_id);
-    core.relay().settle().await;
-    let grant = Control::Grant(granted.message.clone());
+    let grant = Control::Grant(granted.message);
     let exchange = async {
         stream.send(&grant).await?;
         failpoint::reach("sealed.grant_sent");
@@ -138,7 +145,8 @@ where
     failpoint::reach("sealed.ack_received");
     core.auth().acknowledged(granted.device_id).await?;
     failpoint::reach("sealed.delivered");
-    drop(handing_over);
+    // The offer's room has stayed while the device was told.
+    drop(granted.handing_over);
     core.relay().settle().await;
     Ok(timeout(STORE, stream.send(&Control::Paired)).await.map_err(too_late)??)
 }
