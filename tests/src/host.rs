@@ -357,7 +357,7 @@ pub fn with_wrong_clock(command: &mut Command, folder: &Path, offset: &str) {
     with_clock(command, folder);
 }
 
-fn with_clock(command: &mut Command, folder: &Path) {
+pub(crate) fn with_clock(command: &mut Command, folder: &Path) {
     command.env("LD_PRELOAD", faketime_library()).env("FAKETIME_TIMESTAMP_FILE", clock_file(folder));
     command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
 }
@@ -369,11 +369,11 @@ async fn ready(running: &Running) -> Value {
     ready
 }
 
-fn clock_file(folder: &Path) -> PathBuf {
+pub(crate) fn clock_file(folder: &Path) -> PathBuf {
     folder.join("clock")
 }
 
-fn set_clock(folder: &Path, offset: &str) {
+pub(crate) fn set_clock(folder: &Path, offset: &str) {
     let draft = folder.join("clock.new");
     std::fs::write(&draft, format!("{offset}\n")).unwrap();
     std::fs::rename(draft, clock_file(folder)).unwrap();

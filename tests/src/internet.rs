@@ -61,6 +61,36 @@ impl Internet {
         self.machines.far().ip("link delete lan0").await;
     }
 
+    /// Gives the laptop a mobile network, which leads to the relay and nowhere else. It is not there until
+    /// [`Internet::leave_home`].
+    pub async fn subscribe(&self) {
+        let far = self.machines.far();
+        far.ip(&format!("link add cell0 type veth peer name cell0 netns {}", self.network.name())).await;
+        self.network.ip("address add 10.78.0.1/24 dev cell0").await;
+        self.network.ip("link set cell0 up").await;
+        far.ip("address add 10.78.0.2/24 dev cell0").await;
+    }
+
+    /// The laptop leaves the Wi-Fi, with its way to the host and to the relay, and is in its mobile network.
+    pub async fn leave_home(&self) {
+        self.roam(&["lan0", "wan0"], &["cell0"], "10.78.0.1").await;
+    }
+
+    /// It comes back.
+    pub async fn come_home(&self) {
+        self.roam(&["cell0"], &["lan0", "wan0"], "10.77.2.1").await;
+    }
+
+    async fn roam(&self, from: &[&str], to: &[&str], router: &str) {
+        let far = self.machines.far();
+        for (links, state) in [(from, "down"), (to, "up")] {
+            for link in links {
+                far.ip(&format!("link set {link} {state}")).await;
+            }
+        }
+        far.ip(&format!("route add default via {router}")).await;
+    }
+
     /// Has the relay keep everything that it reads and writes inside TLS, in [`Internet::recording`]. Needs a binary with
     /// the feature `failpoints`.
     pub fn record(&mut self) {
@@ -76,6 +106,12 @@ impl Internet {
 
     /// Starts the relay, or starts it again, and waits until it is ready.
     pub async fn start_relay(&mut self) {
+        self.relay = Some(self.another_relay(None).await);
+    }
+
+    /// A relay, once it is ready. It ends as by a power cut after so many steps: see `couplet_relay::failpoint`, which
+    /// needs a binary with the feature `failpoints`.
+    pub async fn another_relay(&self, steps: Option<usize>) -> Running {
         let listen = [format!("{RELAY}:443"), format!("{RELAY}:8443")];
         let args = ["serve", "--dev", "--name", RELAY, "--listen", &listen[0], "--hosts-listen", &listen[1], "--json"];
         let mut command = self.operator(&args);
@@ -83,9 +119,12 @@ impl Internet {
         if self.recorded {
             command.env("COUPLET_RELAY_RECORDING", self.recording());
         }
+        if let Some(steps) = steps {
+            command.env("COUPLET_RELAY_STEPS", steps.to_string());
+        }
         let relay = Running::start(command);
         relay.wait_for_line(PATIENCE, |line| line.contains("\"ready\"")).await;
-        self.relay = Some(relay);
+        relay
     }
 
     /// Ends it as a power cut would.

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::host::PATIENCE;
+use crate::host::{PATIENCE, clock_file, set_clock, with_clock};
 use crate::{Forwarder, Laptop, Network, Running, program};
 
 /// The host's address at the cable.
@@ -48,10 +48,24 @@ impl Machines {
     /// Starts `couplet serve` with these arguments on the host, which asks for every pairing, and waits until it is
     /// ready.
     pub async fn serve(&mut self, args: &[&str]) {
-        let args = [&["serve"], args, &["--json", "--approve", "always"]].concat();
-        let host = Running::start(self.owner(&args));
+        self.serve_unasked(&[args, &["--approve", "always"]].concat()).await;
+    }
+
+    /// The same, and these arguments say when it asks.
+    pub async fn serve_unasked(&mut self, args: &[&str]) {
+        let mut serve = self.owner(&[&["serve"], args, &["--json"]].concat());
+        if clock_file(self.folder()).exists() {
+            with_clock(&mut serve, self.folder());
+        }
+        let host = Running::start(serve);
         host.wait_for_line(PATIENCE, |line| line.contains("\"ready\"")).await;
         self.host = Some(host);
+    }
+
+    /// Sets the host's wall clock off by so much from the machine's (`+90`). What runs already must have been started
+    /// behind such a call.
+    pub fn set_clock(&self, offset: &str) {
+        set_clock(self.folder(), offset);
     }
 
     /// The host's process.
@@ -83,6 +97,11 @@ impl Machines {
         &self.laptop
     }
 
+    /// Another laptop takes its place.
+    pub fn replace_laptop(&mut self) {
+        self.laptop = Laptop::new();
+    }
+
     /// A folder on the host, which vanishes.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -112,10 +131,15 @@ impl Machines {
     }
 
     fn connect_at_its_own(&self, args: &[&str]) -> Running {
-        let args = [&["connect"], args, &["--json"]].concat();
-        let mut command = self.far.exec(program::couplet_path().as_os_str(), &args);
+        Running::start(self.device(&[args, &["--json"]].concat()))
+    }
+
+    /// `couplet connect` with just these arguments on the laptop.
+    #[must_use]
+    pub fn device(&self, args: &[&str]) -> Command {
+        let mut command = self.far.exec(program::couplet_path().as_os_str(), &[&["connect"], args].concat());
         self.laptop.at_home(&mut command);
-        Running::start(self.seal(command))
+        self.seal(command)
     }
 
     /// Pairs the laptop as `Laptop`, with the code that it shows, and waits until it is connected, at port 7890.

@@ -62,6 +62,40 @@ async fn who_leaves_the_local_network_is_back_over_the_relay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_goes_from_wifi_to_a_mobile_network_is_back_over_the_relay_and_at_home_directly() {
+    let mut internet = Internet::new("roam").await;
+    internet.subscribe().await;
+    internet.start_relay().await;
+    internet.enroll().await;
+    internet.machines.serve(&[UPSTREAM]).await;
+    let _app = canary::start(&internet.machines).await;
+    let mut forwarder = internet.machines.pair_with(|args| internet.connect(args)).await;
+    forwarder.state("direct").await;
+    for (home, path) in [(false, "relay"), (true, "direct"), (false, "relay")] {
+        let mut download = canary::curl(&internet.machines, "/endless");
+        download.wait_for_line(PATIENCE, |line| line == ANSWERED).await;
+        if home {
+            internet.come_home().await;
+        } else {
+            internet.leave_home().await;
+        }
+        let offline = forwarder.state("offline").await;
+        let noticed = Instant::now();
+        assert!(offline["reason"].as_str().unwrap().contains("another network"), "{offline}");
+        // Who asks meanwhile waits, and is answered.
+        let works = canary::works(&internet.machines);
+        let back = async {
+            forwarder.state(path).await;
+            noticed.elapsed()
+        };
+        let (works, took) = tokio::join!(works, back);
+        assert!(works && took < SOON, "it took {took:?}");
+        assert!(!download.wait(PATIENCE).await.success(), "what ran before has an end, and no part looks whole");
+    }
+    forwarder.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn revoking_cuts_what_runs_over_the_relay() {
     let internet = Internet::apart("far", &[UPSTREAM]).await;
     let _app = canary::start(&internet.machines).await;

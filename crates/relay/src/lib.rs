@@ -13,6 +13,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 mod drain;
+mod failpoint;
 mod host;
 mod http;
 mod listener;

@@ -1,5 +1,5 @@
 //! Only in builds for tests (feature `failpoints`): keeps everything that the relay reads and writes inside TLS, so that
-//! a test can look through what an operator could have seen.
+//! a test can look through what an operator could have seen; each read and write is a [`failpoint::step`].
 //!
 //! `COUPLET_RELAY_RECORDING=FOLDER` turns it on. Each connection has a file of its own for each direction, so that
 //! nothing that is looked for is cut in two by something else.
@@ -16,6 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::failpoint;
+
 static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 
 /// A connection that is written down.
@@ -27,6 +29,7 @@ pub(crate) struct Recorded {
 
 impl From<TlsStream<TcpStream>> for Recorded {
     fn from(tls: TlsStream<TcpStream>) -> Self {
+        failpoint::step();
         let folder = std::env::var_os("COUPLET_RELAY_RECORDING").map(PathBuf::from);
         let files = folder.map(|folder| {
             let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
@@ -59,6 +62,9 @@ impl AsyncRead for Recorded {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.tls).poll_read(cx, buf);
         keep(self.files.as_mut().map(|files| &mut files.0), &buf.filled()[before..]);
+        if buf.filled().len() > before {
+            failpoint::step();
+        }
         read
     }
 }
@@ -68,6 +74,7 @@ impl AsyncWrite for Recorded {
         let written = Pin::new(&mut self.tls).poll_write(cx, buf);
         if let Poll::Ready(Ok(len)) = &written {
             keep(self.files.as_mut().map(|files| &mut files.1), &buf[..*len]);
+            failpoint::step();
         }
         written
     }

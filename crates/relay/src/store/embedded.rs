@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 
 use self::shadow::Shadow;
 use super::{Answer, Bucket, Entry, Expected, KEY_MAX, PAGE_MAX, Page, Store, StoreError, VALUE_MAX};
+use crate::failpoint;
 
 /// The form of the tables. A file of a newer one is refused.
 const FORMAT: u64 = 1;
@@ -250,7 +251,9 @@ fn change(
         meta.insert(REVISION_KEY, revision)?;
         revision
     };
+    failpoint::step();
     transaction.commit()?;
+    failpoint::step();
     Ok(revision)
 }
 
