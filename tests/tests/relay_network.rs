@@ -96,6 +96,32 @@ async fn who_goes_from_wifi_to_a_mobile_network_is_back_over_the_relay_and_at_ho
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_comes_into_another_network_does_not_keep_to_what_the_relay_asked_for() {
+    let mut internet = Internet::apart("moves", &[UPSTREAM]).await;
+    let _app = canary::start(&internet.machines).await;
+    let mut forwarder = internet.pair().await;
+    // The relay does not know the host any more, nor the laptop's rooms: then it is left alone for a minute.
+    let hosts = internet.hosts().await;
+    internet.revoke(hosts["hosts"][0]["host_id"].as_str().unwrap()).await;
+    let is_refused = |line: &str| line.contains("CPL-1801");
+    forwarder.running.wait_for_line(PATIENCE, is_refused).await;
+    internet.machines.kill_host().await;
+    internet.enroll().await;
+    internet.machines.serve(&[UPSTREAM]).await;
+    internet.machines.host().wait_for_line(PATIENCE, |line| line.contains("relay.connected")).await;
+
+    let far = internet.machines.far();
+    far.ip("address add 10.77.2.3/24 dev wan0").await;
+    far.ip("route replace default via 10.77.2.1 src 10.77.2.3").await;
+    let moved = Instant::now();
+    forwarder.state("relay").await;
+    // It looks once a second.
+    assert!(moved.elapsed() < SOON + Duration::from_secs(1), "it took {:?}", moved.elapsed());
+    assert!(canary::works(&internet.machines).await);
+    forwarder.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn revoking_cuts_what_runs_over_the_relay() {
     let internet = Internet::apart("far", &[UPSTREAM]).await;
     let _app = canary::start(&internet.machines).await;

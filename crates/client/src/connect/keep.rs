@@ -79,7 +79,16 @@ impl Keeper {
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::default();
         loop {
-            let opened = match self.open().await {
+            let mut routes = self.routes();
+            let opened = tokio::select! {
+                opened = self.open() => opened,
+                // What is being waited for is on the old way.
+                () = routes.change() => {
+                    self.pauses.clear();
+                    continue;
+                }
+            };
+            let opened = match opened {
                 Ok(opened) => opened,
                 Err(reason) => {
                     tracing::debug!(target: "couplet::session", host = %self.shared.host, %reason, "no session");
@@ -250,10 +259,15 @@ impl Keeper {
         });
     }
 
+    /// The ways to all addresses of the host, as they are now.
+    fn routes(&self) -> Routes {
+        Routes::to_all(self.candidates.iter().flat_map(|it| &it.endpoints).filter_map(lan))
+    }
+
     /// Waits, but not for long when somebody wants a session: `least` and a second; and not when this machine has
     /// another way to the network.
     async fn wait(&mut self, wait: Duration, least: Duration) {
-        let mut routes = Routes::to_all(self.candidates.iter().flat_map(|it| &it.endpoints).filter_map(lan));
+        let mut routes = self.routes();
         sleep(least).await;
         tokio::select! {
             () = sleep(wait) => {}
