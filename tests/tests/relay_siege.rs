@@ -108,3 +108,21 @@ async fn ten_thousand_bad_joins_on_one_room_and_then_on_the_next_do_not_keep_the
     assert!(grown < GROWTH, "{grown} KiB");
     forwarder.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_an_attackers_address_the_owner_gets_in_all_the_same() {
+    let internet = Internet::apart("nat", &[UPSTREAM]).await;
+    let _app = canary::start(&internet.machines).await;
+    let forwarder = internet.pair().await;
+    let attack = attack(internet.machines.far(), room(&internet, 0), "one");
+    attack.wait_for_line(PATIENCE, |line| line == "status 429").await;
+    assert!(canary::works(&internet.machines).await);
+    forwarder.stop().await;
+    let mut forwarder = Forwarder::ready(internet.machines.connect(&[])).await;
+    let began = Instant::now();
+    forwarder.state("relay").await;
+    let took = began.elapsed();
+    assert!(took < SOON, "it took {took:?}");
+    assert!(canary::works(&internet.machines).await);
+    forwarder.stop().await;
+}
