@@ -77,7 +77,6 @@ pub struct Host {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HostRow {
-    pub(crate) key: Hash,
     pub(crate) enrolled_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) seen_at: Option<Timestamp>,
@@ -86,8 +85,8 @@ pub(crate) struct HostRow {
 }
 
 impl HostRow {
-    pub(crate) fn new(key: HostKey, now: Timestamp) -> Self {
-        HostRow { key: key.0, enrolled_at: now, seen_at: None, revoked_at: None }
+    pub(crate) fn new(now: Timestamp) -> Self {
+        HostRow { enrolled_at: now, seen_at: None, revoked_at: None }
     }
 
     pub(crate) fn shown(&self, id: HostId) -> Host {

@@ -234,10 +234,11 @@ impl Token {
 
 /// Under which key a host's room stands in the index of its rooms.
 pub(crate) fn owned_key(host: HostId, room: RoomId) -> String {
-    format!("{}{}", owned_prefix(host), room.to_hex())
+    format!("{host}.{}", room.to_hex())
 }
 
-/// With what the keys of a host's rooms begin.
-pub(crate) fn owned_prefix(host: HostId) -> String {
-    format!("{host}.")
+/// The other way round.
+pub(crate) fn read_owned_key(key: &str) -> Option<(HostId, RoomId)> {
+    let (host, room) = key.split_once('.')?;
+    Some((HostId::parse(host)?, RoomId::parse(room).ok()?))
 }

@@ -1,8 +1,13 @@
 //! The seam between the relay and what remembers for it: a small key-value store with compare-and-set.
 //!
-//! Its shape is that of a distributed key-value bucket, so that an engine shared by several relays can stand
-//! behind it: no transaction spans two keys, and whoever wants one of two concurrent changes to win says which revision it
-//! has seen.
+//! Its shape is that of a distributed key-value bucket (NATS JetStream's, say), so that such an engine can stand behind it:
+//! no transaction spans two keys, whoever wants one of two concurrent changes to win says which revision it has seen, and
+//! rows are listed by what their keys begin with, in no order.
+//!
+//! That alone does not let several relays share an engine. What is one process's own so far: that a room was removed or a
+//! host revoked is told by a channel (`Registry::events`), where a watch of the buckets would have to tell it; changes of
+//! hosts and rooms take turns at a lock, where each would have to stand by its own compare-and-set; failed joins are counted
+//! in memory; and a device finds its host only at the relay to which the host holds its event stream.
 
 pub mod embedded;
 #[cfg(test)]
@@ -13,13 +18,19 @@ use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
+use futures_util::Stream;
 
-/// The most bytes that a key may have; its characters are printable ASCII.
+/// The most bytes that a key may have. Its characters are letters, digits and `-/_=.`; a dot stands between two others.
 pub const KEY_MAX: usize = 128;
 /// The most bytes that a value may have.
 pub const VALUE_MAX: usize = 8 * 1024;
-/// The most rows that one call of [`Store::list`] answers with.
-pub const PAGE_MAX: usize = 1_000;
+/// Whether a row may have this key.
+pub(crate) fn is_key(key: &str) -> bool {
+    let part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'/' | b'_' | b'='))
+    };
+    key.len() <= KEY_MAX && key.split('.').all(part)
+}
 
 /// What kind of rows. Each bucket has its own keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,7 +69,7 @@ impl Bucket {
 pub struct Entry {
     /// The value.
     pub value: Bytes,
-    /// Grows with every write to the store; no two writes share one.
+    /// Grows with every write to its bucket; no two writes to a bucket share one.
     pub revision: u64,
 }
 
@@ -91,24 +102,15 @@ impl Expected {
     }
 }
 
-/// Some rows, in the order of their keys.
-#[derive(Clone, Debug, Default)]
-pub struct Page {
-    /// Keys and entries.
-    pub rows: Vec<(String, Entry)>,
-    /// There may be rows behind the last one.
-    pub more: bool,
-}
-
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The row is not what the writer expected. Nothing was written.
     #[error("the row was changed by someone else")]
     Conflict,
-    /// The key or the value is longer than a row may be. Nothing was written.
-    #[error("the row is too large")]
-    TooLarge,
+    /// No row may have this key or this value. Nothing was written.
+    #[error("the row is too large, or its key is none")]
+    Unfit,
     /// The store cannot be used right now. Whether a write was done is not known.
     #[error("the store cannot be used right now: {0}")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -116,6 +118,9 @@ pub enum StoreError {
 
 /// What a store answers, some time later.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Keys and entries, as many at a time as whoever asks takes.
+pub type Rows<'a> = Pin<Box<dyn Stream<Item = Result<(String, Entry), StoreError>> + Send + 'a>>;
 
 /// What remembers for the relay. A write is durable before it is answered.
 pub trait Store: Send + Sync + 'static {
@@ -125,9 +130,11 @@ pub trait Store: Send + Sync + 'static {
     /// Writes a row, if it is what was expected; answers the new revision.
     fn put<'a>(&'a self, bucket: Bucket, key: &'a str, value: Bytes, expected: Expected) -> Answer<'a, u64>;
 
-    /// Removes a row, if it is what was expected. A row that is not there is removed already.
+    /// Removes a row, if it is what was expected. Where there is none, a revision is not what was expected, and there is
+    /// nothing to do for anything else.
     fn remove<'a>(&'a self, bucket: Bucket, key: &'a str, expected: Expected) -> Answer<'a, ()>;
 
-    /// Rows whose keys begin with `prefix` and stand behind `after`; at most [`PAGE_MAX`].
-    fn list<'a>(&'a self, bucket: Bucket, prefix: &'a str, after: Option<&'a str>) -> Answer<'a, Page>;
+    /// All rows, or those whose keys begin with `under` and a dot, in any order. A row that is written meanwhile may be among
+    /// them or not.
+    fn list<'a>(&'a self, bucket: Bucket, under: Option<&'a str>) -> Rows<'a>;
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use couplet_protocol::secret::EnrollmentSecret;
+use futures_util::TryStreamExt;
 use jiff::Timestamp;
 
 use super::{ATTEMPTS, Event, Registry};
@@ -104,21 +105,16 @@ impl Registry {
     /// # Errors
     /// The relay's memory gave no answer.
     pub async fn hosts(&self) -> Result<Vec<Host>, Fault> {
-        let (mut hosts, mut last): (Vec<Host>, Option<String>) = Default::default();
-        loop {
-            let page = self.store.list(Bucket::Hosts, "", last.as_deref()).await?;
-            for (key, entry) in &page.rows {
-                let (Some(id), Ok(row)) = (HostId::parse(key), decode::<HostRow>(&entry.value)) else {
-                    tracing::error!(target: "couplet::relay", "a host's row in the store is damaged or newer");
-                    continue;
-                };
-                hosts.push(row.shown(id));
-            }
-            match page.rows.into_iter().next_back() {
-                Some((key, _)) if page.more => last = Some(key),
-                _ => return Ok(hosts),
-            }
+        let (mut hosts, mut rows) = (Vec::new(), self.store.list(Bucket::Hosts, None));
+        while let Some((key, entry)) = rows.try_next().await? {
+            let (Some(id), Ok(row)) = (HostId::parse(&key), decode::<HostRow>(&entry.value)) else {
+                tracing::error!(target: "couplet::relay", "a host's row in the store is damaged or newer");
+                continue;
+            };
+            hosts.push(row.shown(id));
         }
+        hosts.sort_by_key(|host: &Host| host.id);
+        Ok(hosts)
     }
 
     /// Revokes a host and removes its rooms. Tells whether there was something to revoke.
@@ -200,7 +196,7 @@ impl Registry {
     /// Writes down a host whose invitation says that it is one. A relay that was killed before it did does it when the host
     /// comes again.
     async fn admit(&self, host: HostId, key: HostKey, now: Timestamp) -> Result<HostId, RedeemError> {
-        self.write_once(Bucket::Hosts, &host.to_string(), &HostRow::new(key, now)).await?;
+        self.write_once(Bucket::Hosts, &host.to_string(), &HostRow::new(now)).await?;
         self.write_once(Bucket::HostKeys, &key.key(), &KeyRow { host }).await?;
         if self.is_revoked(host).await? { Err(RedeemError::Revoked) } else { Ok(host) }
     }

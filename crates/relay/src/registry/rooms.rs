@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use couplet_protocol::RoomId;
+use futures_util::TryStreamExt;
 
 use super::{ATTEMPTS, Event, Registry, unchanged};
 use crate::host::HostId;
 use crate::record::Fault;
-use crate::room::{Registration, Room, owned_key, owned_prefix};
+use crate::room::{Registration, Room, owned_key, read_owned_key};
 use crate::store::{Bucket, Expected, StoreError};
 
 /// How a registration went.
@@ -202,20 +203,14 @@ impl Registry {
 
     /// The index of a host's rooms.
     pub(super) async fn owned(&self, host: HostId) -> Result<Vec<(RoomId, OwnedRow)>, Fault> {
-        let (prefix, mut last) = (owned_prefix(host), None::<String>);
-        let mut owned = Vec::new();
-        loop {
-            let page = self.store.list(Bucket::Owned, &prefix, last.as_deref()).await?;
-            for (key, entry) in &page.rows {
-                let room = key.get(prefix.len()..).and_then(|room| RoomId::parse(room).ok());
-                // A damaged row counts as an open room: too few places are better than too many.
-                let row = crate::record::decode(&entry.value).unwrap_or(OwnedRow { open: true });
-                owned.extend(room.map(|room| (room, row)));
-            }
-            match page.rows.into_iter().next_back() {
-                Some((key, _)) if page.more => last = Some(key),
-                _ => return Ok(owned),
-            }
+        let host = host.to_string();
+        let (mut owned, mut rows) = (Vec::new(), self.store.list(Bucket::Owned, Some(&host)));
+        while let Some((key, entry)) = rows.try_next().await? {
+            let room = read_owned_key(&key).map(|(_, room)| room);
+            // A damaged row counts as an open room: too few places are better than too many.
+            let row = crate::record::decode(&entry.value).unwrap_or(OwnedRow { open: true });
+            owned.extend(room.map(|room| (room, row)));
         }
+        Ok(owned)
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use couplet_protocol::RoomId;
+use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
@@ -11,7 +12,7 @@ use super::Registry;
 use super::rooms::OwnedRow;
 use crate::host::{HostId, Invitation};
 use crate::record::{Fault, decode};
-use crate::room::{Room, owned_key};
+use crate::room::{Room, owned_key, read_owned_key};
 use crate::store::{Bucket, Expected, StoreError};
 
 const EVERY: Duration = Duration::from_secs(3600);
@@ -53,19 +54,13 @@ impl Registry {
 
     /// Rows of the index whose room is gone, another's, or no longer open.
     async fn sweep_index(&self, now: Timestamp) -> Result<(), Fault> {
-        let mut last = None::<String>;
-        loop {
-            let page = self.store.list(Bucket::Owned, "", last.as_deref()).await?;
-            for (key, _) in &page.rows {
-                if let Some((host, room)) = read_index(key) {
-                    self.correct_index(host, room, now).await?;
-                }
-            }
-            match page.rows.into_iter().next_back() {
-                Some((key, _)) if page.more => last = Some(key),
-                _ => return Ok(()),
+        let mut rows = self.store.list(Bucket::Owned, None);
+        while let Some((key, _)) = rows.try_next().await? {
+            if let Some((host, room)) = read_owned_key(&key) {
+                self.correct_index(host, room, now).await?;
             }
         }
+        Ok(())
     }
 
     async fn correct_index(&self, host: HostId, room: RoomId, now: Timestamp) -> Result<(), Fault> {
@@ -89,27 +84,16 @@ impl Registry {
     }
 
     async fn remove_where<T: DeserializeOwned>(&self, bucket: Bucket, over: impl Fn(&T) -> bool) -> Result<(), Fault> {
-        let mut last = None::<String>;
-        loop {
-            let page = self.store.list(bucket, "", last.as_deref()).await?;
-            for (key, entry) in &page.rows {
-                if decode::<T>(&entry.value).is_ok_and(|row| over(&row)) {
-                    match self.store.remove(bucket, key, Expected::Revision(entry.revision)).await {
-                        // Someone has just changed it: then it is not over.
-                        Err(StoreError::Conflict) => {}
-                        other => other?,
-                    }
+        let mut rows = self.store.list(bucket, None);
+        while let Some((key, entry)) = rows.try_next().await? {
+            if decode::<T>(&entry.value).is_ok_and(|row| over(&row)) {
+                match self.store.remove(bucket, &key, Expected::Revision(entry.revision)).await {
+                    // Someone has just changed it: then it is not over.
+                    Err(StoreError::Conflict) => {}
+                    other => other?,
                 }
             }
-            match page.rows.into_iter().next_back() {
-                Some((key, _)) if page.more => last = Some(key),
-                _ => return Ok(()),
-            }
         }
+        Ok(())
     }
-}
-
-fn read_index(key: &str) -> Option<(HostId, RoomId)> {
-    let (host, room) = key.split_once('.')?;
-    Some((HostId::parse(host)?, RoomId::parse(room).ok()?))
 }

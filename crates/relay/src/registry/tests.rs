@@ -5,6 +5,7 @@ mod model;
 use std::net::{IpAddr, Ipv4Addr};
 
 use couplet_protocol::CredentialHash;
+use futures_util::TryStreamExt;
 
 use super::*;
 use crate::clock::tests::Turned;
@@ -37,6 +38,11 @@ impl Lab {
 
     fn another(&self, store: Arc<dyn Store>, limits: Limits) -> Arc<Registry> {
         Arc::new(Registry::new(store, self.turned.clock(), limits))
+    }
+
+    /// What the store has.
+    async fn rows(&self, bucket: Bucket) -> Vec<(String, Entry)> {
+        self.store.list(bucket, None).try_collect().await.unwrap()
     }
 
     pub(crate) async fn host(&self, n: u8) -> HostId {

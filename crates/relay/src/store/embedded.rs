@@ -3,8 +3,7 @@
 //! A write is one transaction, on disk before it is answered; a relay that is killed at any point has the rows before or
 //! after it. Work runs on the runtime's blocking threads, a bounded number at a time.
 
-mod shadow;
-
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -13,27 +12,27 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{TryStreamExt, stream};
 use redb::backends::FileBackend;
-use redb::{
-    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, TableError,
-};
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 use tokio::sync::Semaphore;
 
-use self::shadow::Shadow;
-use super::{Answer, Bucket, Entry, Expected, KEY_MAX, PAGE_MAX, Page, Store, StoreError, VALUE_MAX};
+use super::{Answer, Bucket, Entry, Expected, Rows, Store, StoreError, VALUE_MAX, is_key};
 use crate::failpoint;
 
-/// The form of the tables. A file of a newer one is refused.
+/// The form of the tables. A newer one has another name (see [`refuse_newer`]) and is refused.
 const FORMAT: u64 = 1;
 const FORMAT_KEY: &str = "format";
 const REVISION_KEY: &str = "revision";
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-type Rows<'a> = TableDefinition<'a, &'static str, (u64, &'static [u8])>;
+type Table<'a> = TableDefinition<'a, &'static str, (u64, &'static [u8])>;
 
 /// What redb may keep in memory of the file.
 const CACHE: usize = 4 * 1024 * 1024;
 /// How many calls read at a time. redb writes one at a time anyway.
 const READERS: usize = 8;
+/// How many rows are read at once.
+const PAGE: usize = 256;
 /// How long a call waits for its turn before the store counts as unusable.
 const TURN: Duration = Duration::from_secs(10);
 
@@ -149,8 +148,8 @@ impl Store for Embedded {
     }
 
     fn put<'a>(&'a self, bucket: Bucket, key: &'a str, value: Bytes, expected: Expected) -> Answer<'a, u64> {
-        if !fits(key) || value.len() > VALUE_MAX {
-            return Box::pin(async { Err(StoreError::TooLarge) });
+        if !is_key(key) || value.len() > VALUE_MAX {
+            return Box::pin(async { Err(StoreError::Unfit) });
         }
         let key = key.to_owned();
         Box::pin(self.run(&self.writer, move |database| change(database, bucket, &key, Some(&value), expected)))
@@ -162,9 +161,18 @@ impl Store for Embedded {
         Box::pin(self.run(&self.writer, work))
     }
 
-    fn list<'a>(&'a self, bucket: Bucket, prefix: &'a str, after: Option<&'a str>) -> Answer<'a, Page> {
-        let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
-        Box::pin(self.run(&self.readers, move |database| list(database, bucket, &prefix, after.as_deref())))
+    fn list<'a>(&'a self, bucket: Bucket, under: Option<&'a str>) -> Rows<'a> {
+        let prefix = under.map(|under| format!("{under}.")).unwrap_or_default();
+        let pages = stream::try_unfold(Some(String::new()), move |after| {
+            let prefix = prefix.clone();
+            async move {
+                let Some(after) = after else { return Ok::<_, StoreError>(None) };
+                let page = self.run(&self.readers, move |database| page(database, bucket, &prefix, &after)).await?;
+                let next = page.last().filter(|_| page.len() == PAGE).map(|(key, _)| key.clone());
+                Ok(Some((stream::iter(page.into_iter().map(Ok)), next)))
+            }
+        });
+        Box::pin(pages.try_flatten())
     }
 }
 
@@ -186,11 +194,7 @@ fn unavailable(cause: impl std::error::Error + Send + Sync + 'static) -> StoreEr
     StoreError::Unavailable(Box::new(cause))
 }
 
-fn fits(key: &str) -> bool {
-    (1..=KEY_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
-}
-
-fn rows(bucket: Bucket) -> Rows<'static> {
+fn rows(bucket: Bucket) -> Table<'static> {
     TableDefinition::new(bucket.name())
 }
 
@@ -203,24 +207,19 @@ fn entry((revision, value): (u64, &[u8])) -> Entry {
     Entry { value: Bytes::copy_from_slice(value), revision }
 }
 
-fn list(database: &Database, bucket: Bucket, prefix: &str, after: Option<&str>) -> Result<Page, Failed> {
+/// The rows behind `after`.
+fn page(database: &Database, bucket: Bucket, prefix: &str, after: &str) -> Result<Vec<(String, Entry)>, Failed> {
     let table = database.begin_read()?.open_table(rows(bucket))?;
-    let mut page = Page::default();
-    let start = after.map_or(prefix, |after| after.max(prefix));
-    for row in table.range(start..)? {
+    let mut page = Vec::new();
+    for row in table.range(prefix.max(after)..)? {
         let (key, value) = row?;
         let key = key.value();
-        if !key.starts_with(prefix) {
+        if page.len() == PAGE || !key.starts_with(prefix) {
             break;
         }
-        if after == Some(key) {
-            continue;
+        if key != after {
+            page.push((key.to_owned(), entry(value.value())));
         }
-        if page.rows.len() == PAGE_MAX {
-            page.more = true;
-            break;
-        }
-        page.rows.push((key.to_owned(), entry(value.value())));
     }
     Ok(page)
 }
@@ -233,7 +232,7 @@ fn change(
     expected: Expected,
 ) -> Result<u64, Failed> {
     let mut transaction = database.begin_write()?;
-    // After a kill the file opens at once, and can be looked at before it is opened for writing.
+    // After a kill the file opens at once.
     transaction.set_quick_repair(true);
     let revision = {
         let mut table = transaction.open_table(rows(bucket))?;
@@ -263,7 +262,7 @@ fn open(path: &Path) -> Result<Database, OpenError> {
     prepare(Builder::new().set_cache_size(CACHE).create_with_backend(backend).map_err(refused)?)
 }
 
-/// Brings the tables into being, after another look at the format.
+/// Brings the tables into being. A newer file under this name is refused as well.
 fn prepare(database: Database) -> Result<Database, OpenError> {
     let mut transaction = database.begin_write().map_err(|e| OpenError::Unreadable(e.into()))?;
     transaction.set_quick_repair(true);
@@ -289,36 +288,23 @@ fn tables(transaction: &redb::WriteTransaction) -> Result<u64, redb::Error> {
     Ok(FORMAT)
 }
 
-/// Looks at the format without writing, so that a newer file stays as it is.
+/// A newer format has a name of its own, `relay-2.redb` for what is `relay.redb` now, so that it is known without being read. It
+/// is left alone, and so is what stands beside it.
 fn refuse_newer(path: &Path) -> Result<(), OpenError> {
-    match path.metadata() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error.into()),
-        // A relay that was killed while it made the file left it empty.
-        Ok(metadata) if metadata.len() == 0 => return Ok(()),
-        Ok(_) => {}
-    }
-    match Builder::new().set_cache_size(CACHE).open_read_only(path) {
-        // A relay was killed: what redb sets right when it opens the file is kept from the file at first.
-        Err(DatabaseError::RepairAborted) => {
-            let shadow = Shadow::new(FileBackend::new(File::open(path)?).map_err(refused)?)?;
-            format_of(&Builder::new().set_cache_size(CACHE).create_with_backend(shadow).map_err(refused)?)
-        }
-        other => format_of(&other.map_err(refused)?),
-    }
-}
-
-/// Refuses a newer format. None is that of a relay that was killed before its first transaction.
-fn format_of(database: &impl ReadableDatabase) -> Result<(), OpenError> {
-    let transaction = database.begin_read().map_err(|e| OpenError::Unreadable(e.into()))?;
-    let found = match transaction.open_table(META) {
-        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-        other => other.map_err(|e| OpenError::Unreadable(e.into()))?.get(FORMAT_KEY),
+    let [Some(stem), Some(extension)] = [path.file_stem(), path.extension()].map(|part| part.and_then(OsStr::to_str))
+    else {
+        return Ok(());
     };
-    match found.map_err(|e| OpenError::Unreadable(e.into()))?.map(|row| row.value()) {
-        Some(found) if found > FORMAT => Err(OpenError::TooNew { found, known: FORMAT }),
-        _ => Ok(()),
+    for entry in path.parent().unwrap_or(Path::new(".")).read_dir()? {
+        let name = entry?.file_name();
+        let of = |name: &str| -> Option<u64> {
+            name.strip_prefix(stem)?.strip_prefix('-')?.strip_suffix(extension)?.strip_suffix('.')?.parse().ok()
+        };
+        if let Some(found) = name.to_str().and_then(of).filter(|found| *found > FORMAT) {
+            return Err(OpenError::TooNew { found, known: FORMAT });
+        }
     }
+    Ok(())
 }
 
 fn refused(error: DatabaseError) -> OpenError {

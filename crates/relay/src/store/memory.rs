@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use super::{Answer, Bucket, Entry, Expected, PAGE_MAX, Page, Store, StoreError, VALUE_MAX};
+use super::{Answer, Bucket, Entry, Expected, Rows, Store, StoreError, VALUE_MAX, is_key};
 
 #[derive(Debug, Default)]
-pub(crate) struct Memory(Mutex<(u64, Rows)>);
+pub(crate) struct Memory(Mutex<(u64, Table)>);
 
-type Rows = BTreeMap<(Bucket, String), Entry>;
+type Table = BTreeMap<(Bucket, String), Entry>;
 
 impl Memory {
     fn change(&self, bucket: Bucket, key: &str, value: Option<Bytes>, expected: Expected) -> Result<u64, StoreError> {
@@ -24,7 +24,7 @@ impl Memory {
         }
         *revision += 1;
         match value {
-            Some(value) if value.len() > VALUE_MAX => return Err(StoreError::TooLarge),
+            Some(value) if value.len() > VALUE_MAX || !is_key(key) => return Err(StoreError::Unfit),
             Some(value) => drop(rows.insert(at, Entry { value, revision: *revision })),
             None => drop(rows.remove(&at)),
         }
@@ -48,15 +48,13 @@ impl Store for Memory {
         Box::pin(async move { self.change(bucket, key, None, expected).map(drop) })
     }
 
-    fn list<'a>(&'a self, bucket: Bucket, prefix: &'a str, after: Option<&'a str>) -> Answer<'a, Page> {
-        Box::pin(async move {
-            let inner = self.0.lock().unwrap();
-            let mut rows = inner.1.iter().filter(|((b, key), _)| {
-                *b == bucket && key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after)
-            });
-            let page = rows.by_ref().take(PAGE_MAX).map(|((_, key), entry)| (key.clone(), entry.clone())).collect();
-            Ok(Page { rows: page, more: rows.next().is_some() })
-        })
+    fn list<'a>(&'a self, bucket: Bucket, under: Option<&'a str>) -> Rows<'a> {
+        let inner = self.0.lock().unwrap();
+        let prefix = under.map(|under| format!("{under}.")).unwrap_or_default();
+        let rows = inner.1.iter().filter(|((b, key), _)| *b == bucket && key.starts_with(&prefix));
+        // Nobody may count on an order.
+        let rows: Vec<_> = rows.rev().map(|((_, key), entry)| Ok((key.clone(), entry.clone()))).collect();
+        Box::pin(futures_util::stream::iter(rows))
     }
 }
 
@@ -93,7 +91,7 @@ impl Store for Killed {
         self.write(|| self.store.remove(bucket, key, expected))
     }
 
-    fn list<'a>(&'a self, bucket: Bucket, prefix: &'a str, after: Option<&'a str>) -> Answer<'a, Page> {
-        self.store.list(bucket, prefix, after)
+    fn list<'a>(&'a self, bucket: Bucket, under: Option<&'a str>) -> Rows<'a> {
+        self.store.list(bucket, under)
     }
 }

@@ -32,8 +32,8 @@ async fn killed_at_each_write(
 }
 
 async fn index_agrees(lab: &Lab) {
-    let mut indexed = lab.store.list(Bucket::Owned, "", None).await.unwrap().rows;
-    for (key, entry) in lab.store.list(Bucket::Rooms, "", None).await.unwrap().rows {
+    let mut indexed = lab.rows(Bucket::Owned).await;
+    for (key, entry) in lab.rows(Bucket::Rooms).await {
         let row: Room = record::decode(&entry.value).unwrap();
         let at = indexed.iter().position(|(index, _)| *index == format!("{}.{key}", row.host)).expect("indexed");
         let index = String::from_utf8(indexed.swap_remove(at).1.value.to_vec()).unwrap();

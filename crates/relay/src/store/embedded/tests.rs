@@ -6,6 +6,7 @@ use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 
 use super::*;
+use crate::store::KEY_MAX;
 use crate::store::memory::Memory;
 
 fn temporary() -> (tempfile::TempDir, PathBuf) {
@@ -40,16 +41,28 @@ async fn behaves(store: &dyn Store) {
     assert!(third > second);
     assert!(store.find(Bucket::Hosts, "a").await.unwrap().is_none(), "buckets are apart");
     let large = Bytes::from(vec![0; VALUE_MAX + 1]);
-    assert!(matches!(store.put(Bucket::Rooms, "b", large, Expected::Any).await, Err(StoreError::TooLarge)));
+    assert!(matches!(store.put(Bucket::Rooms, "b", large, Expected::Any).await, Err(StoreError::Unfit)));
 
-    for key in ["p.1", "p.2", "p.3", "q.1"] {
+    for key in ["p.1", "p.2", "p.3", "q.1", "pp.1", "p"] {
         put(store, key, "", Expected::Any).await.unwrap();
     }
-    let keys = |page: Page| page.rows.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
-    assert_eq!(keys(store.list(Bucket::Rooms, "p.", None).await.unwrap()), ["p.1", "p.2", "p.3"]);
-    assert_eq!(keys(store.list(Bucket::Rooms, "p.", Some("p.1")).await.unwrap()), ["p.2", "p.3"]);
-    assert_eq!(keys(store.list(Bucket::Rooms, "", Some("p.3")).await.unwrap()), ["q.1"]);
-    assert_eq!(keys(store.list(Bucket::Rooms, "r", None).await.unwrap()).len(), 0);
+    assert_eq!(keys(store, Some("p")).await, ["p.1", "p.2", "p.3"]);
+    assert_eq!(keys(store, Some("r")).await.len(), 0);
+    assert_eq!(keys(store, None).await, ["a", "p", "p.1", "p.2", "p.3", "pp.1", "q.1"]);
+    for key in ["", ".", "a.", ".a", "a..b", "a b", "a*", "a>", "ü", &"x".repeat(KEY_MAX + 1)] {
+        assert!(matches!(put(store, key, "", Expected::Any).await, Err(StoreError::Unfit)), "{key:?}");
+    }
+    // What is not there is not what was seen, and needs no removing.
+    assert!(matches!(store.remove(Bucket::Rooms, "x", Expected::Revision(third)).await, Err(StoreError::Conflict)));
+    for expected in [Expected::Any, Expected::Absent] {
+        store.remove(Bucket::Rooms, "x", expected).await.unwrap();
+    }
+}
+
+async fn keys(store: &dyn Store, under: Option<&str>) -> Vec<String> {
+    let mut keys: Vec<String> = store.list(Bucket::Rooms, under).map_ok(|(key, _)| key).try_collect().await.unwrap();
+    keys.sort();
+    keys
 }
 
 #[tokio::test]
@@ -60,15 +73,25 @@ async fn both_stores_compare_and_set() {
 }
 
 #[tokio::test]
-async fn long_lists_come_in_pages() {
-    let store = Memory::default();
-    for n in 0..=PAGE_MAX {
-        put(&store, &format!("{n:05}"), "", Expected::Any).await.unwrap();
+async fn long_lists_are_whole_while_rows_of_them_are_removed() {
+    let (_dir, path) = temporary();
+    let store = Embedded::open(&path).unwrap();
+    let mut transaction = store.inner.database.read().unwrap().as_ref().unwrap().begin_write().unwrap();
+    transaction.set_durability(redb::Durability::None).unwrap();
+    for n in 0..2 * PAGE + 1 {
+        transaction.open_table(rows(Bucket::Rooms)).unwrap().insert(format!("{n:05}").as_str(), (1, &b""[..])).unwrap();
     }
-    let first = store.list(Bucket::Rooms, "", None).await.unwrap();
-    assert!(first.rows.len() == PAGE_MAX && first.more);
-    let rest = store.list(Bucket::Rooms, "", Some(&first.rows[PAGE_MAX - 1].0)).await.unwrap();
-    assert!(rest.rows.len() == 1 && !rest.more);
+    transaction.commit().unwrap();
+    let mut found = Vec::new();
+    let mut listed = store.list(Bucket::Rooms, None);
+    while let Some((key, _)) = listed.try_next().await.unwrap() {
+        if found.len() < 3 {
+            store.remove(Bucket::Rooms, &key, Expected::Any).await.unwrap();
+        }
+        found.push(key);
+    }
+    found.dedup();
+    assert_eq!(found.len(), 2 * PAGE + 1);
 }
 
 #[tokio::test]
@@ -101,44 +124,28 @@ async fn the_file_is_its_owners_and_in_use_once() {
 #[tokio::test]
 async fn a_newer_format_is_refused_and_untouched() {
     let (dir, path) = temporary();
+    drop(Embedded::open(&path).unwrap());
+    let newer = dir.path().join("relay-2.redb");
+    // Whatever is in it, and whether or not it was closed: nothing of it is read.
+    std::fs::write(&newer, "of another time").unwrap();
+    let before = std::fs::read(&path).unwrap();
+    assert!(matches!(Embedded::open(&path), Err(OpenError::TooNew { found: 2, known: 1 })));
+    assert!(std::fs::read(&path).unwrap() == before && std::fs::read(&newer).unwrap() == b"of another time");
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(Embedded::open(&path), Err(OpenError::TooNew { found: 2, known: 1 })));
+    assert!(!path.exists(), "an empty one beside the newer");
+    std::fs::remove_file(&newer).unwrap();
+    for other in ["relay-1.redb", "relay-2.redb.bak", "other-2.redb", "relay-x.redb"] {
+        std::fs::write(dir.path().join(other), "").unwrap();
+    }
+    drop(Embedded::open(&path).unwrap());
+    // Renamed by hand.
     let database = Database::create(&path).unwrap();
-    let mut transaction = database.begin_write().unwrap();
-    transaction.set_quick_repair(true);
+    let transaction = database.begin_write().unwrap();
     transaction.open_table(META).unwrap().insert(FORMAT_KEY, FORMAT + 1).unwrap();
     transaction.commit().unwrap();
-    let killed = dir.path().join("killed");
-    std::fs::copy(&path, &killed).unwrap();
     drop(database);
-    for path in [path, killed] {
-        let before = std::fs::read(&path).unwrap();
-        assert!(matches!(Embedded::open(&path), Err(OpenError::TooNew { found: 2, known: 1 })));
-        assert!(std::fs::read(&path).unwrap() == before, "{path:?} was written to");
-    }
-}
-
-#[tokio::test]
-async fn a_shadow_reads_what_was_written_and_the_file_stays() {
-    let (_dir, path) = temporary();
-    let content: Vec<u8> = (0..10_000_u32).map(|n| (n % 251) as u8).collect();
-    std::fs::write(&path, &content).unwrap();
-    let shadow = Shadow::new(FileBackend::new(File::open(&path).unwrap()).unwrap()).unwrap();
-    let read = |offset, len| {
-        let mut out = vec![0; len];
-        shadow.read(offset, &mut out).map(|()| out)
-    };
-    shadow.write(4_090, b"across a border").unwrap();
-    assert_eq!(read(4_080, 10).unwrap(), content[4_080..4_090]);
-    assert_eq!(read(4_090, 15).unwrap(), b"across a border");
-    assert_eq!(read(4_105, 5_895).unwrap(), content[4_105..]);
-    assert!(read(9_999, 2).is_err());
-    // What was cut off is gone when the file grows again.
-    for (from, to) in [(4_100, 12_000), (9_000, 20_000)] {
-        shadow.set_len(from).unwrap();
-        shadow.set_len(to).unwrap();
-        assert!(read(from, (to - from) as usize).unwrap().iter().all(|byte| *byte == 0));
-    }
-    assert_eq!(read(4_090, 10).unwrap(), b"across a b");
-    assert!(std::fs::read(&path).unwrap() == content);
+    assert!(matches!(Embedded::open(&path), Err(OpenError::TooNew { found: 2, known: 1 })));
 }
 
 #[test]
