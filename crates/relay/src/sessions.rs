@@ -255,3 +255,6 @@ impl Drop for TakenEnd {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

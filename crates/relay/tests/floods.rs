@@ -207,7 +207,10 @@ async fn five_thousand_idle_sockets_do_not_disturb_a_session_or_a_new_one() {
     let (mut idle, shaken) = fall_silent(&relay).await;
     let held = idle.len() + shaken.len();
     let start = Instant::now();
-    let slowest = ping(&mut device, &mut end).await;
+    let mut slowest = Duration::ZERO;
+    for _ in 0..20 {
+        slowest = slowest.max(ping(&mut device, &mut end).await);
+    }
     let sid = relay.pair(&ask_secret(1)).await.sid();
     assert_eq!(events.next().await.unwrap().id.as_deref(), Some(sid.as_str()));
     let (mut second, mut second_end) = (relay.device_end(&sid).await, host.socket(&relay, &sid).await);
@@ -277,11 +280,14 @@ async fn sessions_for_which_one_end_never_comes_take_their_host_s_places_only() 
         ends.push(held(n).await);
         events.next().await.unwrap();
     }
-    // Sids that nobody was given.
-    let mut guessing = sender(relay.device_tls().await).await;
-    for n in 0..1_000_u32 {
-        let path = format!("/pair/relay/{n:032x}");
-        assert_eq!(send(&mut guessing, Method::GET, &path, None).await.code(), "CPL-1014");
+    // Sids that nobody was given, at either listener.
+    let tls = (relay.device_tls().await, host.tls(&relay).await.unwrap());
+    for (tls, upgrade) in [(tls.0, common::WEBSOCKET), (tls.1, common::HOST_END)] {
+        let mut guessing = sender(tls).await;
+        for n in 0..1_000_u32 {
+            let answer = common::upgrade(&mut guessing, &format!("/pair/relay/{n:032x}"), upgrade).await;
+            assert_eq!((answer.status, answer.code()), (StatusCode::NOT_FOUND, "CPL-1815"));
+        }
     }
     let text = numbers(&relay).await;
     assert!(number(&text, "couplet_relay_sessions ") <= 13, "{text}");

@@ -12,7 +12,7 @@ use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 
-/// What ends a session does so within this, on a busy machine.
+/// What does not happen within this does not happen.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 #[tokio::test]
@@ -137,28 +137,6 @@ async fn early_bytes_are_held_up_to_eight_kibibytes() {
 }
 
 #[tokio::test]
-async fn a_session_for_which_nobody_comes_ends_and_its_place_is_free() {
-    let relay = TestRelay::start(|config| config.limits.host_sessions = 1).await;
-    let host = TestHost::enroll(&relay).await;
-    for n in [1, 2] {
-        host.room(&relay, &room(n), by_secret(n)).await;
-    }
-    let _events = host.events(&relay, None).await;
-    let start = Instant::now();
-    let sid = relay.pair(&ask_secret(1)).await.sid();
-    let mut device = relay.device_end(&sid).await;
-    let busy = relay.pair(&ask_secret(2)).await;
-    assert_eq!((busy.status, busy.code()), (StatusCode::CONFLICT, "CPL-1803"));
-    // Closed by the relay, after its thirty seconds.
-    let closed = tokio::time::timeout(Duration::from_secs(60), device.next()).await.unwrap();
-    assert!(matches!(closed, None | Some(Err(_))), "{closed:?}");
-    let took = start.elapsed();
-    assert!((Duration::from_secs(29)..Duration::from_secs(45)).contains(&took), "{took:?}");
-    assert_eq!(host.end(&relay, &sid).await.err(), Some(StatusCode::NOT_FOUND));
-    assert_eq!(relay.pair(&ask_secret(2)).await.status, StatusCode::OK);
-}
-
-#[tokio::test]
 async fn a_device_that_leaves_before_its_host_came_frees_its_place() {
     let relay = TestRelay::start(|config| config.limits.host_sessions = 1).await;
     let host = TestHost::enroll(&relay).await;
@@ -184,12 +162,10 @@ async fn at_the_cap_a_devices_oldest_session_yields_to_its_newest() {
     let (mut oldest, _end) = (relay.device_end(&first).await, host.socket(&relay, &first).await);
     let second = relay.pair(&ask_secret(2)).await.sid();
     let busy = relay.pair(&ask_secret(3)).await;
-    assert_eq!(busy.status, StatusCode::CONFLICT, "another device's do not yield");
+    assert_eq!((busy.status, busy.code()), (StatusCode::CONFLICT, "CPL-1803"), "another device's do not yield");
     assert!(busy.headers.contains_key("retry-after"));
-    let start = Instant::now();
     let third = relay.pair(&ask_secret(1)).await.sid();
     assert!(matches!(within("the oldest ends", oldest.next()).await, None | Some(Err(_))));
-    assert!(start.elapsed() < AT_ONCE);
     for sid in [second, third] {
         let _device = relay.device_end(&sid).await;
         assert!(host.end(&relay, &sid).await.is_ok());
@@ -328,12 +304,11 @@ async fn removing_a_room_cuts_its_sessions_and_uses_its_token_up() {
     let (sid, other) = (relay.pair(&ask_token(1)).await.sid(), relay.pair(&ask_secret(2)).await.sid());
     let (mut device, mut end) = (relay.device_end(&sid).await, host.socket(&relay, &sid).await);
     let (mut kept, mut kept_end) = (relay.device_end(&other).await, host.socket(&relay, &other).await);
-    let start = Instant::now();
+    // How soon is shown on a clock that stands still, beside the code.
     let removed = host.request(&relay, Method::DELETE, &format!("/host/rooms/{}", room(1)), None).await;
     assert_eq!(removed.status, StatusCode::NO_CONTENT);
     assert!(matches!(within("the device's end", device.next()).await, None | Some(Err(_))));
     assert!(matches!(within("the host's end", end.next()).await, None | Some(Err(_))));
-    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
     kept.send(Message::text("x")).await.unwrap();
     assert_eq!(within("another room", kept_end.next()).await.unwrap().unwrap(), Message::text("x"));
     let used = relay.pair(&ask_token(1)).await;

@@ -91,3 +91,39 @@ fn refused(error: RegisterError) -> Failure {
         RegisterError::Fault(fault) => fault.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use couplet_protocol::relay;
+
+    use super::*;
+
+    #[test]
+    fn what_a_host_writes_is_what_is_read() {
+        let (secret, token) = ("ab".repeat(32), "cd".repeat(32));
+        let written = relay::RoomBody {
+            secret_hash: Some(&secret),
+            pairing_token_hash: Some(&token),
+            pairing_expires_at: Some("2026-11-26T08:00:00Z".to_owned()),
+            public_key: "random",
+            account: Some("a.b.c"),
+        };
+        let read = |written: &relay::RoomBody<'_>| -> RoomBody {
+            serde_json::from_str(&serde_json::to_string(written).unwrap()).unwrap()
+        };
+        let body = read(&written);
+        let text = |hash: Option<CredentialHash>| hash.map(|hash| hash.expose_hex().to_string());
+        assert_eq!((text(body.secret_hash), text(body.pairing_token_hash)), (Some(secret), Some(token)));
+        assert_eq!(body.pairing_expires_at, Some("2026-11-26T08:00:00Z".parse().unwrap()));
+        assert_eq!((body.public_key, body.account.as_deref()), (Hint::parse("random").unwrap(), Some("a.b.c")));
+        let least = read(&relay::RoomBody {
+            secret_hash: None,
+            pairing_token_hash: None,
+            pairing_expires_at: None,
+            public_key: "x",
+            account: None,
+        });
+        assert!(least.secret_hash.is_none() && least.pairing_token_hash.is_none() && least.account.is_none());
+        assert!(least.pairing_expires_at.is_none());
+    }
+}

@@ -234,6 +234,24 @@ pub async fn request(
     send(&mut sender(io).await, method, path, body).await
 }
 
+/// What asks for an upgrade: a device's, and a host's.
+pub const WEBSOCKET: &[(&str, &str)] = &[
+    ("connection", "upgrade"),
+    ("upgrade", "websocket"),
+    ("sec-websocket-version", "13"),
+    ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+];
+pub const HOST_END: &[(&str, &str)] = &[("connection", "upgrade"), ("upgrade", "couplet-stream")];
+
+/// A request for an upgrade that is refused, on a connection that is kept.
+pub async fn upgrade(sender: &mut SendRequest<Full<Bytes>>, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut request = Request::get(path).header("host", "localhost");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    answer(sender, request.body(Full::default()).unwrap()).await
+}
+
 /// A request on a connection that is kept.
 pub async fn send(sender: &mut SendRequest<Full<Bytes>>, method: Method, path: &str, body: Option<&Value>) -> Answer {
     let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
@@ -241,7 +259,10 @@ pub async fn send(sender: &mut SendRequest<Full<Bytes>>, method: Method, path: &
         request = request.header("content-type", "application/json");
     }
     let body = body.map(|body| serde_json::to_vec(body).unwrap()).unwrap_or_default();
-    let request = request.body(Full::new(Bytes::from(body))).unwrap();
+    answer(sender, request.body(Full::new(Bytes::from(body))).unwrap()).await
+}
+
+async fn answer(sender: &mut SendRequest<Full<Bytes>>, request: Request<Full<Bytes>>) -> Answer {
     let sent = async {
         sender.ready().await?;
         sender.send_request(request).await
