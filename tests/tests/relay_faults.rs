@@ -328,6 +328,36 @@ async fn a_clock_that_is_five_minutes_wrong_is_named_with_how_much_and_what_to_d
 /// Everything goes by once, well and badly, at the most talkative; then neither the log nor the numbers hold what opens
 /// something, or tells which room is whose.
 #[tokio::test]
+async fn strangers_do_not_fill_the_log() {
+    let relay = Relay::start(None).await;
+    let host = Host::enroll(&relay, Some(&relay.invite()), KeyPair::generate().unwrap()).await.unwrap().unwrap();
+    let room = "0123456789abcdef".repeat(2);
+    let body = json!({"secret_hash": "a".repeat(64), "public_key": "key"});
+    let (status, _) = relay.request(Some(&host), "PUT", &format!("/host/rooms/{room}"), &body).await.unwrap();
+    assert_eq!(status, 201);
+    let before = relay.running.written().lines().count();
+    let mut requests = String::new();
+    for n in 0..1_000 {
+        let room = if n < 10 { room.clone() } else { format!("{n:032x}") };
+        let body = json!({"room_id": room, "secret_hash": "b".repeat(64)}).to_string();
+        let last = if n == 999 { "connection: close\r\n" } else { "" };
+        let about = format!("content-type: application/json\r\n{last}content-length: {}", body.len());
+        requests.push_str(&format!("POST /pair HTTP/1.1\r\nhost: localhost\r\n{about}\r\n\r\n{body}"));
+    }
+    let (mut reader, mut writer) = tokio::io::split(relay.tls("public", None).await.unwrap());
+    let mut answers = String::new();
+    let asked = async { tokio::join!(writer.write_all(requests.as_bytes()), reader.read_to_string(&mut answers)) };
+    tokio::time::timeout(PATIENCE, asked).await.expect("a thousand answers in time").1.unwrap();
+    let refused = |status| answers.matches(&format!("HTTP/1.1 {status} ")).count();
+    assert_eq!((refused(401) + refused(423) + refused(429), refused(429)), (1_000, 970));
+    let written = relay.running.written();
+    for event in ["room.locked", "source.blocked"] {
+        assert_eq!(written.matches(event).count(), 1, "{event}\n{written}");
+    }
+    assert!(written.lines().count() <= before + 5, "{written}");
+}
+
+#[tokio::test]
 async fn logs_and_numbers_hold_nothing_that_opens_something() {
     let relay = Relay::start(Some("trace")).await;
     let token = relay.invite();

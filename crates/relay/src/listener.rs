@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::ConnectInfo;
@@ -24,6 +24,7 @@ use crate::config::Limits;
 use crate::http::body::Patience;
 use crate::http::events::{self, CertificateEnd, Head};
 use crate::live::Connection;
+use crate::rate::Rates;
 use crate::shared::Shared;
 use crate::sockets::{Socket, Sockets};
 use crate::wire::{Tls, Wire, shaken};
@@ -43,6 +44,8 @@ pub(crate) struct Listener {
     pub(crate) app: Router,
     pub(crate) limits: Limits,
     pub(crate) kind: Kind,
+    /// How often a refusal is written down: who is refused comes as often as it likes.
+    pub(crate) refusals: Rates<()>,
 }
 
 /// Which.
@@ -86,6 +89,10 @@ fn settle(stream: &TcpStream, limits: &Limits) -> io::Result<()> {
 }
 
 impl Listener {
+    fn may_write(&self) -> bool {
+        self.refusals.spend((), Instant::now()).is_ok()
+    }
+
     async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, socket: Socket) {
         if settle(&stream, &self.limits).is_err() {
             return;
@@ -100,7 +107,7 @@ impl Listener {
                 self.shared.metrics.handshakes_failed.increment(1);
                 // Why a host's certificate is refused, the operator wants to know; what scanners do, nobody does.
                 let refused = self.kind == Kind::Hosts && error.to_string().contains("peer certificate");
-                if refused {
+                if refused && self.may_write() {
                     tracing::info!(target: "couplet::relay", peer = %peer.ip(), %error, "host.refused");
                 }
             }
@@ -114,7 +121,9 @@ impl Listener {
         let Some((host, end)) = named else { return };
         // What cannot be looked up is not let in.
         if !matches!(self.shared.registry.is_revoked(host).await, Ok(false)) {
-            tracing::info!(target: "couplet::relay", peer = %peer.ip(), %host, "host.refused: revoked or unknown");
+            if self.may_write() {
+                tracing::info!(target: "couplet::relay", peer = %peer.ip(), %host, "host.refused: revoked or unknown");
+            }
             let _ = tokio::time::timeout(self.limits.handshake(), tls.shutdown()).await;
             return;
         }

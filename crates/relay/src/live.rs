@@ -24,6 +24,8 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 const LAST_WORDS: Duration = Duration::from_millis(600);
 /// How many events may wait for a host that does not read them, before it has to come anew.
 const EVENTS_MAX: usize = 64;
+/// How many events are kept for a host without a stream: as many as a host has rooms.
+const UNTOLD_MAX: usize = 512;
 
 /// How many sessions a device may ask for at once; then one a second.
 const ASKS: u32 = 8;
@@ -61,8 +63,8 @@ pub(crate) struct Presence {
     sockets: usize,
     /// In the order in which they were opened.
     pub(crate) sessions: Vec<Sid>,
-    /// Rooms that were locked while it had no stream.
-    locked: Vec<RoomId>,
+    /// What it has not been told: which rooms were locked while it had no stream, or did not read it.
+    untold: VecDeque<Bytes>,
     /// Fires when the host is revoked.
     cut: CancellationToken,
     quota: Option<Arc<Quota>>,
@@ -86,16 +88,24 @@ impl Mailbox {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One that does not read is closed; when it comes anew, it is told all that still counts.
-    pub(crate) fn put(&self, event: Bytes) {
+    /// For a host that has just come: these may be more than would wait for one that does not read.
+    fn with(events: impl Iterator<Item = Bytes>) -> Self {
+        let waiting = Waiting { events: events.collect(), closed: false };
+        Mailbox { waiting: Mutex::new(waiting), news: Notify::new() }
+    }
+
+    /// One that does not read is closed, and false; when it comes anew, it is told all that still counts.
+    pub(crate) fn put(&self, event: Bytes) -> bool {
         let mut waiting = self.waiting();
-        if waiting.events.len() < EVENTS_MAX {
+        let taken = waiting.events.len() < EVENTS_MAX;
+        if taken {
             waiting.events.push_back(event);
         } else {
             waiting.closed = true;
         }
         drop(waiting);
         self.news.notify_one();
+        taken
     }
 
     /// Takes back the command of a session that is over.
@@ -174,13 +184,8 @@ impl Live {
         let mut table = self.table();
         let presence = table.presence(host, &self.limits);
         match &presence.stream {
-            Some(stream) => stream.put(room_locked(room)),
-            None => {
-                presence.locked.retain(|known| *known != room);
-                if presence.locked.len() < EVENTS_MAX {
-                    presence.locked.push(room);
-                }
-            }
+            Some(stream) if stream.put(room_locked(room)) => {}
+            _ => presence.keep(room_locked(room)),
         }
     }
 
@@ -191,7 +196,7 @@ impl Live {
             table.end(sid);
         }
         if let Some(presence) = table.hosts.get_mut(&host) {
-            presence.locked.clear();
+            presence.untold.clear();
             std::mem::take(&mut presence.cut).cancel();
         }
         table.forget(host);
@@ -244,7 +249,7 @@ impl Table {
             stream: None,
             sockets: 0,
             sessions: Vec::new(),
-            locked: Vec::new(),
+            untold: VecDeque::new(),
             cut: CancellationToken::new(),
             quota: Quota::new(caps.bytes_per_second),
         })
@@ -283,7 +288,7 @@ impl Table {
     /// Forgets a host that has nothing any more.
     fn forget(&mut self, host: HostId) {
         let nothing = self.hosts.get(&host).is_some_and(|presence| {
-            presence.sockets == 0 && presence.sessions.is_empty() && presence.locked.is_empty()
+            presence.sockets == 0 && presence.sessions.is_empty() && presence.untold.is_empty()
         });
         if nothing {
             self.hosts.remove(&host);
@@ -295,6 +300,15 @@ impl Presence {
     /// What the host's sessions are charged to.
     pub(crate) fn quota(&self) -> Option<Arc<Quota>> {
         self.quota.clone()
+    }
+
+    /// Keeps an event for when the host comes. The longest kept is forgotten first.
+    fn keep(&mut self, event: Bytes) {
+        self.untold.retain(|known| *known != event);
+        if self.untold.len() >= UNTOLD_MAX {
+            self.untold.pop_front();
+        }
+        self.untold.push_back(event);
     }
 }
 
@@ -311,26 +325,19 @@ impl Connection {
     /// Makes this connection the host's event stream, in place of the one before. Commands behind `last` that the host
     /// has not followed are told again.
     pub(crate) fn subscribe(self: &Arc<Self>, last: Option<Sid>) -> Subscription {
-        let mailbox = Arc::new(Mailbox::default());
         let mut guard = self.live.table();
         let table = &mut *guard;
-        let mut streams = 1;
+        let mut mailbox = Arc::default();
         if let Some(presence) = table.hosts.get_mut(&self.host) {
-            if let Some(before) = presence.stream.replace(Arc::clone(&mailbox)) {
-                before.close().for_each(|event| mailbox.put(event));
-                streams = 0;
-            }
+            let before = presence.stream.take();
+            table.streams += usize::from(before.is_none());
+            before.iter().flat_map(|before| before.close()).for_each(|event| presence.keep(event));
             let known = last.and_then(|last| presence.sessions.iter().position(|sid| *sid == last));
-            for sid in presence.sessions.iter().skip(known.map_or(0, |at| at + 1)) {
-                if let Some(command) = table.sessions.get(sid).and_then(|session| session.command.clone()) {
-                    mailbox.put(command);
-                }
-            }
-            for room in presence.locked.drain(..) {
-                mailbox.put(room_locked(room));
-            }
+            let missed = presence.sessions.iter().skip(known.map_or(0, |at| at + 1));
+            let commands = missed.filter_map(|sid| table.sessions.get(sid)?.command.clone());
+            mailbox = Arc::new(Mailbox::with(commands.chain(presence.untold.drain(..))));
+            presence.stream = Some(Arc::clone(&mailbox));
         }
-        table.streams += streams;
         drop(guard);
         Subscription { connection: Arc::clone(self), mailbox }
     }
@@ -379,6 +386,9 @@ impl Drop for Subscription {
         {
             presence.stream = None;
             table.streams -= 1;
+            if !self.connection.cut.is_cancelled() {
+                self.mailbox.close().for_each(|event| presence.keep(event));
+            }
         }
     }
 }
@@ -397,4 +407,38 @@ pub(crate) fn event(id: Option<Sid>, name: &str, body: &impl Serialize) -> Bytes
 /// With what an event of this id begins.
 fn id(sid: Sid) -> String {
     format!("id: {}\n", sid.to_hex())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_that_reads_too_slowly_learns_of_every_lock_when_it_comes_anew() {
+        let live = Live::new(Caps { sessions: 12, sockets: 4, bytes_per_second: 0 }, Tasks::default());
+        let host = HostId::random();
+        let connect = || Arc::new(live.connected(host).unwrap());
+        let room = |n: u8| RoomId::new([n; 16]);
+        let events = connect().subscribe(None);
+        for n in 0..100 {
+            live.room_locked(host, room(n));
+        }
+        // It takes ten, and then its connection breaks.
+        let mut told = HashSet::new();
+        for _ in 0..10 {
+            told.insert(events.next().await.unwrap());
+        }
+        drop(events);
+        live.room_locked(host, room(100));
+        let (early, late) = (connect().subscribe(None), connect().subscribe(None));
+        for _ in 10..=100 {
+            told.insert(late.next().await.unwrap());
+        }
+        assert_eq!(told.len(), 101);
+        assert!(early.next().await.is_none(), "a newer stream takes its place, and what it had");
+        drop((early, late));
+        assert_eq!((live.hosts_online(), live.table().hosts.len()), (0, 0), "nothing is kept for nobody");
+    }
 }

@@ -46,6 +46,8 @@ pub(crate) struct Failed {
     pub(crate) locked: Option<Duration>,
     /// This join locked it.
     pub(crate) newly: bool,
+    /// With this join its source has failed as often as counts.
+    pub(crate) blocked: bool,
 }
 
 impl Lockout {
@@ -70,10 +72,10 @@ impl Lockout {
 
     /// Counts a join with a wrong credential.
     pub(crate) fn fail(&mut self, source: Source, room: RoomId, exists: bool, now: Timestamp) -> Failed {
-        self.sources.add(source, SOURCE_FAILURES, now);
+        let blocked = self.sources.add(source, SOURCE_FAILURES, now);
         let rooms = self.of(exists);
         let newly = rooms.add(room, ROOM_FAILURES, now);
-        Failed { locked: rooms.reached(&room, ROOM_FAILURES, now), newly }
+        Failed { locked: rooms.reached(&room, ROOM_FAILURES, now), newly, blocked }
     }
 
     fn of(&mut self, exists: bool) -> &mut Counters<RoomId> {
@@ -137,7 +139,8 @@ mod tests {
         }
         for n in 0..10_000_u32 {
             let room = RoomId::new([[7; 12].as_slice(), &n.to_be_bytes()].concat().try_into().unwrap());
-            assert_eq!(lockout.fail(address(n), room, false, now), Failed { locked: None, newly: false });
+            let nothing = Failed { locked: None, newly: false, blocked: false };
+            assert_eq!(lockout.fail(address(n), room, false, now), nothing);
         }
         assert_eq!(lockout.room_locked(victim, true, now), Some(WINDOW));
         let sizes = [lockout.rooms.counts.len(), lockout.strangers.counts.len(), lockout.sources.counts.len()];

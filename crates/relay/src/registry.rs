@@ -29,6 +29,7 @@ pub use self::rooms::{RegisterError, Registered};
 use crate::clock::Clock;
 use crate::host::HostId;
 use crate::lockout::Lockout;
+use crate::rate::Rates;
 use crate::record::{self, Fault};
 use crate::room::Room;
 use crate::store::{Bucket, Entry, Expected, Store, StoreError};
@@ -83,6 +84,8 @@ pub struct Registry {
     clock: Clock,
     limits: Limits,
     lockout: Mutex<Lockout>,
+    /// Whoever has many addresses may have many of them blocked; the log has a few of them.
+    blocks_written: Rates<()>,
     /// A row as of a room that nothing opens: read where there is none.
     decoy: Bytes,
     events: broadcast::Sender<Event>,
@@ -105,7 +108,9 @@ impl Registry {
     pub fn new(store: Arc<dyn Store>, clock: Clock, limits: Limits) -> Self {
         let (events, _) = broadcast::channel(EVENTS);
         let (lockout, decoy) = (Mutex::new(Lockout::new()), record::encode(&Room::decoy()).unwrap_or_default());
-        Registry { store, clock, limits, lockout, decoy, events, changes: Default::default(), work: TaskTracker::new() }
+        let blocks_written = Rates::new(10, Duration::from_secs(60));
+        let (changes, work) = (Default::default(), TaskTracker::new());
+        Registry { store, clock, limits, lockout, blocks_written, decoy, events, changes, work }
     }
 
     /// What happens from now on.

@@ -30,6 +30,7 @@ use crate::listener::{self, Kind, Listener};
 use crate::live::{Caps, Live};
 use crate::metrics::Metrics;
 use crate::quota::Sources;
+use crate::rate::Rates;
 use crate::registry::{Event, Limits, Registry};
 use crate::rooms_door::RoomsDoor;
 use crate::shared::Shared;
@@ -137,7 +138,8 @@ impl Relay {
         let start = |kind, listeners: Vec<TcpListener>, most, tls: Arc<ServerConfig>, app: Router| {
             let (tls, sockets) = (TlsAcceptor::from(tls), Sockets::new(most, limits.source_sockets));
             let (shared, limits) = (Arc::clone(&shared), limits.clone());
-            let listener = Arc::new(Listener { shared, sockets: sockets.clone(), tls, app, limits, kind });
+            let refusals = Rates::new(10, Duration::from_secs(60));
+            let listener = Arc::new(Listener { shared, sockets: sockets.clone(), tls, app, limits, kind, refusals });
             listeners.into_iter().for_each(|at| listener.shared.spawn(listener::accept(at, Arc::clone(&listener))));
             sockets
         };

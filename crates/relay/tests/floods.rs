@@ -229,6 +229,27 @@ async fn five_thousand_idle_sockets_do_not_disturb_a_session_or_a_new_one() {
     ping(&mut device, &mut end).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn web_sockets_that_say_nothing_take_little() {
+    let relay = TestRelay::start(|_| {}).await;
+    let url = |path: &str| format!("wss://localhost{path}");
+    let little = || {
+        let config = tokio_tungstenite::tungstenite::protocol::WebSocketConfig::default();
+        Some(config.read_buffer_size(1024).write_buffer_size(0))
+    };
+    let before = resident_kib();
+    let mut open = Vec::new();
+    for n in 0..600 {
+        let tls = relay.device_tls_from(source(n / 100)).await.unwrap();
+        let path = url(if n % 2 == 0 { "/check" } else { "/rooms" });
+        let (socket, _) = tokio_tungstenite::client_async_with_config(path, tls, little()).await.unwrap();
+        open.push(socket);
+    }
+    // Both ends of them are in this process.
+    let each = resident_kib().saturating_sub(before) / open.len() as u64;
+    assert!(each < 80, "{each} KiB for each");
+}
+
 async fn numbers(relay: &TestRelay) -> String {
     let mut stream = tokio::net::TcpStream::connect(relay.ready.bound.private[0]).await.unwrap();
     stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();

@@ -241,10 +241,12 @@ async fn bodies_that_are_not_what_a_route_takes_are_refused() {
     host.room(&relay, &room(1), by_secret(1)).await;
 }
 
-/// A socket at `/rooms` whose frames the test makes.
-async fn raw_rooms(mut tls: Tls) -> Tls {
-    let head = "GET /rooms HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
-        sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+/// A WebSocket whose frames the test makes.
+async fn raw(path: &str, mut tls: Tls) -> Tls {
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
     tls.write_all(head.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     within("the upgrade", async {
@@ -269,6 +271,21 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes.extend([0; 4]);
     bytes.extend(payload);
     bytes
+}
+
+#[tokio::test]
+async fn a_check_takes_no_frame_beyond_its_bound() {
+    let relay = TestRelay::start(|_| {}).await;
+    let mut tls = raw("/check", relay.device_tls().await).await;
+    tls.write_all(&frame(0x82, &[7; 1024])).await.unwrap();
+    let mut back = vec![0; 4 + 1024];
+    within("what was sent", tls.read_exact(&mut back)).await.unwrap();
+    assert_eq!(back[4..], [7; 1024]);
+    // The head of a larger one is its end: nothing of it is waited for.
+    let start = std::time::Instant::now();
+    tls.write_all(&frame(0x82, &[7; 2048])[..8]).await.unwrap();
+    let _ = within("the end", tls.read_to_end(&mut Vec::new())).await;
+    assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
@@ -303,7 +320,7 @@ async fn frames_that_no_room_takes_end_their_socket_and_no_other() {
     for (what, bytes) in &attempts {
         // Of a stranger, and of a device that has joined: it is fed to no one.
         for joined in [false, true] {
-            let mut tls = raw_rooms(relay.device_tls().await).await;
+            let mut tls = raw("/rooms", relay.device_tls().await).await;
             if joined {
                 tls.write_all(&frame(0x81, join.to_string().as_bytes())).await.unwrap();
                 within("the host is told", at_host.next()).await.unwrap().unwrap();

@@ -68,7 +68,8 @@ async fn check(
 ) -> Result<Response, Failure> {
     let upgrade = upgrade.map_err(|_| super::upgrade::required())?;
     let cut = shared.tasks.cut.clone();
-    Ok(upgrade.max_message_size(ECHO_MAX).on_upgrade(async move |socket| {
+    let upgrade = super::rooms::small(upgrade).max_message_size(ECHO_MAX).max_frame_size(ECHO_MAX);
+    Ok(upgrade.on_upgrade(async move |socket| {
         let _place = place;
         cut.run_until_cancelled(tokio::time::timeout(ECHO_TIME, echo(socket))).await;
     }))

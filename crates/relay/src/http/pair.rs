@@ -31,7 +31,7 @@ pub(crate) async fn ask(
     request: Request,
 ) -> Result<Response, Failure> {
     let wanted: PairRequest = super::body::json(request).await?;
-    match admit(&shared, wanted, peer).await.and_then(|admitted| open(&shared, &admitted, peer)) {
+    match session(&shared, wanted, peer).await {
         Ok(answer) => {
             shared.metrics.opened.increment(1);
             let mut response = Json(answer).into_response();
@@ -43,6 +43,22 @@ pub(crate) async fn ask(
             Err(failure)
         }
     }
+}
+
+async fn session(shared: &Shared, wanted: PairRequest, peer: SocketAddr) -> Result<PairAnswer, Failure> {
+    let admitted = admit(shared, wanted, peer).await?;
+    let answer = open(shared, &admitted, peer)?;
+    // A room that was removed meanwhile had no session to cut.
+    let admits = shared.registry.still_admits(&admitted).await;
+    if !matches!(admits, Ok(true)) {
+        shared.live.table().end(answer.sid);
+        admits?;
+        return Err(refused(match admitted.mode {
+            Mode::Pair => JoinError::TokenUsed,
+            Mode::Reconnect => JoinError::Invalid,
+        }));
+    }
+    Ok(answer)
 }
 
 async fn admit(shared: &Shared, wanted: PairRequest, peer: SocketAddr) -> Result<Admitted, Failure> {
@@ -58,7 +74,8 @@ async fn admit(shared: &Shared, wanted: PairRequest, peer: SocketAddr) -> Result
     let join = Join { room: wanted.room_id, credential, source: peer.ip(), account };
     let admitted = shared.registry.join(&join).await;
     if let Err(error) = &admitted {
-        tracing::info!(target: "couplet::relay", room = %join.room, %error, "join.refused");
+        // Strangers may fail as often as they like: what it leads to, the registry writes down.
+        tracing::debug!(target: "couplet::relay", room = %join.room, %error, "join.refused");
     }
     admitted.map_err(refused)
 }

@@ -64,7 +64,12 @@ fn upgraded<S: Future<Output = ()> + Send>(
 }
 
 fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
-    upgrade.max_message_size(BINARY_MAX).max_frame_size(BINARY_MAX).max_write_buffer_size(4 * BINARY_MAX)
+    small(upgrade).max_message_size(BINARY_MAX).max_frame_size(BINARY_MAX).max_write_buffer_size(4 * BINARY_MAX)
+}
+
+/// What a socket that says nothing takes of memory: by default it would be 128 KiB, and anybody may open one.
+pub(super) fn small(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    upgrade.read_buffer_size(4096).write_buffer_size(4096)
 }
 
 fn split(

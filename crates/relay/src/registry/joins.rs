@@ -1,7 +1,7 @@
 //! Devices that want into a room.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use couplet_protocol::RoomId;
 use jiff::Timestamp;
@@ -93,7 +93,11 @@ impl Registry {
                     return Err(JoinError::TooMany { retry_after });
                 }
                 let failed = self.lockout().fail(source, join.room, found.exists, now);
+                if failed.blocked && self.blocks_written.spend((), Instant::now()).is_ok() {
+                    tracing::info!(target: "couplet::relay", source = %join.source, "source.blocked");
+                }
                 if failed.newly && found.exists && found.room.is_open() {
+                    tracing::info!(target: "couplet::relay", room = %join.room, host = %found.room.host, "room.locked");
                     self.tell(Event::RoomLocked { host: found.room.host, room: join.room });
                 }
                 failed.locked
@@ -106,6 +110,21 @@ impl Registry {
             (Verdict::Used, None) => Err(JoinError::TokenUsed),
             (Verdict::Right(mode), None) => admit(join, found.room, mode),
         }
+    }
+
+    /// Whether what let the device in would do so still. Its host may remove the room, or change what opens it, at any
+    /// time; a session that begins afterwards has to end with those that were open then.
+    ///
+    /// # Errors
+    /// The relay's memory gave no answer.
+    pub async fn still_admits(&self, admitted: &Admitted) -> Result<bool, Fault> {
+        let Admitted { host, mode, by, .. } = admitted;
+        let row = self.row::<Room>(Bucket::Rooms, &admitted.room.to_hex()).await?;
+        Ok(row.is_some_and(|(room, _)| match mode {
+            _ if room.host != *host => false,
+            Mode::Pair => room.takes(by, self.clock.now()),
+            Mode::Reconnect => room.is_open() && room.opener(Mode::Reconnect) == Some(*by),
+        }))
     }
 
     /// Uses up the token by which a device was let in: the TermOnMac door's rule, where the first successful join does. Of

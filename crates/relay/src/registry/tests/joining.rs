@@ -79,6 +79,26 @@ async fn rotating_the_secret_keeps_the_used_token_known_and_withdraws_an_unused_
 }
 
 #[tokio::test]
+async fn who_was_let_in_before_the_room_changed_is_not_let_in_after() {
+    let (lab, host) = with_room(registration(Some(1), Some(2))).await;
+    let admits = async |admitted: &Admitted| lab.registry.still_admits(admitted).await.unwrap();
+    let (paired, back) = (lab.join(room(1), token(2)).await.unwrap(), lab.join(room(1), secret(1)).await.unwrap());
+    assert!(admits(&paired).await && admits(&back).await);
+    lab.registry.register_room(host, room(1), &registration(Some(3), Some(2))).await.unwrap();
+    assert!(admits(&paired).await && !admits(&back).await, "its secret was changed");
+    let back = lab.join(room(1), secret(3)).await.unwrap();
+    lab.registry.use_token(&paired).await.unwrap();
+    assert!(!admits(&paired).await && admits(&back).await, "its token was used");
+    lab.registry.remove_room(host, room(1)).await.unwrap();
+    assert!(!admits(&paired).await && !admits(&back).await);
+    // The id may come to be another host's.
+    lab.turned.pass(2 * HOUR);
+    let other = lab.host(2).await;
+    lab.registry.register_room(other, room(1), &registration(Some(3), Some(2))).await.unwrap();
+    assert!(!admits(&paired).await && !admits(&back).await);
+}
+
+#[tokio::test]
 async fn an_offer_that_has_expired_says_so_for_an_hour_and_is_swept() {
     let mut offer = registration(None, Some(2));
     let lab = Lab::new();
