@@ -75,7 +75,7 @@ impl RoomsDoor {
         let account = self.identity(account).await?;
         let admitted = self.registry.join(&Join { room, credential, source, account }).await;
         if let Err(error) = &admitted {
-            tracing::info!(target: "couplet::relay", %room, %error, "join.refused");
+            tracing::debug!(target: "couplet::relay", %room, %error, "join.refused");
         }
         let admitted = admitted?;
         if !self.seats.has_host(room, admitted.host) {
