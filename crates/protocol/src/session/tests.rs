@@ -206,8 +206,8 @@ fn least(mut work: impl FnMut()) -> Duration {
     (0..100).map(hundred).min().unwrap()
 }
 
-/// Where it was promised, on a machine like that of docs/benchmarks.md, "about 5 µs" is a little more than twice what
-/// the cipher takes there by itself. Without optimisation the rest of a frame takes long enough.
+/// docs/benchmarks.md has 3.9 µs, which the cipher takes nearly alone. Here nothing but the cipher is optimised, and the
+/// rest of a frame takes a tenth more.
 #[test]
 fn sealing_and_opening_4_kb_takes_little_longer_than_the_cipher() {
     let data = vec![7; 4096];
@@ -227,5 +227,5 @@ fn sealing_and_opening_4_kb_takes_little_longer_than_the_cipher() {
         sealer.seal(Content::Data(&data), &mut frame).unwrap();
         assert!(opener.open(&mut frame).unwrap().data.len() == data.len());
     });
-    assert!(whole < cipher * 2, "a hundred frames take {whole:?}, and the cipher alone {cipher:?}");
+    assert!(whole < cipher * 3 / 2, "a hundred frames take {whole:?}, and the cipher alone {cipher:?}");
 }
