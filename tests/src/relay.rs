@@ -23,7 +23,7 @@ use tokio_util::either::Either;
 use crate::device::{Said, Sealed, Unsealed, keys};
 use crate::host::{PATIENCE, Setup};
 use crate::program::couplet;
-use crate::{Running, TestDevice, TestHost, free_port};
+use crate::{Provider, Running, TestDevice, TestHost, free_port};
 
 /// A running relay. Dropping it kills it and removes its folder, with those of its hosts.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub struct Relay {
     folder: TempDir,
     ports: [u16; 2],
     args: Vec<String>,
+    env: Vec<(&'static str, String)>,
     running: Running,
 }
 
@@ -60,11 +61,21 @@ impl Relay {
 
     /// The same, with further arguments.
     pub async fn start_with(args: &[&str]) -> Self {
+        Self::start_as(args, Vec::new()).await
+    }
+
+    /// One that takes tokens of this provider.
+    pub async fn with_accounts(provider: &Provider) -> Self {
+        let issuer = ("COUPLET_RELAY_ACCOUNT_ISSUERS", provider.issuer().to_owned());
+        Self::start_as(&[], vec![issuer, ("COUPLET_RELAY_ACCOUNT_AUDIENCE", "couplet".to_owned())]).await
+    }
+
+    async fn start_as(args: &[&str], env: Vec<(&'static str, String)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ports = [free_port(), free_port()];
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let running = serve(folder.path(), ports, &args).await;
-        Relay { folder, ports, args, running }
+        let running = serve(folder.path(), ports, &args, &env).await;
+        Relay { folder, ports, args, env, running }
     }
 
     /// Starts it again where it was, killing it first when it still runs.
@@ -72,7 +83,7 @@ impl Relay {
         if !self.running.has_ended() {
             self.running.kill().await;
         }
-        self.running = serve(self.folder.path(), self.ports, &self.args).await;
+        self.running = serve(self.folder.path(), self.ports, &self.args, &self.env).await;
     }
 
     /// Ends it as a power cut would.
@@ -256,11 +267,12 @@ fn state(folder: &Path) -> PathBuf {
     folder.join("relay")
 }
 
-async fn serve(folder: &Path, ports: [u16; 2], args: &[String]) -> Running {
+async fn serve(folder: &Path, ports: [u16; 2], args: &[String], env: &[(&str, String)]) -> Running {
     let mut command = couplet();
     let at = |port| format!("127.0.0.1:{port}");
     command.args(["relay", "serve", "--dev", "--listen", &at(ports[0]), "--hosts-listen", &at(ports[1]), "--json"]);
     command.args(args).arg("--state-dir").arg(state(folder)).env("HOME", folder).env("XDG_CONFIG_HOME", folder);
+    command.envs(env.iter().map(|(name, value)| (name, value)));
     let running = Running::start(command);
     running.wait_for_line(PATIENCE, |line| line.contains("\"ready\"")).await;
     running

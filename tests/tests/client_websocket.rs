@@ -41,6 +41,7 @@ impl World {
             kind: "desktop".into(),
             another_host: false,
             relay_ca: None,
+            account: None,
         };
         let credentials = pair(&host.generate().await.link, request, &store, |_| {}).await.unwrap();
         let client = Client::connect(credentials.id(), store).await.unwrap();

@@ -16,6 +16,7 @@ async fn pairing_is_declared_as_documented() {
         health["features"]["pairing"],
         json!({ "available": true, "transport": "daemon-http", "endpoint": "/pair", "token_bits": 128, "rng": "os-csprng" })
     );
+    assert_eq!(health["features"]["relay"], json!({ "available": false, "connected": false }));
 }
 
 #[tokio::test]

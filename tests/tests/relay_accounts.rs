@@ -13,50 +13,14 @@ use couplet_relay::registry::{Join, JoinError, Limits};
 use couplet_relay::room::{Credential, Hint, Registration};
 use couplet_relay::store::embedded::Embedded;
 use couplet_relay::{Accounts, Clock, HostKey, Registry};
-use e2e::program::identity_provider;
-use e2e::{Running, program};
-
+use e2e::Provider;
 use jiff::{SignedDuration, Timestamp};
 
 const WAIT: Duration = Duration::from_secs(30);
 
-/// A running identity provider, with a key of its own.
-struct Provider {
-    running: Running,
-    issuer: String,
-}
-
-impl Provider {
-    async fn start(port: u16) -> Self {
-        let running = Running::start(identity_provider(port));
-        let line = running.wait_for_line(WAIT, |line| line.starts_with("issuer ")).await;
-        Provider { running, issuer: line["issuer ".len()..].to_owned() }
-    }
-
-    /// It starts again at the same address, with another key.
-    async fn restart(mut self) -> Self {
-        self.running.kill().await;
-        let port = self.issuer.rsplit(':').next().unwrap().parse().unwrap();
-        let again = Self::start(port).await;
-        assert_eq!(again.issuer, self.issuer);
-        again
-    }
-
-    /// What it gives to `ann` or `bob`.
-    async fn token(&self, who: &str) -> String {
-        let mut curl = program("curl");
-        curl.args(["--silent", "--show-error", "--fail", "--user", &format!("{who}:{who}-secret")]);
-        curl.args(["--data", "grant_type=client_credentials", "--data", "resource=urn:couplet:relay"]);
-        curl.arg(format!("{}/token", self.issuer));
-        let answer = Running::start(curl).succeeds(WAIT).await;
-        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
-        answer["access_token"].as_str().unwrap().to_owned()
-    }
-
-    fn accounts(&self, audience: &str, clock: &Turned) -> Accounts {
-        let issuers = std::slice::from_ref(&self.issuer);
-        Accounts::new(issuers, audience, Arc::new(Https::new(None).unwrap()), clock.clock()).unwrap()
-    }
+fn believing(provider: &Provider, audience: &str, clock: &Turned) -> Accounts {
+    let issuers = [provider.issuer().to_owned()];
+    Accounts::new(&issuers, audience, Arc::new(Https::new(None).unwrap()), clock.clock()).unwrap()
 }
 
 /// The real clock, set forward or back by some seconds.
@@ -76,15 +40,15 @@ impl Turned {
 
 #[tokio::test]
 async fn a_token_of_a_real_provider_says_who_someone_is_for_its_audience_and_time() {
-    let (provider, clock) = (Provider::start(0).await, Turned::default());
-    let accounts = provider.accounts("couplet", &clock);
+    let (provider, clock) = (Provider::start().await, Turned::default());
+    let accounts = believing(&provider, "couplet", &clock);
     let token = provider.token("ann").await;
     let ann = accounts.verify(&token).await.unwrap();
-    assert_eq!((&ann.issuer, ann.subject.as_str()), (&provider.issuer, "ann"));
+    assert_eq!((ann.issuer.as_str(), ann.subject.as_str()), (provider.issuer(), "ann"));
     assert_eq!(ann.email.as_deref(), Some("ann@example.org"));
     assert!(!ann.is(&accounts.verify(&provider.token("bob").await).await.unwrap()));
 
-    let other = provider.accounts("another relay", &clock);
+    let other = believing(&provider, "another relay", &clock);
     assert_eq!(other.verify(&token).await, Err(AccountError::Invalid));
     let (signed, signature) = token.rsplit_once('.').unwrap();
     let other_letter = if signature.starts_with('A') { "B" } else { "A" };
@@ -100,8 +64,8 @@ async fn a_token_of_a_real_provider_says_who_someone_is_for_its_audience_and_tim
 
 #[tokio::test]
 async fn a_provider_changes_its_key_and_may_be_away() {
-    let (provider, clock) = (Provider::start(0).await, Turned::default());
-    let accounts = provider.accounts("couplet", &clock);
+    let (provider, clock) = (Provider::start().await, Turned::default());
+    let accounts = believing(&provider, "couplet", &clock);
     let old = provider.token("ann").await;
     accounts.verify(&old).await.unwrap();
     let mut provider = provider.restart().await;
@@ -111,16 +75,16 @@ async fn a_provider_changes_its_key_and_may_be_away() {
     accounts.verify(&new).await.unwrap();
     assert_eq!(accounts.verify(&old).await, Err(AccountError::Invalid));
 
-    provider.running.kill().await;
+    provider.kill().await;
     accounts.verify(&new).await.unwrap();
-    let fresh = provider.accounts("couplet", &clock);
+    let fresh = believing(&provider, "couplet", &clock);
     assert_eq!(fresh.verify(&new).await, Err(AccountError::Unavailable));
 }
 
 #[tokio::test]
 async fn a_room_of_an_account_is_joined_by_the_same_account() {
-    let (provider, clock) = (Provider::start(0).await, Turned::default());
-    let accounts = provider.accounts("couplet", &clock);
+    let (provider, clock) = (Provider::start().await, Turned::default());
+    let accounts = believing(&provider, "couplet", &clock);
     let (ann, bob) = (provider.token("ann").await, provider.token("bob").await);
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(Embedded::open(&dir.path().join("relay.redb")).unwrap());

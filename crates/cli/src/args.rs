@@ -193,6 +193,9 @@ pub(crate) struct Settings {
     /// Use no relay
     #[arg(long)]
     pub(crate) no_relay: bool,
+    /// For a relay with accounts: a file with your identity provider's token, read anew at every use [env: COUPLET_RELAY_ACCOUNT_TOKEN_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) relay_account_token_file: Option<String>,
     /// What devices see as this host's name [env: COUPLET_NAME] [default: this machine's name]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
@@ -365,11 +368,14 @@ pub(crate) struct Connect {
     /// Certificates (PEM) of the authority behind a relay's own certificate; kept with the pairing
     #[arg(long, value_name = "FILE")]
     pub(crate) relay_ca: Option<PathBuf>,
+    /// For a relay with accounts: a file with your identity provider's token, read anew at every try [env: COUPLET_RELAY_ACCOUNT_TOKEN_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) relay_account_token_file: Option<PathBuf>,
     /// List the hosts that this machine is paired with
-    #[arg(long, conflicts_with_all = ["target", "name", "app", "listen", "another_host", "relay_ca"])]
+    #[arg(long, conflicts_with_all = ["target", "name", "app", "listen", "another_host", "relay_ca", "relay_account_token_file"])]
     pub(crate) list: bool,
     /// Forget a host: this machine's credentials for it are removed
-    #[arg(long, value_name = "HOST", conflicts_with_all = ["target", "name", "app", "listen", "another_host", "relay_ca", "list"])]
+    #[arg(long, value_name = "HOST", conflicts_with_all = ["target", "name", "app", "listen", "another_host", "relay_ca", "relay_account_token_file", "list"])]
     pub(crate) forget: Option<String>,
     #[command(flatten)]
     pub(crate) json: Json,

@@ -81,6 +81,10 @@ impl<C> Loaded<C> {
 }
 
 const DEFAULT: &str = "default";
+/// A setting of hosts, and of devices by its variable alone.
+const ACCOUNT_TOKEN_FILE: &str = "relay_account_token_file";
+/// Its variable, which is none of a relay's own for all its beginning.
+pub(crate) const ACCOUNT_TOKEN_VARIABLE: &str = "COUPLET_RELAY_ACCOUNT_TOKEN_FILE";
 
 /// One source of values.
 struct Layer {
@@ -186,6 +190,7 @@ fn flags(global: &Global, settings: &Settings) -> Result<Vec<Layer>, Failure> {
     text("--approve", "approve", settings.approve.clone());
     text("--lan-pairing", "lan_pairing", settings.lan_pairing.clone());
     text("--name", "server_name", settings.name.clone());
+    text("--relay-account-token-file", ACCOUNT_TOKEN_FILE, settings.relay_account_token_file.clone());
     text("--relay", "relay", settings.relay.then(|| "required".to_owned()));
     text("--no-relay", "relay", settings.no_relay.then(|| "off".to_owned()));
     for (flag, key, values) in [("--listen", "listen", &settings.listen), ("--gateway", "gateway", &settings.gateway)] {

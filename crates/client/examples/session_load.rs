@@ -31,6 +31,7 @@ async fn connect(link: &str, folder: &std::path::Path) -> Client {
         kind: "desktop".into(),
         another_host: true,
         relay_ca: None,
+        account: None,
     };
     let credentials = pair(link, request, &store, |_| ()).await.unwrap();
     Client::connect(credentials.id(), store).await.unwrap()

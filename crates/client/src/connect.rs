@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::credentials::HostId;
 use crate::error::{ConnectError, RequestError};
 use crate::http::{Body, Failed, Http, Upgrade};
+use crate::relay::AccountFile;
 use crate::sealed::{Link, SealedStream};
 use crate::state::State;
 use crate::store::CredentialStore;
@@ -63,6 +64,18 @@ impl Client {
     /// There are no credentials for this host, or they cannot be read. That it cannot be reached is no error but a
     /// [`State`].
     pub async fn connect(host: HostId, store: Arc<dyn CredentialStore>) -> Result<Self, ConnectError> {
+        Self::connect_as(host, store, None).await
+    }
+
+    /// The same, and relays with accounts are told who the owner is.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_as(
+        host: HostId,
+        store: Arc<dyn CredentialStore>,
+        account: Option<AccountFile>,
+    ) -> Result<Self, ConnectError> {
         let (from, id) = (store.clone(), host.clone());
         let candidates = unblock(move || from.load(&id)).await?;
         if candidates.is_empty() {
@@ -70,7 +83,7 @@ impl Client {
         }
         let (state, live) = (watch::Sender::new(State::Connecting), watch::Sender::new(None));
         let shared = Arc::new(Shared { host, state, live, wanted: Notify::new(), closing: CancellationToken::new() });
-        let task = tokio::spawn(keep::Keeper::new(shared.clone(), store, candidates).run());
+        let task = tokio::spawn(keep::Keeper::new(shared.clone(), store, candidates, account).run());
         Ok(Client { shared, task: AbortOnDropHandle::new(task) })
     }
 

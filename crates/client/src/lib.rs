@@ -29,7 +29,7 @@ pub use error::{ConnectError, OtherKey, PairError, RequestError};
 pub use http::{Body, BodyError, Upgrade, Upgraded};
 pub use pair::{PairRequest, pair};
 pub use random::NoRandomness;
-pub use relay::{RelayCa, RelayCaError, RelayFailure, RelayTrust};
+pub use relay::{AccountFile, RelayCa, RelayCaError, RelayFailure, RelayTrust};
 pub use state::{Reason, State};
 pub use store::{CredentialStore, FileStore, Listing, StoreError};
 pub use websocket::WebSocketError;

@@ -14,7 +14,7 @@ use crate::credentials::{Credentials, HostId};
 use crate::error::{OtherKey, PairError};
 use crate::greet::{Met, Opened};
 use crate::path::{Ways, relay_of};
-use crate::relay::{Door, RelayCa, RelayTrust};
+use crate::relay::{AccountFile, Door, RelayCa, RelayTrust, account_of};
 use crate::sealed::SealedError;
 use crate::store::{CredentialStore, StoreError};
 use crate::{random, unblock};
@@ -41,6 +41,8 @@ pub struct PairRequest {
     pub another_host: bool,
     /// Whose certificate counts for the relay besides those that the system trusts. It is kept with the pairing.
     pub relay_ca: Option<RelayCa>,
+    /// Who its owner is, for a relay with accounts. It is not kept.
+    pub account: Option<AccountFile>,
 }
 
 /// Pairs with the host that made this link, and keeps the credentials.
@@ -64,7 +66,7 @@ pub async fn pair(
         return Err(PairError::OtherKey(other));
     }
     let claim = Claim { name: request.name, model: request.model, platform: request.platform, kind: request.kind };
-    let met = meet(&offer, request.relay_ca.clone(), &device_key, &claim).await?;
+    let met = meet(&offer, (request.relay_ca.clone(), request.account.as_ref()), &device_key, &claim).await?;
     if let (Some(other), false) = (other_key(&known, &offer, Some(&met.confirmed.host_name)), request.another_host) {
         return Err(PairError::OtherKey(other));
     }
@@ -87,13 +89,14 @@ pub async fn pair(
 /// device is.
 async fn meet(
     offer: &Offer,
-    relay_ca: Option<RelayCa>,
+    (relay_ca, account): (Option<RelayCa>, Option<&AccountFile>),
     device_key: &StaticSecret,
     claim: &Claim,
 ) -> Result<Met, PairError> {
     let trust = RelayTrust::new(relay_ca);
     let keys = offer.keys().map_err(|_| PairError::Handshake { error: HandshakeError::Failed, relay: None })?;
-    let ways = Ways { trust: &trust, door: Some(Door::Offer(Box::new(keys))) };
+    let account = account_of(account, &offer.endpoints).await;
+    let ways = Ways { trust: &trust, door: Some(Door::Offer(Box::new(keys))), account };
     let is_far = |endpoint: &&Endpoint| matches!(endpoint, Endpoint::Relay(_));
     let (afar, here): (Vec<_>, Vec<_>) = offer.endpoints.iter().partition(is_far);
     let mut tried = Vec::new();

@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::error::Error;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::attempt::{AttemptError, Hint};
-use crate::relay::{self, Door, RelayTrust};
+use crate::relay::{self, Account, Door, RelayTrust};
 use crate::sealed;
 
 /// How long a host on the same network may take to accept a connection (spec/protocol.md, 7).
@@ -43,6 +43,7 @@ pub(crate) struct Ways<'a> {
     pub(crate) trust: &'a RelayTrust,
     /// None: the host has no room at a relay for this device.
     pub(crate) door: Option<Door<'a>>,
+    pub(crate) account: Account,
 }
 
 impl Ways<'_> {
@@ -59,7 +60,8 @@ impl Ways<'_> {
         match (endpoint, &self.door) {
             (Endpoint::Lan(address), _) => direct(*address).await,
             (Endpoint::Relay(name), Some(door)) => {
-                relay::open(self.trust, name, door).await.map_err(|failure| AttemptError::Relay(Box::new(failure)))
+                let opened = relay::open(self.trust, name, door, &self.account).await;
+                opened.map_err(|failure| AttemptError::Relay(Box::new(failure)))
             }
             (Endpoint::Relay(_), None) => Err(AttemptError::NoConnection("there is no room".to_owned())),
         }

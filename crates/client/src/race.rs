@@ -12,7 +12,7 @@ use crate::attempt::{Attempt, AttemptError};
 use crate::credentials::Credentials;
 use crate::greet::{Met, Opened};
 use crate::path::Ways;
-use crate::relay::{Pauses, RelayTrust};
+use crate::relay::{AccountFile, Pauses, RelayTrust, account_of};
 
 /// How far ahead of the next one an address on the local network starts: on a network that works the first one wins
 /// before that.
@@ -23,7 +23,8 @@ const RELAY: Duration = Duration::from_millis(150);
 const LANES: usize = 3;
 const RELAYS: usize = 2;
 
-/// Opens a session with the host of these credentials. `last`: where it was last, to be tried first among its kind.
+/// Opens a session with the host of these credentials. `account`: who the owner is, for relays that ask. `last`: where it
+/// was last, to be tried first among its kind.
 ///
 /// Losers are dropped before they confirm, so that they take none of the host's session slots.
 ///
@@ -31,11 +32,11 @@ const RELAYS: usize = 2;
 /// Every address was tried in vain; a relay that asked for patience is not tried, and what it said is said again.
 pub(crate) async fn race(
     credentials: &Credentials,
-    trust: &RelayTrust,
+    (trust, account): (&RelayTrust, Option<&AccountFile>),
     last: Option<&Endpoint>,
     pauses: &mut Pauses,
 ) -> Result<Opened, Vec<Attempt>> {
-    let ways = credentials.ways(trust);
+    let ways = credentials.ways(trust, account_of(account, &credentials.endpoints).await);
     let (mut here, mut afar, mut failures) = starters(credentials, &ways, last, pauses);
     let mut lanes = FuturesUnordered::new();
     loop {
@@ -52,7 +53,7 @@ pub(crate) async fn race(
                     Ok(opened) => return Ok(opened),
                     Err(failure) => {
                         if let (Endpoint::Relay(relay), AttemptError::Relay(failure)) = (&endpoint, &failure) {
-                            pauses.failed(relay, failure);
+                            pauses.failed(relay, failure, &ways.account);
                         }
                         failures.push(Attempt { endpoint, failure });
                     }
@@ -79,7 +80,7 @@ fn starters(
     for endpoint in endpoints {
         match endpoint {
             Endpoint::Lan(_) => here.waiting.push_back(endpoint.clone()),
-            Endpoint::Relay(relay) => match pauses.on(relay) {
+            Endpoint::Relay(relay) => match pauses.on(relay, &ways.account) {
                 None => afar.waiting.push_back(endpoint.clone()),
                 Some(failure) => {
                     let failure = AttemptError::Relay(Box::new(failure.clone()));

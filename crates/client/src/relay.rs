@@ -3,6 +3,7 @@
 //!
 //! Nothing that a relay says is believed beyond that: who answers at the other end is for the handshake to show.
 
+mod account;
 mod answer;
 mod connection;
 mod dial;
@@ -14,9 +15,10 @@ mod trust;
 use std::time::Duration;
 
 use couplet_protocol::secret::RoomSecret;
-use couplet_protocol::{CredentialHash, OfferKeys, RelayName, RoomId};
+use couplet_protocol::{Endpoint, OfferKeys, RelayName};
 use tokio::time::timeout;
 
+pub use self::account::{AccountFile, AccountToken};
 pub use self::connection::{Answer, Connection};
 pub use self::dial::{connect, lookup, secure, split};
 pub use self::failure::{RelayFailure, SKEW, skew};
@@ -39,11 +41,26 @@ pub(crate) enum Door<'a> {
     Paired(&'a RoomSecret, u32),
 }
 
+/// What this device's file says who its owner is: None, when it has none.
+pub(crate) type Account = Option<Result<AccountToken, RelayFailure>>;
+
+/// Reads who the owner is, when a relay may have to be told.
+pub(crate) async fn account_of(file: Option<&AccountFile>, endpoints: &[Endpoint]) -> Account {
+    let file = file.filter(|_| endpoints.iter().any(|endpoint| matches!(endpoint, Endpoint::Relay(_))))?;
+    Some(file.read().await)
+}
+
 /// Opens a way to the host through this relay.
-pub(crate) async fn open(trust: &RelayTrust, relay: &RelayName, door: &Door<'_>) -> Result<Opening, RelayFailure> {
+pub(crate) async fn open(
+    trust: &RelayTrust,
+    relay: &RelayName,
+    door: &Door<'_>,
+    account: &Account,
+) -> Result<Opening, RelayFailure> {
+    let account = account.clone().transpose()?;
     let opening = async {
         let mut node = join::dial(trust, relay).await?;
-        let (joined, room) = enter(trust, relay, &mut node, door).await?;
+        let (joined, room) = enter(trust, relay, &mut node, (door, account.as_ref())).await?;
         let (socket, peer) = join::upgrade(trust, relay, node, &joined).await?;
         Ok(Opening { socket, peer, room })
     };
@@ -56,12 +73,12 @@ async fn enter(
     trust: &RelayTrust,
     relay: &RelayName,
     node: &mut join::Node,
-    door: &Door<'_>,
+    (door, account): (&Door<'_>, Option<&AccountToken>),
 ) -> Result<(join::Joined, Option<u32>), RelayFailure> {
     let (secret, from) = match door {
         Door::Offer(keys) => {
-            let ask = join::Ask::Token(&keys.pairing_token_hash);
-            return join::ask(trust, relay, node, &keys.room, ask).await.map(|joined| (joined, None));
+            let body = join::body(&keys.room, join::Opens::Token(&keys.pairing_token_hash), account);
+            return join::ask(trust, relay, node, body).await.map(|joined| (joined, None));
         }
         Door::Paired(secret, from) => (secret, *from),
     };
@@ -69,7 +86,8 @@ async fn enter(
     let mut steps = Steps::default();
     for number in from..=from.saturating_add(AHEAD) {
         let room = secret.room(number).map_err(|_| RelayFailure::internal())?;
-        match join::ask(trust, relay, node, &room, join::Ask::Secret(&hash)).await {
+        let body = join::body(&room, join::Opens::Secret(&hash), account);
+        match join::ask(trust, relay, node, body).await {
             Ok(joined) => return Ok((joined, Some(number))),
             Err(failure) => steps.go_on(failure)?,
         }
@@ -103,12 +121,6 @@ impl Steps {
     }
 }
 
-/// The room and the credential of an offer, or of a pairing, for a body of `POST /pair`.
-fn body(room: &RoomId, member: &str, hash: &CredentialHash) -> bytes::Bytes {
-    let hash = hash.expose_hex();
-    bytes::Bytes::from(format!(r#"{{"room_id":"{}","{member}":"{}"}}"#, room.to_hex(), &*hash))
-}
-
 #[cfg(test)]
 mod tests {
     use couplet_protocol::Code;
@@ -133,14 +145,5 @@ mod tests {
         for code in [Code::HostOffline, Code::TooManyFailures, Code::RelayBusy, Code::RelayUnreachable] {
             assert_eq!(Steps::default().go_on(failure(code)).unwrap_err().code(), code);
         }
-    }
-
-    #[test]
-    fn a_body_is_what_a_relay_reads() {
-        let (room, hash) = (RoomId::new([1; 16]), CredentialHash::new([2; 32]));
-        let read: couplet_protocol::relay::PairRequest =
-            serde_json::from_slice(&body(&room, "secret_hash", &hash)).unwrap();
-        assert_eq!((read.room_id, read.secret_hash.unwrap().at_rest()), (room, hash.at_rest()));
-        assert!(read.pairing_token_hash.is_none() && read.account.is_none());
     }
 }

@@ -52,6 +52,9 @@ pub struct Config {
     /// Whether to be reached through a relay as well.
     #[serde(default)]
     pub relay: RelayUse,
+    /// The file with the token by which a relay with accounts knows this host's owner. Empty: none.
+    #[serde(default)]
+    pub relay_account_token_file: PathBuf,
     /// How much and how long.
     #[serde(default)]
     pub limits: Limits,
@@ -239,6 +242,7 @@ impl Config {
             trusted_networks: Vec::new(),
             trusted_proxies: Vec::new(),
             relay: RelayUse::default(),
+            relay_account_token_file: PathBuf::new(),
             limits: Limits::default(),
         }
     }

@@ -349,6 +349,17 @@ pub struct Health {
 pub struct Features {
     /// Pairing.
     pub pairing: PairingFeature,
+    /// The relay.
+    pub relay: RelayFeature,
+}
+
+/// Whether devices elsewhere reach this host. It names no relay: anyone may ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RelayFeature {
+    /// Whether this host uses a relay.
+    pub available: bool,
+    /// Whether the link to it is there now.
+    pub connected: bool,
 }
 
 /// How pairing is done here. A client refuses to pair when `rng` is not `os-csprng`.

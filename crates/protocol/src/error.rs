@@ -140,6 +140,8 @@ codes! {
     NotEnrolledHere = 1824, 404, "The relay knows no such host";
     NotEnrolled = 1825, 500, "This host is not enrolled with a relay";
     AskedTooOften = 1826, 429, "Requests come too often";
+    AccountExpired = 1827, 401, "The account token has expired";
+    AccountUnreadable = 1828, 500, "The account token cannot be read";
     // 19xx: ours
     Internal = 1900, 500, "Something went wrong on the host";
 }

@@ -10,6 +10,8 @@ use crate::room::{CredentialHash, NotHex, RoomId};
 
 /// The largest body that a relay takes, in bytes.
 pub const BODY_MAX: usize = 16 * 1024;
+/// The longest account token that a relay looks at, in bytes.
+pub const ACCOUNT_MAX: usize = 8 * 1024;
 /// How many of a device's bytes a relay holds until the host has dialled.
 pub const EARLY_MAX: usize = 8 * 1024;
 /// How long a sid waits for both of its ends, in seconds.
@@ -165,6 +167,17 @@ pub struct PairAnswer {
     pub relay_url: String,
     /// When the sid ends unless both ends have come.
     pub expires_at: String,
+}
+
+/// What the problem `CPL-1802` has besides (RFC 9457, 3.2): the address of either account, as far as it has one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addresses {
+    /// Of the account that the room belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_email: Option<String>,
+    /// Of the device's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_email: Option<String>,
 }
 
 /// The event `pair-cmd` of `GET /host/events`: a device is there. Its event id is the sid.

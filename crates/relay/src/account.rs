@@ -46,6 +46,9 @@ pub enum AccountError {
     /// The token is not one of a listed provider for this relay, or not valid now.
     #[error("the account token is not valid")]
     Invalid,
+    /// It is, but its time is over.
+    #[error("the account token has expired")]
+    Expired,
     /// The provider's keys could not be had.
     #[error("the identity provider cannot be reached")]
     Unavailable,

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use couplet_protocol::relay::Addresses;
 use couplet_protocol::{Code, Problem};
 use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
 
 use crate::account::AccountError;
 use crate::record::Fault;
@@ -17,17 +19,24 @@ pub(crate) struct Failure {
     detail: String,
     retry_after: Option<u64>,
     cause: Option<String>,
+    addresses: Option<Addresses>,
 }
 
 impl Failure {
     /// A refusal whose `detail` tells the caller what to do next.
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Failure { code, detail: detail.into(), retry_after: None, cause: None }
+        Failure { code, detail: detail.into(), retry_after: None, cause: None, addresses: None }
     }
 
     /// Asks the caller to come back then, in whole seconds.
     pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+        self
+    }
+
+    /// Says whose account is whose.
+    pub(crate) fn of_accounts(mut self, addresses: Addresses) -> Self {
+        self.addresses = Some(addresses);
         self
     }
 
@@ -44,6 +53,15 @@ impl Failure {
     }
 }
 
+/// A problem with its further members.
+#[derive(Serialize)]
+struct Said {
+    #[serde(flatten)]
+    problem: Problem,
+    #[serde(flatten)]
+    addresses: Option<Addresses>,
+}
+
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         Failure::new(Code::StoreUnavailable, "Try again in a moment.")
@@ -56,6 +74,7 @@ impl From<AccountError> for Failure {
     fn from(error: AccountError) -> Self {
         match error {
             AccountError::Invalid => Failure::new(Code::AccountInvalid, "Sign in again, and send the new token."),
+            AccountError::Expired => Failure::new(Code::AccountExpired, "Send a newer token."),
             AccountError::Unavailable => {
                 let wait = Duration::from_secs(5);
                 Failure::new(Code::AccountsUnavailable, "Try again in a moment.").retry_after(wait).because(error)
@@ -74,7 +93,9 @@ impl IntoResponse for Failure {
                 cause = self.cause.as_deref().unwrap_or("-"), "{}", self.code.title());
             problem.request_id = Some(id);
         }
-        let mut response = Response::new(Body::from(serde_json::to_vec(&problem).unwrap_or_default()));
+        let mut response = Response::new(Body::from(
+            serde_json::to_vec(&Said { problem, addresses: self.addresses }).unwrap_or_default(),
+        ));
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

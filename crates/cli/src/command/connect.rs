@@ -10,9 +10,10 @@ pub(super) mod relay_ca;
 
 use std::io::Read;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use couplet_client::{CredentialStore, Credentials, FileStore};
+use couplet_client::{AccountFile, CredentialStore, Credentials, FileStore};
 use couplet_protocol::Code;
 use etcetera::BaseStrategy;
 use http::HeaderValue;
@@ -20,6 +21,7 @@ use zeroize::Zeroizing;
 
 use super::Global;
 use crate::args::Connect;
+use crate::config::ACCOUNT_TOKEN_VARIABLE;
 use crate::failure::{Exit, Failure};
 use crate::output;
 use crate::signals::Signals;
@@ -65,11 +67,12 @@ async fn connect(args: Connect, store: Arc<dyn CredentialStore>) -> anyhow::Resu
         Some(at) => Some(place::named(at).await?),
         None => None,
     };
+    let account = account_file(&args);
     let target = args.target.as_deref().unwrap_or_default();
     let credentials = if target == "-" || is_link(target) {
         let link = if target == "-" { read_link()? } else { Zeroizing::new(target.to_owned()) };
         tokio::select! {
-            paired = pairing::pair(&link, &args, relay_ca, &store) => paired?,
+            paired = pairing::pair(&link, &args, (relay_ca, account.clone()), &store) => paired?,
             _ = signals.next() => {
                 output::message("Cancelled.");
                 return Err(Failure::said(Exit::Failure).into());
@@ -87,7 +90,13 @@ async fn connect(args: Connect, store: Arc<dyn CredentialStore>) -> anyhow::Resu
         None => place::own(&credentials, args.app.as_ref()).await?,
     };
     let host = online::Host { id: credentials.id(), name: output::plain(&credentials.host_name) };
-    online::run(host, store, place, args.app, args.json.json, signals).await
+    online::run(host, (store, account), place, args.app, args.json.json, signals).await
+}
+
+/// Where the token is by which a relay knows this machine's owner.
+fn account_file(args: &Connect) -> Option<AccountFile> {
+    let named = || std::env::var_os(ACCOUNT_TOKEN_VARIABLE).filter(|path| !path.is_empty());
+    args.relay_account_token_file.clone().or_else(|| named().map(PathBuf::from)).map(AccountFile::new)
 }
 
 /// Where this user's credentials are.

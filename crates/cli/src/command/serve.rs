@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use couplet_host::{Host, Ready, StartError};
+use couplet_protocol::Code;
 use couplet_protocol::api::{Event, EventKind};
 use serde::Serialize;
 use tokio::sync::broadcast::Receiver;
@@ -106,11 +107,22 @@ fn about_relay(event: &Event) -> Option<String> {
     match event.event {
         EventKind::RelayConnected => Some(format!("Linked to {relay}: devices reach this host from anywhere.")),
         EventKind::RelayLost => Some(format!("No link to {relay}{code}. It is tried again and again.")),
+        EventKind::RelayRefused if is_of_account(event) => Some(format!(
+            "{relay} does not take this host's account{code}. Devices that come through it already still do, others \
+                 cannot until the file of --relay-account-token-file holds a token that counts. It is read anew every \
+                 few seconds."
+        )),
         EventKind::RelayRefused => {
             Some(format!("{relay} refuses this host{code}, and is not asked again. Enrol anew: couplet enroll TOKEN"))
         }
         _ => None,
     }
+}
+
+/// Whether the relay's no is to the token that says who the owner is.
+fn is_of_account(event: &Event) -> bool {
+    let codes = [Code::AccountInvalid, Code::AccountExpired, Code::AccountUnreadable, Code::AccountsUnavailable];
+    event.code.as_deref().and_then(Code::parse).is_some_and(|code| codes.contains(&code))
 }
 
 /// The first signal drains, the second one ends the process.
@@ -229,6 +241,8 @@ mod tests {
         let event = r#"{"id":1,"at":"","event":"relay.refused","relay":"relay.example","code":"CPL-1811"}"#;
         let said = about_relay(&serde_json::from_str(event).unwrap()).unwrap();
         assert!(said.contains("relay.example refuses this host (CPL-1811"), "{said}");
+        let said = about_relay(&serde_json::from_str(&event.replace("1811", "1827")).unwrap()).unwrap();
+        assert!(said.contains("this host's account (CPL-1827") && !said.contains("enroll"), "{said}");
     }
 
     #[test]

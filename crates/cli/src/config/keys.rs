@@ -6,7 +6,7 @@ use couplet_host::config::Limits;
 use figment::value::Value;
 use serde_json::Value as Json;
 
-use super::{invalid, read_apps};
+use super::{ACCOUNT_TOKEN_FILE, invalid, read_apps};
 use crate::failure::Failure;
 use crate::nearest::distance;
 
@@ -65,6 +65,7 @@ pub(super) fn all() -> Vec<Key> {
         ("trusted_networks", Kind::List),
         ("trusted_proxies", Kind::List),
         ("relay", Kind::Text),
+        (ACCOUNT_TOKEN_FILE, Kind::Text),
     ]
     .map(|(path, kind)| Key { path: path.to_owned(), variable: variable(path), kind })
     .into();

@@ -10,7 +10,8 @@ use serde_json::Value as Json;
 
 use super::keys::{Flat, Key, Kind, check_names, flatten};
 use super::{
-    DEFAULT, Environment, Layer, Loaded, error, into_dict, invalid, layer, read_file, read_variables, state_dir_flag,
+    ACCOUNT_TOKEN_VARIABLE, DEFAULT, Environment, Layer, Loaded, error, into_dict, invalid, layer, read_file,
+    read_variables, state_dir_flag,
 };
 use crate::args::{Global, RelaySettings};
 use crate::failure::Failure;
@@ -64,7 +65,9 @@ pub(crate) fn load(
         layers = layers.merge(file);
     }
     let keys = keys();
-    let others = |name: &&String| name.starts_with("COUPLET_RELAY_") && *name != "COUPLET_RELAY_CONFIG";
+    let others = |name: &&String| {
+        name.starts_with("COUPLET_RELAY_") && !["COUPLET_RELAY_CONFIG", ACCOUNT_TOKEN_VARIABLE].contains(&name.as_str())
+    };
     check_names(&keys, environment.variables.keys().filter(others))?;
     for layer in read_variables(&keys, environment)?.into_iter().chain(flags(global, settings)?) {
         layers = layers.merge(layer);
@@ -140,6 +143,7 @@ mod tests {
             ("COUPLET_RELAY_NAME", "one.example"),
             // The host's, which a relay does not look at.
             ("COUPLET_STATE_DIR", "/elsewhere"),
+            (ACCOUNT_TOKEN_VARIABLE, "/elsewhere"),
         ] {
             environment.variables.insert(name.to_owned(), value.to_owned());
         }

@@ -19,7 +19,7 @@ use crate::greet::Opened;
 use crate::http;
 use crate::path::relay_of;
 use crate::race::race;
-use crate::relay::{Pauses, RelayTrust};
+use crate::relay::{AccountFile, Pauses, RelayTrust};
 use crate::route::Routes;
 use crate::sealed::{Ending, Link};
 use crate::state::{Reason, State};
@@ -47,6 +47,7 @@ pub(super) struct Keeper {
     current: usize,
     last: Option<Endpoint>,
     trust: RelayTrust,
+    account: Option<AccountFile>,
     pauses: Pauses,
     sessions: u64,
     offline_since: Option<SystemTime>,
@@ -62,7 +63,12 @@ enum Next {
 }
 
 impl Keeper {
-    pub(super) fn new(shared: Arc<Shared>, store: Arc<dyn CredentialStore>, candidates: Vec<Credentials>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        store: Arc<dyn CredentialStore>,
+        candidates: Vec<Credentials>,
+        account: Option<AccountFile>,
+    ) -> Self {
         Keeper {
             shared,
             store,
@@ -70,6 +76,7 @@ impl Keeper {
             current: 0,
             last: None,
             trust: RelayTrust::default(),
+            account,
             pauses: Pauses::default(),
             sessions: 0,
             offline_since: None,
@@ -147,7 +154,7 @@ impl Keeper {
             if !self.trust.is_of(candidate.relay_ca.as_ref()) {
                 self.trust = RelayTrust::new(candidate.relay_ca.clone());
             }
-            match race(candidate, &self.trust, self.last.as_ref(), &mut self.pauses).await {
+            match race(candidate, (&self.trust, self.account.as_ref()), self.last.as_ref(), &mut self.pauses).await {
                 Ok(opened) => {
                     self.current = at;
                     self.pauses.clear();

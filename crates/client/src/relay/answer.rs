@@ -9,7 +9,7 @@ use super::failure::RelayFailure;
 use super::join::Joined;
 
 /// What a relay answers to a device (spec/protocol.md, 6).
-pub(super) const CODES: [Code; 16] = [
+pub(super) const CODES: &[Code] = &[
     Code::RoomRefused,
     Code::AccountMismatch,
     Code::RelayBusy,
@@ -21,6 +21,7 @@ pub(super) const CODES: [Code; 16] = [
     Code::RelayDraining,
     Code::NoSuchSession,
     Code::AccountInvalid,
+    Code::AccountExpired,
     Code::AccountsUnavailable,
     Code::TooManyRequests,
     Code::TooManyConnections,
@@ -32,7 +33,7 @@ pub(super) const CODES: [Code; 16] = [
 pub(super) fn joined(answer: &Answer) -> Result<Joined, RelayFailure> {
     let Some(body) = &answer.body else { return Err(RelayFailure::broken("its body has no end")) };
     if answer.status != StatusCode::OK {
-        return Err(answer.refusal(&CODES));
+        return Err(answer.refusal(CODES));
     }
     let opened: PairAnswer =
         serde_json::from_slice(body).map_err(|_| RelayFailure::broken("its body names no session"))?;

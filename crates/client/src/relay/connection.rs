@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use couplet_protocol::relay::BODY_MAX;
+use couplet_protocol::relay::{Addresses, BODY_MAX};
 use couplet_protocol::{Code, Problem, RelayName};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request};
 use http_body_util::{BodyExt, Collected, Full, Limited};
@@ -161,11 +161,16 @@ impl Answer {
     pub fn refusal(&self, known: &[Code]) -> RelayFailure {
         let code = self.code().filter(|code| known.contains(code));
         let failure = match code {
+            Some(Code::AccountMismatch) => RelayFailure::mismatch(&self.addresses()),
             Some(code) => RelayFailure::answered(code, self.retry_after()),
             None if self.status.is_redirection() => RelayFailure::broken("it sends this machine elsewhere"),
             None => RelayFailure::broken(&format!("status {}", self.status.as_u16())),
         };
         failure.with_clock(self.ahead())
+    }
+
+    fn addresses(&self) -> Addresses {
+        serde_json::from_slice(self.body.as_deref().unwrap_or_default()).unwrap_or_default()
     }
 
     /// `Retry-After` in seconds (RFC 9110, 10.2.3); our relays write no dates.

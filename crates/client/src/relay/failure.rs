@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use couplet_protocol::relay::Addresses;
 use couplet_protocol::{Code, RelayName};
 use rustls::CertificateError;
 
@@ -113,6 +114,24 @@ impl RelayFailure {
         format!("{met}{clock}{}", self.next_step(relay))
     }
 
+    /// Whether it is about the account alone, so that another token may do.
+    #[must_use]
+    pub fn is_of_account(&self) -> bool {
+        matches!(
+            self.code,
+            Code::AccountMismatch | Code::AccountInvalid | Code::AccountExpired | Code::AccountUnreadable
+        )
+    }
+
+    /// The room is of another account.
+    pub(super) fn mismatch(addresses: &Addresses) -> Self {
+        let host = shown(addresses.host_email.as_deref(), "somebody else");
+        let device = shown(addresses.device_email.as_deref(), "nobody that the relay knows");
+        let title = Code::AccountMismatch.title();
+        let why = format!("{title}: the host is signed in as {host}, this device as {device}");
+        RelayFailure::new(Code::AccountMismatch, why)
+    }
+
     pub(super) fn is_locked(&self) -> bool {
         self.code == Code::RoomLocked
     }
@@ -147,8 +166,15 @@ impl RelayFailure {
                 .to_owned(),
             Code::RelayBusy => "End a session of another device, or try again in a moment.".to_owned(),
             Code::OfferOver => "Ask for a new link: couplet pair, on the host.".to_owned(),
-            Code::AccountMismatch | Code::AccountInvalid => {
-                "Hosts and devices of this room must have the same account at the relay.".to_owned()
+            Code::AccountMismatch => "Host and device must have the same account at the relay: a token of it belongs \
+                                      into the file that --relay-account-token-file names."
+                .to_owned(),
+            Code::AccountInvalid | Code::AccountExpired => "Write a fresh token into the file that \
+                                                            --relay-account-token-file names. It is read anew at \
+                                                            every try."
+                .to_owned(),
+            Code::AccountUnreadable => {
+                "Write a token of the relay's identity provider there, and nothing else.".to_owned()
             }
             Code::RoomLocked | Code::TooManyFailures => match self.retry_after {
                 Some(wait) => format!("Try again in {} s, or from another network.", wait.as_secs()),
@@ -164,6 +190,15 @@ impl fmt::Display for RelayFailure {
         write!(f, "{} ({})", self.why, self.code)?;
         skew(self.ahead).map_or(Ok(()), |said| write!(f, "; {said}"))
     }
+}
+
+/// An address that cannot do any harm where it is shown. It is the one thing of a relay that is.
+fn shown<'a>(address: Option<&'a str>, instead: &'a str) -> &'a str {
+    let is_plain = |address: &&str| {
+        let fits = (3..=255).contains(&address.len()) && address.contains('@');
+        fits && address.chars().all(|c| c.is_alphanumeric() || "@.+-_=%!#$&'*/?^`{|}~".contains(c))
+    };
+    address.filter(is_plain).unwrap_or(instead)
 }
 
 /// How a relay's clock that is so many seconds ahead of this machine's is spoken of, when it is worth a word.
@@ -187,6 +222,20 @@ mod tests {
         assert!(behind.ends_with("this machine's clock is 300 s behind the relay's"), "{behind}");
         assert!(late.clone().with_clock(Some(-300)).to_string().contains("300 s ahead of the relay's"));
         assert_eq!(late.clone().with_clock(Some(60)).to_string(), late.to_string());
+    }
+
+    #[test]
+    fn both_addresses_are_shown_unless_they_could_do_harm() {
+        let of = |host: &str, device: &str| {
+            let [host_email, device_email] = [host, device].map(|text| (!text.is_empty()).then(|| text.to_owned()));
+            RelayFailure::mismatch(&Addresses { host_email, device_email }).to_string()
+        };
+        let both = of("ann@example.org", "bøb+x@example.org");
+        assert!(both.contains("as ann@example.org, this device as bøb+x@example.org (CPL-1802)"), "{both}");
+        for odd in ["", "ann", "a@b\u{1b}[2J", "a@b\nOwner: pay", "a@\u{202e}b", &format!("a@{}", "b".repeat(300))] {
+            let said = of(odd, odd);
+            assert!(said.contains("as somebody else, this device as nobody that the relay knows"), "{said}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use super::account::AccountToken;
 use super::answer::{CODES, joined};
 use super::connection::{Answer, Connection};
 use super::failure::RelayFailure;
@@ -19,12 +20,24 @@ use super::trust::RelayTrust;
 use crate::path::{Io, Socket};
 use crate::sealed;
 
-/// What is presented for a room.
-pub(super) enum Ask<'a> {
+/// What opens a room.
+pub(super) enum Opens<'a> {
     /// The offer's token.
     Token(&'a CredentialHash),
     /// The secret of a pairing's rooms.
     Secret(&'a CredentialHash),
+}
+
+/// The body of `POST /pair`.
+pub(super) fn body(room: &RoomId, opens: Opens<'_>, account: Option<&AccountToken>) -> Bytes {
+    let (member, hash) = match opens {
+        Opens::Token(hash) => ("pairing_token_hash", hash),
+        Opens::Secret(hash) => ("secret_hash", hash),
+    };
+    let hash = hash.expose_hex();
+    // Nothing in a token needs to be quoted.
+    let account = account.map(|token| format!(r#","account":"{}""#, token.expose())).unwrap_or_default();
+    Bytes::from(format!(r#"{{"room_id":"{}","{member}":"{}"{account}}}"#, room.to_hex(), &*hash))
 }
 
 /// A session that the relay has opened.
@@ -48,13 +61,8 @@ pub(super) async fn ask(
     trust: &RelayTrust,
     relay: &RelayName,
     node: &mut Node,
-    room: &RoomId,
-    ask: Ask<'_>,
+    body: Bytes,
 ) -> Result<Joined, RelayFailure> {
-    let body = match ask {
-        Ask::Token(hash) => super::body(room, "pairing_token_hash", hash),
-        Ask::Secret(hash) => super::body(room, "secret_hash", hash),
-    };
     let request = || http::Request::post("/pair").header(header::CONTENT_TYPE, "application/json");
     let answer = match node.send(request(), body.clone()).await {
         Some(answer) => answer?,
@@ -106,7 +114,7 @@ async fn switched(node: Node, answer: Response<Incoming>, accept: &str) -> Resul
     let blocked = |why: String| RelayFailure::new(Code::UpgradeBlocked, why);
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let answer = Answer::read(answer).await;
-        let failure = answer.refusal(&CODES);
+        let failure = answer.refusal(CODES);
         return Err(match failure.code() {
             Code::RelayBroken => blocked(format!("the upgrade is answered with status {}", answer.status.as_u16())),
             _ => failure,
@@ -127,4 +135,22 @@ async fn switched(node: Node, answer: Response<Incoming>, accept: &str) -> Resul
     let io: Box<dyn Io> = Box::new(stream);
     let config = Some(sealed::config(sealed::Side::Device));
     Ok(WebSocketStream::from_partially_read(io, ahead.to_vec(), Role::Client, config).await)
+}
+
+#[cfg(test)]
+mod tests {
+    use couplet_protocol::relay::PairRequest;
+
+    use super::*;
+
+    #[test]
+    fn a_body_is_what_a_relay_reads() {
+        let (room, hash) = (RoomId::new([1; 16]), CredentialHash::new([2; 32]));
+        let read = |opens, account| serde_json::from_slice::<PairRequest>(&body(&room, opens, account)).unwrap();
+        let secret = read(Opens::Secret(&hash), None);
+        assert_eq!((secret.room_id, secret.secret_hash.unwrap().at_rest()), (room, hash.at_rest()));
+        assert!(secret.pairing_token_hash.is_none() && secret.account.is_none());
+        let token = read(Opens::Token(&hash), Some(&AccountToken::parse("a.b-_.c").unwrap()));
+        assert_eq!((token.secret_hash.is_none(), token.account.as_deref()), (true, Some("a.b-_.c")));
+    }
 }

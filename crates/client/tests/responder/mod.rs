@@ -231,6 +231,7 @@ pub(crate) fn request(name: &str) -> PairRequest {
         kind: "desktop".into(),
         another_host: false,
         relay_ca: None,
+        account: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use couplet_protocol::Problem;
-use couplet_protocol::api::{Features, Health, PairingFeature};
+use couplet_protocol::api::{Features, Health, PairingFeature, RelayFeature};
 
 use crate::pairing::{Core, Pairing};
 use crate::problem::Failure;
@@ -27,6 +27,7 @@ pub(crate) async fn of(core: &Core) -> Health {
                 token_bits: u16::try_from(8 * couplet_protocol::BearerToken::ENTROPY).unwrap_or_default(),
                 rng: crate::random::SOURCE.to_owned(),
             },
+            relay: RelayFeature { available: core.relay().name().is_some(), connected: core.relay().is_up() },
         },
     }
 }

@@ -13,7 +13,7 @@ use tokio_rustls::client::TlsStream;
 use crate::tunnel::DeviceSocket;
 
 /// What a relay answers to a host (spec/protocol.md, 6).
-const CODES: [Code; 14] = [
+const CODES: &[Code] = &[
     Code::EnrollmentInvalid,
     Code::EnrollmentUsed,
     Code::HostRevoked,
@@ -21,6 +21,7 @@ const CODES: [Code; 14] = [
     Code::RoomNotYours,
     Code::TooManyRooms,
     Code::AccountInvalid,
+    Code::AccountExpired,
     Code::AccountsUnavailable,
     Code::NoSuchSession,
     Code::RelayDraining,
@@ -51,7 +52,7 @@ pub(super) async fn ask(
 
 /// What an answer other than the wanted one means.
 pub(super) fn refusal(answer: &Answer) -> RelayFailure {
-    answer.refusal(&CODES)
+    answer.refusal(CODES)
 }
 
 /// Opens an event stream: its body, which goes on.

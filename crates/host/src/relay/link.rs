@@ -36,8 +36,6 @@ const LASTED: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(1);
 /// How long after a try at that the next may come, whatever the clocks say.
 const RENEW_EVERY: Duration = Duration::from_secs(600);
-/// How long the rooms are left alone at most.
-const ROOMS_EVERY: Duration = Duration::from_secs(60);
 /// Within how long a host comes back to a relay that is about to stop: not all of them at once.
 const DRAINED: Duration = Duration::from_secs(2);
 /// How many sids are remembered, so that none is dialled twice.
@@ -137,17 +135,22 @@ impl Memory {
         let events = dial::stream(&mut http, "/host/events", last.as_deref()).await?;
         self.core.relay().set_up(true);
         self.tell(EventKind::RelayConnected, None);
+        rooms.tell();
         let core = self.core.clone();
         let keep_rooms = async {
             loop {
-                let until_offer = offer_ends.map_or(ROOMS_EVERY, |end| core.now().until(end));
+                let patience = rooms.patience();
+                let until_offer = offer_ends.map_or(patience, |end| core.now().until(end));
                 tokio::select! {
                     () = core.relay().0.work.notified() => {}
                     () = heard(&mut news) => {}
-                    () = sleep(until_offer.clamp(LOOK, ROOMS_EVERY)) => {}
+                    () = sleep(until_offer.clamp(LOOK, patience)) => {}
                 }
                 match rooms.settle().await {
-                    Ok(next) => offer_ends = next,
+                    Ok(next) => {
+                        offer_ends = next;
+                        rooms.tell();
+                    }
                     Err(trouble) => return trouble,
                 }
             }

@@ -9,6 +9,7 @@
 //! The relay is not trusted with anything but to be there: what it says of a device's address counts for limits and
 //! display only, sessions are sealed, and what it says at length is cut short.
 
+mod account;
 mod dial;
 mod enroll;
 mod enrolment;
@@ -141,6 +142,11 @@ impl Relay {
     /// Whether the link is up: if not, nobody waits for it.
     fn set_up(&self, up: bool) {
         self.0.rooms.send_modify(|rooms| rooms.up = up);
+    }
+
+    /// Whether the link is up.
+    pub(crate) fn is_up(&self) -> bool {
+        self.0.rooms.borrow().up
     }
 
     fn coming_now(&self) -> Vec<Coming> {

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use couplet_client::relay::RelayFailure;
+use couplet_client::relay::{AccountToken, RelayFailure};
 use couplet_protocol::relay::RoomBody;
 use couplet_protocol::{Code, RoomId};
 use data_encoding::BASE64URL_NOPAD;
 use http::Method;
 use tokio_rustls::TlsConnector;
 
+use super::account::{self, Account};
 use super::dial::{Http, ask, connect, refusal};
 use super::enrolment::Enrolment;
 use crate::clock::Timestamp;
@@ -21,6 +22,8 @@ use crate::store::rooms::{self, Owner, Wanted};
 const ROOMS_MAX: usize = 512;
 /// How long it is believed that a relay takes no more. What it remembers of removed rooms takes places for a while.
 const FULL: Duration = Duration::from_secs(600);
+/// How long the rooms are left alone at most.
+const EVERY: Duration = Duration::from_secs(60);
 
 /// What a room was registered with, besides what never changes.
 type Until = Option<Timestamp>;
@@ -70,13 +73,24 @@ pub(super) struct Rooms {
     confirmed: BTreeMap<RoomId, Until>,
     /// How many of the wanted ones the relay takes, if not all, and when it said so.
     full: Option<(usize, Instant)>,
+    account: Account,
     /// That some find no place was said.
     warned: bool,
 }
 
+/// What came of registering a room.
+enum Put {
+    There,
+    /// The relay takes no more.
+    Full,
+    /// It does not take the owner's account.
+    Refused,
+}
+
 impl Rooms {
     pub(super) fn new(core: Core, enrolment: Enrolment, tls: TlsConnector) -> Self {
-        Rooms { core, enrolment, tls, confirmed: BTreeMap::new(), full: None, warned: false }
+        let account = Account::of(&core);
+        Rooms { core, enrolment, tls, confirmed: BTreeMap::new(), full: None, account, warned: false }
     }
 
     /// Sets right what is at the relay. Returns when an offer's room ends next.
@@ -96,10 +110,15 @@ impl Rooms {
             Owner::Offer { .. } => None,
         }));
         self.say_left_out(todo.left_out);
-        if !todo.remove.is_empty() || !todo.register.is_empty() {
+        let mut register = todo.register;
+        let account = if register.is_empty() { Ok(None) } else { self.account.read().await };
+        if account.is_err() {
+            register.clear();
+        }
+        if !todo.remove.is_empty() || !register.is_empty() {
             let mut http = connect(&self.tls, &self.enrolment.hosts).await?;
             self.remove(&mut http, todo.remove).await?;
-            self.register(&mut http, (&wanted, &todo.register), known).await?;
+            self.register(&mut http, (&wanted, &register), known, account.unwrap_or_default()).await?;
         }
         self.core.relay().settled(asked);
         Ok(wanted.iter().filter_map(until).min())
@@ -119,6 +138,16 @@ impl Rooms {
         self.core.store().write(move |tx| rooms::removed(tx, &gone), |()| ()).await.map_err(of_store)
     }
 
+    /// Tells the owner what the relay makes of the account.
+    pub(super) fn tell(&mut self) {
+        self.account.tell(&self.core, &self.enrolment.relay);
+    }
+
+    /// How long nothing is looked at, at most.
+    pub(super) fn patience(&self) -> Duration {
+        if self.account.is_waited_for() { account::LOOK } else { EVERY }
+    }
+
     fn most(&self) -> usize {
         self.full.map_or(ROOMS_MAX, |(most, _)| most)
     }
@@ -130,6 +159,7 @@ impl Rooms {
         http: &mut Http,
         (wanted, new): (&[Wanted], &[usize]),
         mut known: BTreeSet<RoomId>,
+        account: Option<AccountToken>,
     ) -> Result<(), RelayFailure> {
         if new.is_empty() {
             return Ok(());
@@ -141,16 +171,12 @@ impl Rooms {
         let keys = self.core.store().write(work, |_| ()).await.map_err(of_store)?;
         for at in new.iter().copied() {
             let key = keys.get(&wanted[at].room).map_or("", String::as_str);
-            while at < self.most() && !self.put(http, &wanted[at], key).await? {
-                let may_be_there = |(_, other): &(usize, &Wanted)| {
-                    self.confirmed.contains_key(&other.room) || known.contains(&other.room)
-                };
-                let least = wanted.iter().enumerate().skip(at + 1).rev().find(may_be_there);
-                let (most, gone) = least.map_or((at, None), |(behind, other)| (behind, Some(other.room)));
-                self.full = Some((most, Instant::now()));
-                if let Some(room) = gone {
-                    known.remove(&room);
-                    self.remove(http, vec![room]).await?;
+            while at < self.most() {
+                match self.put(http, &wanted[at], key, account.as_ref()).await? {
+                    Put::There => break,
+                    Put::Full => self.make_place(http, wanted, at, &mut known).await?,
+                    // What the relay has stays as it is, and the others wait.
+                    Put::Refused => return Ok(()),
                 }
             }
         }
@@ -158,8 +184,34 @@ impl Rooms {
         Ok(())
     }
 
-    /// Registers one. False: the relay takes no more.
-    async fn put(&mut self, http: &mut Http, wanted: &Wanted, key: &str) -> Result<bool, RelayFailure> {
+    /// Has a room go that matters less than the one at this place, so that the relay may take that.
+    async fn make_place(
+        &mut self,
+        http: &mut Http,
+        wanted: &[Wanted],
+        at: usize,
+        known: &mut BTreeSet<RoomId>,
+    ) -> Result<(), RelayFailure> {
+        let may_be_there =
+            |(_, other): &(usize, &Wanted)| self.confirmed.contains_key(&other.room) || known.contains(&other.room);
+        let least = wanted.iter().enumerate().skip(at + 1).rev().find(may_be_there);
+        let (most, gone) = least.map_or((at, None), |(behind, other)| (behind, Some(other.room)));
+        self.full = Some((most, Instant::now()));
+        if let Some(room) = gone {
+            known.remove(&room);
+            self.remove(http, vec![room]).await?;
+        }
+        Ok(())
+    }
+
+    /// Registers one.
+    async fn put(
+        &mut self,
+        http: &mut Http,
+        wanted: &Wanted,
+        key: &str,
+        account: Option<&AccountToken>,
+    ) -> Result<Put, RelayFailure> {
         let (room, hash, until) = (wanted.room, wanted.hash.expose_hex(), until(wanted));
         let is_offer = until.is_some();
         let body = RoomBody {
@@ -167,19 +219,23 @@ impl Rooms {
             pairing_token_hash: is_offer.then_some(hash.as_str()),
             pairing_expires_at: until.map(Timestamp::to_rfc3339),
             public_key: key,
-            account: None,
+            account: account.map(AccountToken::expose),
         };
         let answer = ask(http, Method::PUT, &path(room), Some(&body)).await?;
         match (answer.status.is_success(), answer.code()) {
-            (true, _) => {}
-            (false, Some(Code::TooManyRooms)) => return Ok(false),
+            (true, _) => self.account.taken(),
+            (false, Some(Code::TooManyRooms)) => return Ok(Put::Full),
             (false, Some(Code::RoomNotYours)) => {
                 tracing::warn!(target: "couplet::relay", %room, "another host has this room; a device has others");
+            }
+            (false, code) if Account::is_about(code) => {
+                self.account.refused(refusal(&answer), account.cloned());
+                return Ok(Put::Refused);
             }
             _ => return Err(refusal(&answer)),
         }
         self.confirmed.insert(room, until);
-        Ok(true)
+        Ok(Put::There)
     }
 
     fn say_left_out(&mut self, left_out: usize) {

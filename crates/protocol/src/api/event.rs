@@ -92,7 +92,8 @@ pub enum EventKind {
     /// The link to the relay is not there; it is tried again and again.
     #[serde(rename = "relay.lost")]
     RelayLost,
-    /// The relay does not want this host any more, and is not asked again.
+    /// The relay does not want this host any more, and is not asked again; or it does not take its owner's account
+    /// (`CPL-1817`, `CPL-1818`, `CPL-1827`, `CPL-1828`), and new devices wait for a token that counts.
     #[serde(rename = "relay.refused")]
     RelayRefused,
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use couplet_protocol::relay::ACCOUNT_MAX;
 use jiff::Timestamp;
 use jsonwebtoken::dangerous::insecure_decode;
 use jsonwebtoken::jwk::Jwk;
@@ -11,8 +12,6 @@ use serde::Deserialize;
 use super::{AccountError, Identity};
 use crate::clock::after;
 
-/// The longest token that is looked at, in bytes.
-const LONGEST: usize = 8 * 1024;
 /// How far the clocks of provider and relay may differ.
 const LEEWAY: Duration = Duration::from_secs(60);
 /// The longest subject (Core 1.0, 2) and address, in bytes.
@@ -56,7 +55,7 @@ struct Claims {
 
 /// Reads what says where to look for the key.
 pub(super) fn claimed(token: &str) -> Result<Claimed, AccountError> {
-    if token.len() > LONGEST {
+    if token.len() > ACCOUNT_MAX {
         return Err(AccountError::Invalid);
     }
     let header = decode_header(token).map_err(|_| AccountError::Invalid)?;
@@ -87,18 +86,29 @@ pub(super) fn verified(
     }
     let key = DecodingKey::from_jwk(key).map_err(|_| AccountError::Invalid)?;
     let claims: Claims = decode(token, &key, &wanted).map_err(|_| AccountError::Invalid)?.claims;
-    if !claims.is_timely(now) || claims.sub.is_empty() || claims.sub.len() > NAME_MAX {
+    if claims.is_over(now) {
+        return Err(AccountError::Expired);
+    }
+    if !claims.has_begun(now) || claims.sub.is_empty() || claims.sub.len() > NAME_MAX {
         return Err(AccountError::Invalid);
     }
     Ok(Identity { email: claims.shown_email(), issuer: claims.iss, subject: claims.sub })
 }
 
+fn seconds(at: Timestamp) -> f64 {
+    at.as_millisecond() as f64 / 1000.0
+}
+
 impl Claims {
-    fn is_timely(&self, now: Timestamp) -> bool {
-        let at = |time: Timestamp| time.as_millisecond() as f64 / 1000.0;
-        let (soon, ended) = (at(after(now, LEEWAY)), at(now) - LEEWAY.as_secs_f64());
-        let begun = |time: Option<f64>| time.is_none_or(|time| time <= soon);
-        self.exp > ended && begun(self.nbf) && begun(self.iat)
+    /// What is no number is over.
+    fn is_over(&self, now: Timestamp) -> bool {
+        let still = self.exp > seconds(now) - LEEWAY.as_secs_f64();
+        !still
+    }
+
+    fn has_begun(&self, now: Timestamp) -> bool {
+        let soon = seconds(after(now, LEEWAY));
+        [self.nbf, self.iat].into_iter().all(|time| time.is_none_or(|time| time <= soon))
     }
 
     /// The address, unless the provider doubts it or it could not be shown.

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::response::{IntoResponse, Response};
-use couplet_protocol::relay::{HOST_UPGRADE, Mode, PairAnswer, PairCommand, PairRequest, SID_SECONDS};
+use couplet_protocol::relay::{Addresses, HOST_UPGRADE, Mode, PairAnswer, PairCommand, PairRequest, SID_SECONDS};
 use couplet_protocol::{Code, Sid};
 use http::HeaderValue;
 use http::header::CACHE_CONTROL;
@@ -103,11 +103,11 @@ fn refused(error: JoinError) -> Failure {
             Failure::new(Code::TooManyFailures, "Wait as long as Retry-After says.").retry_after(retry_after)
         }
         JoinError::AccountMismatch { host_email, device_email } => {
-            let shown = |email: Option<String>| email.unwrap_or_else(|| "no address".to_owned());
-            let (host, device) = (shown(host_email), shown(device_email));
+            let shown = |email: &Option<String>| email.clone().unwrap_or_else(|| "no address".to_owned());
+            let (host, device) = (shown(&host_email), shown(&device_email));
             let next =
                 format!("The host is signed in as {host}, this device as {device}. Sign in with the host's account.");
-            Failure::new(Code::AccountMismatch, next)
+            Failure::new(Code::AccountMismatch, next).of_accounts(Addresses { host_email, device_email })
         }
         JoinError::Fault(fault) => fault.into(),
     }

@@ -213,7 +213,7 @@ impl From<RegisterError> for Refusal {
 impl From<AccountError> for Refusal {
     fn from(error: AccountError) -> Self {
         match error {
-            AccountError::Invalid => Refusal::AccountInvalid,
+            AccountError::Invalid | AccountError::Expired => Refusal::AccountInvalid,
             AccountError::Unavailable => Refusal::Unavailable,
         }
     }

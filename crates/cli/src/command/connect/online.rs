@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use couplet_client::{Attempt, AttemptError, Client, ConnectError, CredentialStore, HostId, Reason, State};
+use couplet_client::{
+    AccountFile, Attempt, AttemptError, Client, ConnectError, CredentialStore, HostId, Reason, State,
+};
 use couplet_protocol::Code;
 use http::HeaderValue;
 use jiff::Timestamp;
@@ -26,13 +28,13 @@ pub(super) struct Host {
 /// Forwards until a signal comes or the host ends it, and tells how things stand.
 pub(super) async fn run(
     host: Host,
-    store: Arc<dyn CredentialStore>,
+    (store, account): (Arc<dyn CredentialStore>, Option<AccountFile>),
     place: Place,
     app: Option<HeaderValue>,
     json: bool,
     mut signals: Signals,
 ) -> anyhow::Result<()> {
-    let client = Client::connect(host.id.clone(), store).await.map_err(|error| match error {
+    let client = Client::connect_as(host.id.clone(), store, account).await.map_err(|error| match error {
         ConnectError::Store(error) => unusable(&error),
         ConnectError::Unknown(_) => Failure::of(
             Code::NoSuchHost,

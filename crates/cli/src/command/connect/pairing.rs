@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use couplet_client::{CredentialStore, Credentials, PairError, PairRequest, RelayCa};
+use couplet_client::{AccountFile, CredentialStore, Credentials, PairError, PairRequest, RelayCa};
 use couplet_protocol::CheckCode;
 use serde_json::json;
 
@@ -16,7 +16,7 @@ use crate::output::{self, plain};
 pub(super) async fn pair(
     link: &str,
     args: &Connect,
-    relay_ca: Option<RelayCa>,
+    (relay_ca, account): (Option<RelayCa>, Option<AccountFile>),
     store: &Arc<dyn CredentialStore>,
 ) -> anyhow::Result<Credentials> {
     let json = args.json.json;
@@ -28,6 +28,7 @@ pub(super) async fn pair(
         kind: "desktop".to_owned(),
         another_host: args.another_host,
         relay_ca,
+        account,
     };
     let on_code = |code: &CheckCode| {
         if json {
