@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
@@ -11,15 +11,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use jiff::Timestamp;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use crate::authority::host_in;
-use crate::clock::until;
 use crate::config::Limits;
 use crate::http::body::Patience;
 use crate::http::events::{self, CertificateEnd, Head};
@@ -31,6 +30,8 @@ use crate::wire::{Tls, Wire, shaken};
 
 /// What hyper reads of a head at most, and what a device may send behind one before its upgrade is answered.
 const HEAD_MAX: usize = 8 * 1024;
+/// For how many times the time of a head a device's connection takes requests. Sessions and rooms go on for longer.
+const HEADERS_IN_AGE: u32 = 6;
 /// The kernel asks no more often whether a peer is there.
 const SECOND: Duration = Duration::from_secs(1);
 /// How much may wait in the kernel for a peer that reads slowly.
@@ -116,7 +117,7 @@ impl Listener {
     }
 
     /// A host, whose certificate TLS has verified: not revoked, not too many connections, and what does it want?
-    async fn host(self: Arc<Self>, mut tls: Box<Tls>, peer: SocketAddr, mut socket: Socket) {
+    async fn host(self: Arc<Self>, mut tls: Box<Tls>, peer: SocketAddr, socket: Socket) {
         let named = tls.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(host_in);
         let Some((host, end)) = named else { return };
         // What cannot be looked up is not let in.
@@ -141,7 +142,7 @@ impl Listener {
         let head = tokio::time::timeout(self.limits.header(), head(&mut tls)).await;
         match head {
             Ok(Ok((Head::Events(last), _))) => {
-                let left = until(end, Timestamp::now());
+                let left = CertificateEnd(end).left();
                 // A task of its own: this one is as large as all that it might have become.
                 self.shared.spawn(events::run(tls, connection, last, left, socket));
             }
@@ -162,6 +163,11 @@ impl Listener {
         host: Option<(Arc<Connection>, CertificateEnd)>,
     ) {
         let patience = Patience(self.limits.header());
+        // Who has nothing to do here but to hold a place is let go; a host's certificate counts to its end.
+        let age = match &host {
+            Some((_, certificate)) => certificate.left(),
+            None => self.limits.header() * HEADERS_IN_AGE,
+        };
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             let extensions = request.extensions_mut();
             extensions.insert(ConnectInfo(peer));
@@ -173,7 +179,17 @@ impl Listener {
             }
             self.app.clone().oneshot(request)
         });
-        let served = http1(self.limits.header()).serve_connection(TokioIo::new(wire), service).with_upgrades().await;
+        let served = http1(self.limits.header()).serve_connection(TokioIo::new(wire), service).with_upgrades();
+        tokio::pin!(served);
+        let over = tokio::time::timeout(age, &mut served).await;
+        let served = match over {
+            Ok(served) => served,
+            // What is being asked is still answered.
+            Err(_) => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+        };
         if let Err(error) = served {
             tracing::debug!(target: "couplet::relay", %error, "connection ended");
         }

@@ -2,6 +2,7 @@
 //! restarts forgets them, and the longest unheard of is forgotten first.
 
 use std::hash::Hash;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use couplet_protocol::RoomId;
@@ -9,11 +10,12 @@ use jiff::Timestamp;
 use lru::LruCache;
 
 use crate::clock::{after, until};
-use crate::source::Source;
+use crate::source::Network;
 
 /// This many failed joins lock a room.
 pub(crate) const ROOM_FAILURES: u32 = 3;
-/// This many failed joins of one source count in [`WINDOW`]; further ones are answered with the wait, and lock nothing.
+/// This many failed joins of one source count in [`WINDOW`], and of the networks around it so many times more; further ones
+/// are answered with the wait, and lock nothing.
 pub(crate) const SOURCE_FAILURES: u32 = 30;
 /// How long a room stays locked, and how long failures count.
 pub(crate) const WINDOW: Duration = Duration::from_secs(15 * 60);
@@ -36,7 +38,7 @@ pub(crate) struct Lockout {
     /// Of ids that no room has: they lock as rooms do, so that nothing tells them apart, but push no room out of
     /// memory.
     strangers: Counters<RoomId>,
-    sources: Counters<Source>,
+    sources: Counters<Network>,
 }
 
 /// What a failed join led to.
@@ -61,8 +63,9 @@ impl Lockout {
     }
 
     /// For how long failed joins of this source do not count any more.
-    pub(crate) fn source_blocked(&mut self, source: Source, now: Timestamp) -> Option<Duration> {
-        self.sources.reached(&source, SOURCE_FAILURES, now)
+    pub(crate) fn source_blocked(&mut self, source: IpAddr, now: Timestamp) -> Option<Duration> {
+        let reached = |(network, times)| self.sources.reached(&network, SOURCE_FAILURES * times, now);
+        Network::around(source).filter_map(reached).max()
     }
 
     /// For how long the room is locked.
@@ -71,8 +74,11 @@ impl Lockout {
     }
 
     /// Counts a join with a wrong credential.
-    pub(crate) fn fail(&mut self, source: Source, room: RoomId, exists: bool, now: Timestamp) -> Failed {
-        let blocked = self.sources.add(source, SOURCE_FAILURES, now);
+    pub(crate) fn fail(&mut self, source: IpAddr, room: RoomId, exists: bool, now: Timestamp) -> Failed {
+        let mut blocked = false;
+        for (network, times) in Network::around(source) {
+            blocked |= self.sources.add(network, SOURCE_FAILURES * times, now);
+        }
         let rooms = self.of(exists);
         let newly = rooms.add(room, ROOM_FAILURES, now);
         Failed { locked: rooms.reached(&room, ROOM_FAILURES, now), newly, blocked }
@@ -130,9 +136,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_customer_with_many_networks_is_blocked_as_one() {
+        let (mut lockout, now) = (Lockout::new(), Timestamp::UNIX_EPOCH);
+        let address = |network: u16| IpAddr::from([0x2001, 0xdb8, 0, network, 0, 0, 0, 1]);
+        for n in 0..480_u16 {
+            // Twenty of each /64, a hundred of each /56.
+            let from = address((n % 5) | (n / 100) << 8);
+            assert_eq!(lockout.source_blocked(from, now), None, "{n}");
+            let room = RoomId::new(u128::from(n).to_be_bytes());
+            assert_eq!(lockout.fail(from, room, false, now).blocked, n == 479, "{n}");
+        }
+        assert_eq!(lockout.source_blocked(address(0xffff), now), Some(WINDOW));
+        assert_eq!(lockout.source_blocked([0x2001, 0xdb8, 1, 0, 0, 0, 0, 1].into(), now), None);
+    }
+
+    #[test]
     fn memory_is_bounded_and_ids_without_a_room_push_no_room_out() {
         let (mut lockout, now) = (Lockout::remembering(100), Timestamp::UNIX_EPOCH);
-        let address = |n: u32| Source::of(IpAddr::V4(n.into()));
+        let address = |n: u32| IpAddr::V4(n.into());
         let victim = RoomId::new([1; 16]);
         for n in 0..3 {
             lockout.fail(address(n), victim, true, now);
@@ -150,7 +171,7 @@ mod tests {
     #[test]
     fn failures_far_apart_do_not_add_up() {
         let (mut lockout, mut now) = (Lockout::new(), Timestamp::UNIX_EPOCH);
-        let source = Source::of(IpAddr::V4([10, 0, 0, 1].into()));
+        let source = IpAddr::from([10, 0, 0, 1]);
         for _ in 0..10 {
             assert_eq!(lockout.fail(source, RoomId::new([1; 16]), true, now).locked, None);
             now = after(now, WINDOW / 2);

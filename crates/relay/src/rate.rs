@@ -1,10 +1,11 @@
 //! How often something may be asked for: so much at once, then so much a second.
 
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use lru::LruCache;
+use tokio::time::Instant;
 
 /// How many who ask are remembered. Who is forgotten may ask anew.
 const REMEMBERED: usize = 65_536;
@@ -29,15 +30,28 @@ impl<K: Hash + Eq> Rates<K> {
         Rates { burst, each, most, spent: Mutex::new(LruCache::unbounded()) }
     }
 
+    fn spent(&self) -> MutexGuard<'_, LruCache<K, Instant>> {
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long it takes until there is one left.
+    pub(crate) fn wait(&self, who: &K, now: Instant) -> Duration {
+        self.spent().peek(who).map_or(Duration::ZERO, |whole| self.until_one(*whole, now))
+    }
+
+    /// `whole`: when all that was spent will have come back.
+    fn until_one(&self, whole: Instant, now: Instant) -> Duration {
+        (whole + self.each).saturating_duration_since(now + self.each * self.burst)
+    }
+
     /// Spends one.
     ///
     /// # Errors
     /// There is none left; how long it takes until there is.
     pub(crate) fn spend(&self, who: K, now: Instant) -> Result<(), Duration> {
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        // When all that was spent will have come back.
+        let mut spent = self.spent();
         let whole = spent.get(&who).map_or(now, |whole| now.max(*whole));
-        let wait = (whole + self.each).saturating_duration_since(now + self.each * self.burst);
+        let wait = self.until_one(whole, now);
         if !wait.is_zero() {
             return Err(wait);
         }
@@ -62,6 +76,7 @@ mod tests {
             assert_eq!(rates.spend('a', start), Ok(()));
         }
         assert_eq!(rates.spend('a', start), Err(SECOND));
+        assert_eq!((rates.wait(&'a', start), rates.wait(&'b', start)), (SECOND, Duration::ZERO));
         assert_eq!(rates.spend('b', start), Ok(()), "others are not held up");
         assert_eq!(rates.spend('a', start + SECOND / 4), Err(SECOND / 4 * 3), "asking costs nothing");
         assert_eq!(rates.spend('a', start + SECOND), Ok(()));

@@ -10,6 +10,7 @@ mod rooms;
 mod sweep;
 #[cfg(test)]
 pub(crate) mod tests;
+mod turns;
 
 use std::fmt;
 use std::future::Future;
@@ -26,6 +27,7 @@ use tokio_util::task::TaskTracker;
 pub use self::hosts::RedeemError;
 pub use self::joins::{Admitted, Join, JoinError};
 pub use self::rooms::{RegisterError, Registered};
+use self::turns::Turns;
 use crate::clock::Clock;
 use crate::host::HostId;
 use crate::lockout::Lockout;
@@ -92,6 +94,9 @@ pub struct Registry {
     /// Held while hosts and rooms change: a host that is revoked registers nothing meanwhile, and two rooms do not
     /// both take the last place.
     changes: tokio::sync::Mutex<()>,
+    /// What each host has of these at a time, and how often.
+    turns: Turns,
+    pace: Rates<HostId>,
     /// Changes that are under way, whether or not somebody waits for them.
     work: TaskTracker,
 }
@@ -110,7 +115,10 @@ impl Registry {
         let (lockout, decoy) = (Mutex::new(Lockout::new()), record::encode(&Room::decoy()).unwrap_or_default());
         let blocks_written = Rates::new(10, Duration::from_secs(60));
         let (changes, work) = (Default::default(), TaskTracker::new());
-        Registry { store, clock, limits, lockout, blocks_written, decoy, events, changes, work }
+        // All rooms of a host at once, twice; then five a second.
+        let most = u32::try_from(limits.rooms_per_host).unwrap_or(u32::MAX).saturating_mul(2);
+        let (turns, pace) = (Turns::default(), Rates::new(most.max(1024), Duration::from_millis(200)));
+        Registry { store, clock, limits, lockout, blocks_written, decoy, events, changes, turns, pace, work }
     }
 
     /// What happens from now on.

@@ -26,6 +26,7 @@ use crate::authority::{self, Authority};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::Control;
+use crate::http::enroll::Enrolments;
 use crate::listener::{self, Kind, Listener};
 use crate::live::{Caps, Live};
 use crate::metrics::Metrics;
@@ -187,6 +188,8 @@ fn shared(
         authority,
         clock,
         metrics,
+        enrolments: Enrolments::new(),
+        pages: Sockets::new(limits.max_devices, limits.source_sockets.div_ceil(16)),
         sources: Sources::new(limits.source_bytes_per_second),
         name,
         hosts_name,

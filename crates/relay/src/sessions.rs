@@ -1,12 +1,13 @@
 //! Sessions: each has a sid, which is good once for each of its two ends, and a bridge once both have come.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use couplet_protocol::relay::{Mode, PairCommand, SID_SECONDS};
 use couplet_protocol::{RoomId, Sid};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{self, End};
@@ -118,6 +119,17 @@ impl Live {
         drop(table);
         self.tasks.spawn(Arc::clone(self).expire(sid, cut));
         Ok(())
+    }
+
+    /// Ends a session at the latest after this time: its host's certificate is good for no longer.
+    pub(crate) fn end_after(self: &Arc<Self>, sid: Sid, time: Duration) {
+        let Some(cut) = self.table().sessions.get(&sid).map(|session| session.cut.clone()) else { return };
+        let live = Arc::clone(self);
+        self.tasks.spawn(async move {
+            if cut.run_until_cancelled(tokio::time::sleep(time)).await.is_some() {
+                live.table().end(sid);
+            }
+        });
     }
 
     /// Ends the session after its time unless it is bridged by then.

@@ -7,11 +7,13 @@ use couplet_protocol::RelayName;
 use crate::account::Accounts;
 use crate::authority::Authority;
 use crate::clock::Clock;
+use crate::http::enroll::Enrolments;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::quota::Sources;
 use crate::registry::Registry;
 use crate::rooms_door::RoomsDoor;
+use crate::sockets::Sockets;
 use crate::tasks::Tasks;
 
 /// One relay.
@@ -24,6 +26,9 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) sources: Sources,
+    pub(crate) enrolments: Enrolments,
+    /// WebSockets that web pages have open before they have shown anything.
+    pub(crate) pages: Sockets,
     /// The devices' listener.
     pub(crate) name: RelayName,
     /// The hosts' listener.

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::source::Source;
+use crate::source::Network;
 
 /// Lets the process have as many connections as the system lets it: shells and services are given 1,024 by default, for
 /// old programs that cannot do with more (systemd.exec(5), LimitNOFILE).
@@ -32,7 +33,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
-    sources: HashMap<Source, u32>,
+    networks: HashMap<Network, u32>,
 }
 
 impl Sockets {
@@ -42,19 +43,20 @@ impl Sockets {
 
     /// Takes a place, if there is one.
     pub(crate) fn take(&self, peer: IpAddr) -> Option<Socket> {
-        let source = Source::of(peer);
         let mut taken = self.0.taken();
-        if taken.all >= self.0.most {
+        let is_full = |(network, times): (Network, u32)| {
+            let most = self.0.most_of_source.saturating_mul(times);
+            taken.networks.get(&network).is_some_and(|count| *count >= most)
+        };
+        if taken.all >= self.0.most || Network::around(peer).any(is_full) {
             return None;
         }
-        let of_source = taken.sources.entry(source).or_default();
-        if *of_source >= self.0.most_of_source {
-            return None;
+        for (network, _) in Network::around(peer) {
+            *taken.networks.entry(network).or_default() += 1;
         }
-        *of_source += 1;
         taken.all += 1;
         drop(taken);
-        Some(Socket { places: self.clone(), source, known: false })
+        Some(Socket { places: self.clone(), peer, known: AtomicBool::new(false) })
     }
 
     /// How many are taken.
@@ -73,25 +75,28 @@ impl Inner {
 #[derive(Debug)]
 pub(crate) struct Socket {
     places: Sockets,
-    source: Source,
-    known: bool,
+    peer: IpAddr,
+    known: AtomicBool,
 }
 
 impl Socket {
-    /// The peer has said who it is: it no longer counts for its source, which may be a whole data centre of hosts.
-    pub(crate) fn known(&mut self) {
-        if !std::mem::replace(&mut self.known, true) {
-            self.places.0.taken().leave(self.source);
+    /// The peer has said who it is, or has what lets it in: it no longer counts for its source, which may be a whole data
+    /// centre of hosts, or an office.
+    pub(crate) fn known(&self) {
+        if !self.known.swap(true, Ordering::Relaxed) {
+            self.places.0.taken().leave(self.peer);
         }
     }
 }
 
 impl Taken {
-    fn leave(&mut self, source: Source) {
-        if let Some(count) = self.sources.get_mut(&source) {
-            *count -= 1;
-            if *count == 0 {
-                self.sources.remove(&source);
+    fn leave(&mut self, peer: IpAddr) {
+        for (network, _) in Network::around(peer) {
+            if let Some(count) = self.networks.get_mut(&network) {
+                *count -= 1;
+                if *count == 0 {
+                    self.networks.remove(&network);
+                }
             }
         }
     }
@@ -101,8 +106,8 @@ impl Drop for Socket {
     fn drop(&mut self) {
         let mut taken = self.places.0.taken();
         taken.all -= 1;
-        if !self.known {
-            taken.leave(self.source);
+        if !*self.known.get_mut() {
+            taken.leave(self.peer);
         }
     }
 }
@@ -123,6 +128,21 @@ mod tests {
         held.push(sockets.take(other).unwrap());
         assert!(sockets.take(other).is_none(), "the fifth");
         held.clear();
-        assert_eq!((sockets.count(), sockets.0.taken().sources.len()), (0, 0));
+        assert_eq!((sockets.count(), sockets.0.taken().networks.len()), (0, 0));
+    }
+
+    #[test]
+    fn one_customer_with_many_networks_does_not_take_all() {
+        let sockets = Sockets::new(16_384, 256);
+        let from = |customer: u16, network: u16| {
+            let address = IpAddr::from([0x2001, 0xdb8, customer, network, 0, 0, 0, 1]);
+            std::iter::from_fn(|| sockets.take(address)).collect::<Vec<_>>()
+        };
+        // All of a /56, then of a /48.
+        let held: Vec<_> = (0..300).flat_map(|network| from(1, network)).collect();
+        assert_eq!((held.len(), from(1, 300).len()), (2 * 1024, 0));
+        let more: Vec<_> = (1..256).flat_map(|network| from(1, network << 8)).collect();
+        assert_eq!(held.len() + more.len(), 4096);
+        assert_eq!(from(2, 0).len(), 256, "others find a place");
     }
 }

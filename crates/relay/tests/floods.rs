@@ -17,7 +17,8 @@ use http::{Method, StatusCode};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// The owner's phone is back within this.
 const SOON: Duration = Duration::from_secs(2);
@@ -227,6 +228,52 @@ async fn five_thousand_idle_sockets_do_not_disturb_a_session_or_a_new_one() {
     })
     .await;
     ping(&mut device, &mut end).await;
+}
+
+#[tokio::test]
+async fn who_only_holds_a_place_is_let_go() {
+    let relay = TestRelay::start(|config| config.limits.header_seconds = 1).await;
+    let mut polling = sender(relay.device_tls().await).await;
+    let (start, mut asked) = (Instant::now(), 0);
+    while polling.ready().await.is_ok() {
+        assert!(start.elapsed() < PATIENCE, "it goes on");
+        let request =
+            http::Request::get("/p").header("host", "localhost").body(http_body_util::Full::default()).unwrap();
+        // The last one may come as the relay closes.
+        if within("an answer", polling.send_request(request)).await.is_ok() {
+            asked += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert!(start.elapsed() > Duration::from_secs(5) && asked > 5, "{:?}, {asked}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_web_page_does_not_take_all_places_of_its_network() {
+    let relay = TestRelay::start(|config| config.limits.source_sockets = 64).await;
+    let host = TestHost::enroll(&relay).await;
+    host.room(&relay, &room(1), by_secret(1)).await;
+    let _events = host.events(&relay, None).await;
+    let open = async |path: &str, origin: bool| {
+        let mut request = format!("wss://localhost{path}").into_client_request().unwrap();
+        if origin {
+            request.headers_mut().insert("origin", http::HeaderValue::from_static("https://page.example"));
+        }
+        tokio_tungstenite::client_async(request, relay.device_tls().await).await
+    };
+    let mut held = Vec::new();
+    for n in 0..4 {
+        held.push(open(if n % 2 == 0 { "/check" } else { "/rooms" }, true).await.unwrap());
+    }
+    for path in ["/check", "/rooms"] {
+        let Err(Error::Http(refused)) = open(path, true).await else { panic!("a fifth at {path}") };
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        held.push(open(path, false).await.unwrap());
+    }
+    let sid = relay.pair(&ask_secret(1)).await.sid();
+    relay.device_end(&sid).await;
+    drop(held);
+    eventually("places come back", async || open("/check", true).await.is_ok()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::{TestHost, TestRelay, ask_secret, by_secret, csr, eventually, is_let_in, room, within};
 use couplet_protocol::EnrollmentToken;
-use futures_util::StreamExt;
+use futures_util::{SinkExt, StreamExt};
 use http::{Method, StatusCode};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType, date_time_ymd};
 use serde_json::json;
@@ -98,6 +98,68 @@ async fn only_certificates_of_the_relays_own_ca_are_let_in() {
     for (what, change) in refused {
         assert!(!is_let_in(&relay, Some((&issue(change), &host.key))).await, "{what}");
     }
+}
+
+#[tokio::test]
+async fn nothing_of_a_host_goes_on_when_its_certificate_ends() {
+    let relay = TestRelay::start(|_| {}).await;
+    let mut host = TestHost::enroll(&relay).await;
+    for n in [1, 2] {
+        host.room(&relay, &room(n), by_secret(n)).await;
+    }
+    let ca_key = std::fs::read_to_string(relay.ready.state_dir.join("ca.key")).unwrap();
+    let issuer = Issuer::from_ca_cert_pem(&relay.ca(), KeyPair::from_pem(&ca_key).unwrap()).unwrap();
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![SanType::URI(format!("couplet:host:{}", host.id).try_into().unwrap())];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap();
+    let end = Duration::from_secs(now.as_secs() + 6);
+    params.not_after = date_time_ymd(1970, 1, 1) + end;
+    let certificate = params.signed_by(&host.key, &issuer).unwrap().pem();
+    host.config = common::with_certificate(&relay, &certificate, &host.key);
+
+    let mut events = host.events(&relay, None).await;
+    let sid = relay.pair(&ask_secret(1)).await.sid();
+    let (mut device, mut session) = (relay.device_end(&sid).await, host.socket(&relay, &sid).await);
+    let rooms = host.tls(&relay).await.unwrap();
+    let (mut rooms, _) = tokio_tungstenite::client_async("wss://localhost/rooms", rooms).await.unwrap();
+    let register = json!({"type": "register_room", "room_id": room(2), "secret_hash": common::hex(2, 32),
+        "public_key": "key"});
+    rooms.send(register.to_string().into()).await.unwrap();
+    within("registered", rooms.next()).await.unwrap().unwrap();
+    let mut kept = common::sender(host.tls(&relay).await.unwrap()).await;
+    let alive = async |kept: &mut _| common::send(kept, Method::GET, "/nowhere", None).await.status;
+    assert_eq!(alive(&mut kept).await, StatusCode::NOT_FOUND);
+
+    while events.next().await.is_some() {}
+    assert!(matches!(within("the device's end", device.next()).await, None | Some(Err(_))));
+    assert!(matches!(within("the host's end", session.next()).await, None | Some(Err(_))));
+    while let Some(Ok(_)) = within("the room's end", rooms.next()).await {}
+    within("the kept connection's end", async {
+        while kept.ready().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let took = std::time::UNIX_EPOCH.elapsed().unwrap() - now;
+    assert!((Duration::from_secs(5)..Duration::from_secs(12)).contains(&took), "{took:?}");
+}
+
+#[tokio::test]
+async fn who_fails_to_enrol_too_often_does_not_keep_its_neighbours_out() {
+    let relay = TestRelay::start(|_| {}).await;
+    let host = TestHost::enroll(&relay).await;
+    let token = relay.invite().await;
+    let mut made_up = EnrollmentToken::parse(&token).unwrap();
+    made_up.secret = couplet_protocol::secret::EnrollmentSecret::new([9; 16]);
+    let key = KeyPair::generate().unwrap();
+    let guess = json!({"token": *made_up.to_text(), "csr": csr(&key)});
+    for _ in 0..40 {
+        assert_eq!(relay.post("/enroll", &guess).await.code(), "CPL-1809");
+    }
+    let renewed = relay.post("/enroll", &json!({"csr": csr(&host.key)})).await;
+    assert_eq!((renewed.status, &renewed.body["host_id"]), (StatusCode::OK, &json!(host.id)));
+    assert_eq!(relay.post("/enroll", &json!({"token": token, "csr": csr(&key)})).await.status, StatusCode::OK);
 }
 
 #[tokio::test]

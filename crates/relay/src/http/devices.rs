@@ -1,13 +1,14 @@
 //! The routes of the devices' listener. Web pages of any origin may use them: what lets in is a credential in the body,
 //! which no page has by itself.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{Extension, Request, State};
+use axum::extract::{ConnectInfo, Extension, Request, State};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -15,7 +16,7 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
 };
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::pages;
 use crate::problem::Failure;
@@ -63,14 +64,17 @@ async fn any_origin(request: Request, next: Next) -> Response {
 /// `GET /check`: a WebSocket on which a few messages come back, for `couplet relay check`.
 async fn check(
     State(shared): State<Arc<Shared>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Extension(place): Extension<Arc<Socket>>,
+    headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
     let upgrade = upgrade.map_err(|_| super::upgrade::required())?;
+    let page = super::page(&shared, &headers, peer)?;
     let cut = shared.tasks.cut.clone();
     let upgrade = super::rooms::small(upgrade).max_message_size(ECHO_MAX).max_frame_size(ECHO_MAX);
     Ok(upgrade.on_upgrade(async move |socket| {
-        let _place = place;
+        let _held = (place, page);
         cut.run_until_cancelled(tokio::time::timeout(ECHO_TIME, echo(socket))).await;
     }))
 }

@@ -113,14 +113,21 @@ async fn write(tls: &mut Tls, bytes: &[u8]) -> Option<()> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CertificateEnd(pub(crate) Timestamp);
 
+impl CertificateEnd {
+    /// How long it is good from now on.
+    pub(crate) fn left(self) -> Duration {
+        until(self.0, Timestamp::now())
+    }
+}
+
 /// The same for a request that came behind another one on its connection.
 pub(crate) async fn answer(
     Extension(connection): Extension<Arc<Connection>>,
-    Extension(CertificateEnd(end)): Extension<CertificateEnd>,
+    Extension(certificate): Extension<CertificateEnd>,
     request: Request,
 ) -> Response {
     let last = request.headers().get("last-event-id").and_then(|value| sid(value.as_bytes()));
-    let left = until(end, Timestamp::now());
+    let left = certificate.left();
     let cut = connection.cut.clone();
     let events = connection.subscribe(last);
     let over = Box::pin(async move {

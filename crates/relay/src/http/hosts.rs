@@ -85,6 +85,9 @@ fn refused(error: RegisterError) -> Failure {
         RegisterError::TooManyRooms => {
             Failure::new(Code::TooManyRooms, "Remove rooms that are not used, or ask the relay's operator for more.")
         }
+        RegisterError::TooOften { retry_after } => {
+            Failure::new(Code::AskedTooOften, "Wait as long as Retry-After says.").retry_after(retry_after)
+        }
         RegisterError::NoCredential => {
             Failure::new(Code::MalformedBody, "Send secret_hash, pairing_token_hash, or both.")
         }

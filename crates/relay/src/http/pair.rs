@@ -13,6 +13,7 @@ use couplet_protocol::{Code, Sid};
 use http::HeaderValue;
 use http::header::CACHE_CONTROL;
 
+use super::events::CertificateEnd;
 use super::upgrade::{self, Wanted};
 use crate::account::Identity;
 use crate::clock::after;
@@ -174,16 +175,23 @@ pub(crate) async fn device_end(
 pub(crate) async fn host_end(
     State(shared): State<Arc<Shared>>,
     axum::Extension(connection): axum::Extension<Arc<Connection>>,
+    axum::Extension(certificate): axum::Extension<CertificateEnd>,
     sid: Result<Path<String>, PathRejection>,
     mut request: Request,
 ) -> Result<Response, Failure> {
     let wanted = upgrade::to(&mut request, HOST_UPGRADE)?;
-    end(&shared, &super::part(sid), Side::Host(connection.host), wanted)
+    let sid = super::part(sid);
+    let answer = end(&shared, &sid, Side::Host(connection.host), wanted)?;
+    if let Ok(sid) = Sid::parse(&sid) {
+        shared.live.end_after(sid, certificate.left());
+    }
+    Ok(answer)
 }
 
 fn end(shared: &Arc<Shared>, sid: &str, side: Side, wanted: Wanted) -> Result<Response, Failure> {
     let taken = Sid::parse(sid).ok().and_then(|sid| shared.live.take_end(sid, side));
     let taken = taken.ok_or_else(|| Failure::new(Code::NoSuchSession, "Ask for a new one: POST /pair."))?;
+    wanted.known();
     let (answer, end) = wanted.accept();
     let relay = Arc::clone(shared);
     shared.spawn(async move {

@@ -9,7 +9,9 @@ use axum::extract::{ConnectInfo, Extension, State};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt, future};
+use http::HeaderMap;
 
+use super::events::CertificateEnd;
 use crate::live::Connection;
 use crate::problem::Failure;
 use crate::rooms_door::{BINARY_MAX, Incoming, Outgoing};
@@ -22,8 +24,10 @@ pub(super) async fn device(
     State(shared): State<Arc<Shared>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Extension(place): Extension<Arc<Socket>>,
+    headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
+    let place = (place, super::page(&shared, &headers, peer)?);
     let (rooms, quota) = (Arc::clone(&shared.rooms), shared.sources.of(Source::of(peer.ip())));
     upgraded(&shared, place, upgrade, async move |socket| {
         let (to, from) = split(socket);
@@ -35,20 +39,22 @@ pub(super) async fn device(
 pub(super) async fn host(
     State(shared): State<Arc<Shared>>,
     Extension(connection): Extension<Arc<Connection>>,
+    Extension(certificate): Extension<CertificateEnd>,
     Extension(place): Extension<Arc<Socket>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
     let (rooms, quota) = (Arc::clone(&shared.rooms), connection.quota());
     upgraded(&shared, place, upgrade, async move |socket| {
         let (to, from) = split(socket);
-        connection.cut.run_until_cancelled(rooms.serve_host(connection.host, quota, from, to)).await;
+        let served = tokio::time::timeout(certificate.left(), rooms.serve_host(connection.host, quota, from, to));
+        connection.cut.run_until_cancelled(served).await;
     })
 }
 
 /// Serves the WebSocket within the door's bounds until the relay ends. `place` is held as long as that takes.
 fn upgraded<S: Future<Output = ()> + Send>(
     shared: &Shared,
-    place: Arc<Socket>,
+    place: impl Send + 'static,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     serve: impl FnOnce(WebSocket) -> S + Send + 'static,
 ) -> Result<Response, Failure> {

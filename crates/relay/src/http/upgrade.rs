@@ -63,6 +63,11 @@ fn wanted(request: &mut Request, protocol: &'static str) -> Result<Wanted, Failu
 }
 
 impl Wanted {
+    /// The peer has shown that it may come.
+    pub(crate) fn known(&self) {
+        self.socket.known();
+    }
+
     /// The answer, and the connection, which is there once the answer has left.
     pub(crate) fn accept(self) -> (Response, impl Future<Output = Option<End>> + Send) {
         let Wanted { on, socket, answer } = self;

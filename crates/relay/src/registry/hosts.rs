@@ -53,8 +53,21 @@ impl Registry {
     /// # Errors
     /// See [`RedeemError`]. When several try at once, one gets in.
     pub async fn redeem(self: &Arc<Self>, secret: &EnrollmentSecret, key: HostKey) -> Result<HostId, RedeemError> {
+        // Anybody may try: what was made up waits for nobody, and holds nobody up.
+        self.invitation(&invitation_key(secret), key).await?;
         let (this, secret) = (Arc::clone(self), secret.clone());
         self.to_the_end(async move { this.enroll(&secret, key).await }).await
+    }
+
+    /// The invitation, if it is good for a host with this key.
+    async fn invitation(&self, at: &str, key: HostKey) -> Result<(Invitation, u64), RedeemError> {
+        let found = self.row::<Invitation>(Bucket::Invitations, at).await?;
+        let now = self.clock.now();
+        let (invitation, revision) = found.filter(|(i, _)| now < i.expires_at).ok_or(RedeemError::Invalid)?;
+        if invitation.used.is_some() && invitation.host_of(key).is_none() {
+            return Err(RedeemError::Used);
+        }
+        Ok((invitation, revision))
     }
 
     async fn enroll(&self, secret: &EnrollmentSecret, key: HostKey) -> Result<HostId, RedeemError> {
@@ -62,10 +75,8 @@ impl Registry {
         let at = invitation_key(secret);
         for _ in 0..ATTEMPTS {
             let now = self.clock.now();
-            let found = self.row::<Invitation>(Bucket::Invitations, &at).await?;
-            let (invitation, revision) = found.filter(|(i, _)| now < i.expires_at).ok_or(RedeemError::Invalid)?;
-            if invitation.used.is_some() {
-                let host = invitation.host_of(key).ok_or(RedeemError::Used)?;
+            let (invitation, revision) = self.invitation(&at, key).await?;
+            if let Some(host) = invitation.host_of(key) {
                 return self.admit(host, key, now).await;
             }
             let host = match self.host_of(key).await? {
@@ -127,7 +138,7 @@ impl Registry {
     }
 
     async fn revoke(&self, host: HostId) -> Result<bool, Fault> {
-        let _turn = self.turn().await?;
+        // First of all, and without waiting for anybody: who holds up others is revoked the more urgently.
         let now = self.clock.now();
         let newly = self
             .change_host(host, |row| match row.revoked_at {
@@ -139,6 +150,8 @@ impl Registry {
             })
             .await?;
         self.tell(Event::HostRevoked { host });
+        // What it still had under way is behind us then, and what comes later finds it revoked.
+        let _turn = self.turn().await?;
         self.remove_all_rooms(host).await?;
         Ok(newly)
     }

@@ -1,17 +1,17 @@
 //! Devices that want into a room.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use couplet_protocol::RoomId;
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::{ATTEMPTS, Event, Registry};
 use crate::account::Identity;
 use crate::host::HostId;
 use crate::record::{Fault, Hash, decode};
 use crate::room::{Credential, Hint, Mode, Room, Verdict};
-use crate::source::Source;
 use crate::store::{Bucket, Expected, StoreError};
 
 /// What a device asks with.
@@ -82,7 +82,7 @@ impl Registry {
     /// # Errors
     /// See [`JoinError`].
     pub async fn join(&self, join: &Join) -> Result<Admitted, JoinError> {
-        let (now, source) = (self.clock.now(), Source::of(join.source));
+        let (now, source) = (self.clock.now(), join.source);
         let found = self.room_or_decoy(join.room, now).await?;
         let verdict = found.room.judge(&join.credential, now);
         let locked = match verdict {

@@ -1,9 +1,11 @@
 //! Rooms: registered and removed by their hosts.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use couplet_protocol::RoomId;
 use futures_util::TryStreamExt;
+use tokio::time::Instant;
 
 use super::{ATTEMPTS, Event, Registry, unchanged};
 use crate::host::HostId;
@@ -34,6 +36,12 @@ pub enum RegisterError {
     /// The host has as many rooms as it may have.
     #[error("the host has as many rooms as it may have")]
     TooManyRooms,
+    /// The host changes its rooms too often.
+    #[error("the host changes its rooms too often")]
+    TooOften {
+        /// Until then.
+        retry_after: Duration,
+    },
     /// Nothing would open the room.
     #[error("neither secret_hash nor pairing_token_hash is given")]
     NoCredential,
@@ -64,14 +72,20 @@ impl Registry {
             return Err(RegisterError::NoCredential);
         }
         let (this, wanted) = (Arc::clone(self), wanted.clone());
-        self.to_the_end(async move { this.register(host, room, &wanted).await }).await
+        let own = self.turns.of(host).await?;
+        let work = async move {
+            let _own = own;
+            this.register(host, room, &wanted).await
+        };
+        self.to_the_end(work).await
     }
 
     async fn register(&self, host: HostId, room: RoomId, wanted: &Registration) -> Result<Registered, RegisterError> {
-        // A host that comes back registers all its rooms, and none has changed: that waits for nobody.
+        // A host that comes back registers all its rooms, and none has changed: that waits for no other host.
         if self.is_just_so(host, room, wanted).await? {
             return Ok(Registered::Unchanged);
         }
+        self.pace(host)?;
         let _turn = self.turn().await?;
         if self.is_revoked(host).await? {
             return Err(RegisterError::NotEnrolled);
@@ -83,6 +97,11 @@ impl Registry {
             }
         }
         Err(Fault::from(StoreError::Conflict).into())
+    }
+
+    /// Counts a change of this host's.
+    fn pace(&self, host: HostId) -> Result<(), RegisterError> {
+        self.pace.spend(host, Instant::now()).map_err(|retry_after| RegisterError::TooOften { retry_after })
     }
 
     async fn is_just_so(&self, host: HostId, room: RoomId, wanted: &Registration) -> Result<bool, RegisterError> {
@@ -141,8 +160,10 @@ impl Registry {
     /// # Errors
     /// The room is another host's, or the relay's memory gave no answer.
     pub async fn remove_room(self: &Arc<Self>, host: HostId, room: RoomId) -> Result<bool, RegisterError> {
-        let this = Arc::clone(self);
+        self.pace(host)?;
+        let (this, own) = (Arc::clone(self), self.turns.of(host).await?);
         let work = async move {
+            let _own = own;
             let _turn = this.turn().await?;
             this.remove(host, room).await
         };

@@ -1,4 +1,5 @@
 mod crashes;
+mod crowds;
 mod joining;
 mod model;
 

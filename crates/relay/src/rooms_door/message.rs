@@ -204,6 +204,7 @@ impl From<RegisterError> for Refusal {
         match error {
             RegisterError::NotYours | RegisterError::NotEnrolled => Refusal::Credentials,
             RegisterError::TooManyRooms => Refusal::TooManyRooms,
+            RegisterError::TooOften { .. } => Refusal::Unavailable,
             RegisterError::NoCredential => Refusal::Message,
             RegisterError::Fault(fault) => fault.into(),
         }

@@ -33,7 +33,7 @@ fn open(live: &Arc<Live>, host: HostId, n: u8) {
 
 /// Passes the time until the session is over; how long that took.
 async fn over(cut: CancellationToken) -> Duration {
-    let start = tokio::time::Instant::now();
+    let start = Instant::now();
     tokio::time::timeout(Duration::from_secs(600), cut.cancelled()).await.expect("it goes on");
     start.elapsed()
 }
