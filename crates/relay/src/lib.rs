@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+mod ahead;
 mod authority;
 mod bridge;
 pub mod clock;
