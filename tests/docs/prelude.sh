@@ -63,30 +63,39 @@ serve_with_a_person() {
 # The tests are root already.
 sudo() { "$@"; }
 
-# What systemd does for the one service of the documents: nothing here is booted. The user has a number and no name.
+# What systemd does for the services of the documents: nothing here is booted. Their user has a number and no name.
 systemctl() {
-  local unit=/etc/systemd/system/couplet.service state=/var/lib/couplet pid=/run/couplet.pid said
+  local name=${*: -1} said
+  local unit=/etc/systemd/system/$name.service pid=/run/$name.pid
   case "$*" in
     daemon-reload)
-      # Unknown keys are only spoken of.
-      said=$(systemd-analyze verify "$unit" 2>&1) && [[ -z $said ]] || { printf '%s\n' "$said" >&2; return 1; }
+      for unit in /etc/systemd/system/*.service; do
+        # Unknown keys are only spoken of.
+        said=$(systemd-analyze verify "$unit" 2>&1) && [[ -z $said ]] || { printf '%s\n' "$said" >&2; return 1; }
+      done
       ;;
-    'enable --now couplet' | 'start couplet')
-      local setting='s/^%s=//p' start environment
-      start=$(sed -n 's/^ExecStart=//p' "$unit")
-      environment=$(sed -n 's/^Environment=//p' "$unit")
-      mkdir -p -m "$(sed -n 's/^StateDirectoryMode=//p' "$unit")" "$state"
-      chown -R 61184:61184 "$state"
+    "enable --now $name" | "start $name")
+      local start environment capability
+      start=$(unit_says ExecStart) environment=$(unit_says Environment)
+      capability=$(unit_says AmbientCapabilities)
+      capability=${capability#CAP_} capability=${capability:+-c +${capability,,}}
+      unit_folder /var/lib "$(unit_says StateDirectory)" "$(unit_says StateDirectoryMode)"
+      unit_folder /run "$(unit_says RuntimeDirectory)" "$(unit_says RuntimeDirectoryMode)"
+      unit_runs ExecStartPre
       # As words, since a unit's lines are not a shell's.
       # shellcheck disable=SC2086
-      env -i HOME=/ PATH=/usr/bin $environment setpriv --reuid 61184 --regid 61184 --clear-groups $start &
+      env -i HOME=/ PATH=/usr/bin $environment setpriv --reuid 61184 --regid 61184 --clear-groups \
+        ${capability//-c/--inh-caps} ${capability//-c/--ambient-caps} $start &
       echo $! >"$pid"
-      until command couplet devices --state-dir "$state" >/dev/null 2>&1; do
+      until unit_answers; do
         kill -0 "$(<"$pid")" || return
         sleep 0.05
       done
       ;;
-    'stop couplet')
+    "reload $name")
+      unit_runs ExecReload && kill -0 "$(<"$pid")"
+      ;;
+    "stop $name")
       kill "$(<"$pid")" && wait "$(<"$pid")"
       ;;
     *)
@@ -94,6 +103,34 @@ systemctl() {
       return 1
       ;;
   esac
+}
+
+# Parts of systemctl: they take its `unit`, `name` and `pid`.
+unit_says() {
+  sed -n "s/^$1=//p" "$unit"
+}
+
+# unit_folder PARENT NAME MODE: one of the service's own, if it has one.
+unit_folder() {
+  [[ -z $2 ]] || { mkdir -p -m "$3" "$1/$2" && chown -R 61184:61184 "$1/$2"; }
+}
+
+# unit_runs KEY: the commands of one kind, one after the other, as root.
+unit_runs() {
+  local command main=
+  [[ ! -e $pid ]] || main=$(<"$pid")
+  while read -r command; do
+    command=${command#+}
+    # shellcheck disable=SC2086
+    ${command//'$MAINPID'/$main} || return
+  done < <(unit_says "$1")
+}
+
+unit_answers() {
+  case $name in
+    couplet) command couplet devices --state-dir /var/lib/couplet ;;
+    couplet-relay) command couplet relay hosts --state-dir /var/lib/couplet-relay ;;
+  esac >/dev/null 2>&1
 }
 
 # block LANGUAGE DOCUMENT: the text of the document's block in this language.

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -163,10 +164,22 @@ fn home() -> TempDir {
     let bin = home.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
     std::os::unix::fs::symlink(program::couplet_path(), bin.join("couplet")).unwrap();
+    certificate(&home.path().join("relay.example"));
     let jupyter = Path::new(program::python().get_program()).with_file_name("jupyter");
     std::os::unix::fs::symlink(&jupyter, bin.join("jupyter")).unwrap();
     std::os::unix::fs::symlink(jupyter.with_file_name("jupyter-lab"), bin.join("jupyter-lab")).unwrap();
     home
+}
+
+/// What an ACME client leaves in its folder.
+fn certificate(folder: &Path) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let name = folder.file_name().unwrap().to_str().unwrap();
+    let certificate = rcgen::CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap();
+    std::fs::create_dir(folder).unwrap();
+    std::fs::write(folder.join("fullchain.pem"), certificate.pem()).unwrap();
+    std::fs::write(folder.join("privkey.pem"), key.serialize_pem()).unwrap();
+    std::fs::set_permissions(folder, PermissionsExt::from_mode(0o700)).unwrap();
 }
 
 async fn run(setup: Option<&str>, scripts: &[Script]) {
@@ -376,7 +389,7 @@ fn every_setting_of_a_relay_has_its_line() {
         let output = command.output().unwrap();
         (output.status, String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     };
-    let (_, shown) = relay(&["config"], None);
+    let (_, shown) = relay(&["config", "show"], None);
     let shown = shown.replace(home.path().to_str().unwrap(), "~");
     let mut documented = Vec::new();
     for row in rows(&document, "").iter().filter(|row| row.len() >= 4) {
@@ -395,7 +408,7 @@ fn every_setting_of_a_relay_has_its_line() {
         let (from, to) = (row[2].parse::<i64>().unwrap(), row[3].parse::<i64>().unwrap());
         let variable = format!("COUPLET_RELAY_{}", key.replace('.', "__").to_uppercase());
         for (value, fine) in [(from - 1, false), (from, true), (to, true), (to + 1, false)] {
-            let (status, said) = relay(&["config"], Some((&variable, &value.to_string())));
+            let (status, said) = relay(&["config", "show"], Some((&variable, &value.to_string())));
             assert_eq!(status.success(), fine, "{key} = {value}: {said}");
             let bounds = format!("{key} is {value}: write {from} to {to}");
             assert!(fine || value < 0 || said.contains("CPL-1405") && said.contains(&bounds), "{said}");

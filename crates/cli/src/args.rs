@@ -8,7 +8,9 @@ use clap::builder::{FalseyValueParser, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub(crate) use relay::{Check, Hosts, HostsCommand, Relay, RelayCommand, RelayServe, RelaySettings};
+pub(crate) use relay::{
+    Check, Hosts, HostsCommand, Relay, RelayCommand, RelayConfig, RelayConfigCommand, RelayServe, RelaySettings,
+};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -20,9 +22,10 @@ Exit codes:
   5  no host, or no relay, is running on the state folder
 
 Environment:
-  COUPLET_*    each setting of `serve` has its variable; see `couplet config show --origin`
-  COUPLET_LOG  what is logged, else RUST_LOG, else couplet=info
-  NO_COLOR     no colours in messages (QR codes keep theirs: readers need them)";
+  COUPLET_*        each setting of `serve` has its variable; see `couplet config show --origin`
+  COUPLET_RELAY_*  each setting of `relay serve`, too; see `couplet relay config show --origin`
+  COUPLET_LOG      what is logged, else RUST_LOG, else couplet=info
+  NO_COLOR         no colours in messages (QR codes keep theirs: readers need them)";
 
 const EXAMPLES: &str = "\
 Examples:

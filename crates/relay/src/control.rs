@@ -107,7 +107,10 @@ fn router(shared: Arc<Shared>) -> Router {
 async fn invite(State(shared): State<Arc<Shared>>, request: Request) -> Result<Json<Invited>, Failure> {
     let Invite { valid_seconds } = body::json(request).await?;
     if !(1..=INVITATION_MAX).contains(&valid_seconds) {
-        return Err(Failure::new(Code::LifetimeOutOfRange, format!("Write 1 to {INVITATION_MAX} seconds.")));
+        return Err(Failure::new(
+            Code::LifetimeOutOfRange,
+            "An invitation is good for a second at least and for 30 days at most.",
+        ));
     }
     let valid = Duration::from_secs(valid_seconds);
     let expires_at = after(shared.clock.now(), valid).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();

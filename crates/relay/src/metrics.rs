@@ -95,3 +95,22 @@ impl Metrics {
         self.shown.render()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operators_page_names_every_number() {
+        let page = include_str!("../../../docs/relay-operators.md");
+        let documented = page.lines().filter_map(|line| line.strip_prefix("| `couplet_relay_")?.split('`').next());
+        let levels = Levels { hosts: 0, sessions: 0, device_sockets: 0, host_sockets: 0, rooms: 0 };
+        let text = Metrics::new().render(levels);
+        let shown = text.lines().filter_map(|line| line.strip_prefix("couplet_relay_")?.split(' ').next());
+        let [mut documented, mut shown] = [documented.collect::<Vec<_>>(), shown.collect()];
+        documented.sort_unstable();
+        shown.sort_unstable();
+        assert!(shown.len() > 10);
+        assert_eq!(documented, shown);
+    }
+}

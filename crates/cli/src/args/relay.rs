@@ -35,7 +35,7 @@ The token is a secret until it is used. A host that was invited by mistake is en
 Example:
   couplet relay invite --for 2h")]
     Invite {
-        /// How long it can be used: 30m, 12h, 7d
+        /// How long it can be used, 30 days at most: 30m, 12h, 7d
         #[arg(long = "for", value_name = "SPAN", default_value = "1h", value_parser = crate::time::parse_span)]
         span: i64,
         #[command(flatten)]
@@ -49,8 +49,22 @@ Examples:
   couplet relay check relay.example
   couplet relay check https://localhost:8442 --relay-ca ~/.local/state/couplet-relay/ca.pem")]
     Check(Check),
-    /// Show every setting of the relay in effect; takes the flags of `relay serve`, to try them
-    Config {
+    /// The relay's settings
+    Config(RelayConfig),
+}
+
+/// `couplet relay config`.
+#[derive(Debug, Args)]
+pub(crate) struct RelayConfig {
+    #[command(subcommand)]
+    pub(crate) command: RelayConfigCommand,
+}
+
+/// The commands of `couplet relay config`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RelayConfigCommand {
+    /// Show every setting in effect; takes the flags of `relay serve`, to try them
+    Show {
         #[command(flatten)]
         settings: RelaySettings,
         /// Say where each value comes from

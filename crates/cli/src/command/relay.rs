@@ -9,7 +9,7 @@ mod serve;
 use couplet_protocol::Code;
 
 use super::Global;
-use crate::args::{Relay, RelayCommand};
+use crate::args::{Relay, RelayCommand, RelayConfig, RelayConfigCommand};
 use crate::config::{Environment, relay};
 use crate::failure::Failure;
 
@@ -20,7 +20,7 @@ pub(super) fn run(global: &Global, args: Relay) -> anyhow::Result<()> {
         RelayCommand::Invite { span, json } => super::short(invite::run(global, span, json.json)),
         RelayCommand::Hosts(args) => super::short(hosts::run(global, args)),
         RelayCommand::Check(args) => super::short(check::run(&args)),
-        RelayCommand::Config { settings, origin, json } => {
+        RelayCommand::Config(RelayConfig { command: RelayConfigCommand::Show { settings, origin, json } }) => {
             let loaded = relay::load(global, &settings, &Environment::of_process()?)?;
             // What only `serve` needs, a certificate say, need not be there yet.
             let checked = loaded.config.limits.checked();

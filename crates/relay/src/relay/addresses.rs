@@ -104,9 +104,11 @@ fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
         let flags = "--listen, --hosts-listen or --private ADDR:PORT";
         let (code, why) = match error.kind() {
             std::io::ErrorKind::AddrInUse => (Code::PortInUse, "is taken by another program. Stop it, or take another"),
-            std::io::ErrorKind::PermissionDenied => {
-                (Code::AddressUnusable, "may not be used by this user; ports below 1024 are the system's. Take another")
-            }
+            std::io::ErrorKind::PermissionDenied => (
+                Code::AddressUnusable,
+                "may not be used by this user; ports below 1024 are the system's. Let the service have them \
+                     (AmbientCapabilities=CAP_NET_BIND_SERVICE, see docs/service.md), or take another",
+            ),
             _ => (Code::AddressUnusable, "is no address of this machine (`ip address` lists them). Take another"),
         };
         StartError::new(code, format!("{address} {why}: {flags}."))
