@@ -24,13 +24,14 @@ struct Scene {
 }
 
 impl Scene {
-    /// The host begins with a token of `ann`: a good one, or one that has expired.
-    async fn start(expired: bool) -> Self {
+    /// The host begins with a token of `ann`, or without one.
+    async fn start(with_token: bool) -> Self {
         let (provider, app) = (Provider::start().await, TestApp::start().await);
         let (relay, folder) = (Relay::with_accounts(&provider).await, tempfile::tempdir().unwrap());
-        let token = if expired { provider.expired_token("ann").await } else { provider.token("ann").await };
         let file = folder.path().join("host");
-        std::fs::write(&file, token).unwrap();
+        if with_token {
+            std::fs::write(&file, provider.token("ann").await).unwrap();
+        }
         let configure = |setup: &mut e2e::host::Setup| {
             setup.app(app.url()).env("COUPLET_APPROVE", "never").arg(FLAG).arg(file.to_str().unwrap());
         };
@@ -97,7 +98,7 @@ impl Scene {
 
 #[tokio::test]
 async fn host_and_device_of_one_account_pair_and_another_account_is_told_whose_is_whose() {
-    let scene = Scene::start(false).await;
+    let scene = Scene::start(true).await;
     let link = scene.link().await;
     let file = scene.file("device");
     scene.is_refused(&link, &["CPL-1828", file.to_str().unwrap(), "No such file"]).await;
@@ -129,7 +130,9 @@ async fn host_and_device_of_one_account_pair_and_another_account_is_told_whose_i
 
 #[tokio::test]
 async fn a_fresh_token_heals_a_host_and_a_device_that_go_on_running() {
-    let scene = Scene::start(true).await;
+    let scene = Scene::start(false).await;
+    scene.host.event("relay.refused", |event| event["code"] == "CPL-1828").await;
+    scene.write("host", &scene.provider.expired_token("ann").await);
     let link = scene.link().await;
     let refused = scene.host.event("relay.refused", |event| event["code"] == "CPL-1827").await;
     assert_eq!(refused["relay"], scene.relay.name());

@@ -20,6 +20,8 @@ pub(super) const LOOK: Duration = Duration::from_secs(2);
 pub(super) struct Account {
     file: Option<AccountFile>,
     refused: Option<Refused>,
+    /// Whether the file was looked at: one that cannot be read is said at once, not when the first room needs it.
+    looked: bool,
     told: Option<Code>,
 }
 
@@ -35,15 +37,19 @@ impl Account {
     pub(super) fn of(core: &Core) -> Self {
         let path = &core.config().relay_account_token_file;
         let file = (!path.as_os_str().is_empty()).then(|| AccountFile::new(path));
-        Account { file, refused: None, told: None }
+        Account { file, refused: None, looked: false, told: None }
     }
 
     /// What to show now. Err: nothing that is worth a try.
     pub(super) async fn read(&mut self) -> Result<Option<AccountToken>, ()> {
+        self.looked = true;
         let Some(file) = &self.file else { return Ok(None) };
         match file.read().await {
             Ok(token) if self.is_refused(&token) => Err(()),
-            Ok(token) => Ok(Some(token)),
+            Ok(token) => {
+                self.refused.take_if(|refused| refused.token.is_none());
+                Ok(Some(token))
+            }
             Err(failure) => {
                 self.refused(failure, None);
                 Err(())
@@ -72,6 +78,11 @@ impl Account {
         self.refused = None;
     }
 
+    /// Whether to look at the file although no room needs it.
+    pub(super) fn wants_a_look(&self) -> bool {
+        !self.looked || self.is_waited_for()
+    }
+
     /// Whether rooms wait for another token.
     pub(super) fn is_waited_for(&self) -> bool {
         self.refused.is_some()
@@ -92,7 +103,7 @@ impl Account {
                 EventKind::RelayRefused
             }
             None => {
-                tracing::info!(target: "couplet::relay", %relay, "the relay takes this host's account again");
+                tracing::info!(target: "couplet::relay", %relay, "nothing stands against this host's account any more");
                 EventKind::RelayConnected
             }
         };

@@ -111,7 +111,8 @@ impl Rooms {
         }));
         self.say_left_out(todo.left_out);
         let mut register = todo.register;
-        let account = if register.is_empty() { Ok(None) } else { self.account.read().await };
+        let is_needed = !register.is_empty() || self.account.wants_a_look();
+        let account = if is_needed { self.account.read().await } else { Ok(None) };
         if account.is_err() {
             register.clear();
         }
