@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use couplet_protocol::relay::EARLY_MAX;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -35,20 +35,27 @@ pub(crate) struct End {
 
 /// Waits for the other end. Meanwhile at most [`EARLY_MAX`] bytes are taken, so that an end that goes away is noticed.
 /// None when the session is over before it began.
-pub(crate) async fn wait(
-    mut end: End,
-    mut other: oneshot::Receiver<End>,
+pub(crate) async fn wait(mut end: End, other: oneshot::Receiver<End>, cut: &CancellationToken) -> Option<(End, End)> {
+    let other = hold(&mut end.tls, &mut end.early, other, cut).await?;
+    Some((end, other))
+}
+
+/// Takes what comes, as much as may be early, until there is the other end.
+async fn hold<T>(
+    from: &mut (impl AsyncRead + Unpin),
+    early: &mut Vec<u8>,
+    mut other: oneshot::Receiver<T>,
     cut: &CancellationToken,
-) -> Option<(End, End)> {
+) -> Option<T> {
     let mut chunk = [0; 1024];
     loop {
-        let room = EARLY_MAX.saturating_sub(end.early.len()).min(chunk.len());
+        let room = EARLY_MAX.saturating_sub(early.len()).min(chunk.len());
         tokio::select! {
             biased;
             () = cut.cancelled() => return None,
-            other = &mut other => return Some((end, other.ok()?)),
-            read = end.tls.read(&mut chunk[..room]), if room > 0 => match read {
-                Ok(len) if len > 0 => end.early.extend_from_slice(&chunk[..len]),
+            other = &mut other => return other.ok(),
+            read = from.read(&mut chunk[..room]), if room > 0 => match read {
+                Ok(len) if len > 0 => early.extend_from_slice(&chunk[..len]),
                 _ => return None,
             },
         }
@@ -92,4 +99,50 @@ fn charge(quotas: &[Arc<Quota>], len: usize) -> Duration {
     }
     let now = Instant::now();
     quotas.iter().map(|quota| quota.charge(len, now)).max().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waits with a connection on which so many bytes have come; what was taken, and the rest of the connection.
+    async fn held(sent: usize, already: usize) -> (Vec<u8>, tokio::io::DuplexStream) {
+        let (mut far, mut near) = tokio::io::duplex(64 * 1024);
+        let bytes: Vec<u8> = (0..sent).map(|n| n.to_le_bytes()[0]).collect();
+        far.write_all(&bytes).await.unwrap();
+        let (come, other) = oneshot::channel();
+        let (cut, mut early) = (CancellationToken::new(), vec![0; already]);
+        let comes = async {
+            // Whatever there is to take is taken by then: nothing but this test runs on the clock.
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            come.send("the other end").unwrap();
+        };
+        let (waited, ()) = tokio::join!(hold(&mut near, &mut early, other, &cut), comes);
+        assert_eq!(waited, Some("the other end"));
+        drop(far);
+        (early, near)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn early_bytes_are_held_up_to_eight_kibibytes_and_the_rest_waits_in_its_order() {
+        for (sent, already) in [(20_000, 0), (20_000, 3_000), (20_000, EARLY_MAX), (EARLY_MAX, 0), (100, 0)] {
+            let (early, mut near) = held(sent, already).await;
+            assert_eq!(early.len(), (already + sent).min(EARLY_MAX), "{sent} and {already}");
+            let mut all = early[already..].to_vec();
+            near.read_to_end(&mut all).await.unwrap();
+            assert!(all.len() == sent && all.iter().enumerate().all(|(n, byte)| *byte == n.to_le_bytes()[0]));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_that_leaves_or_is_cut_waits_no_longer() {
+        let (far, mut near) = tokio::io::duplex(64);
+        let ((_come, other), cut) = (oneshot::channel::<()>(), CancellationToken::new());
+        drop(far);
+        assert_eq!(hold(&mut near, &mut Vec::new(), other, &cut).await, None);
+        let (_far, mut near) = tokio::io::duplex(64);
+        let (_come, other) = oneshot::channel::<()>();
+        cut.cancel();
+        assert_eq!(hold(&mut near, &mut Vec::new(), other, &cut).await, None);
+    }
 }

@@ -98,7 +98,9 @@ async fn a_reader_that_stands_still_stops_its_sender_and_nothing_is_lost() {
     let chunk = vec![0_u8; 64 * 1024];
     while let Ok(len) = tokio::time::timeout(AT_ONCE, writer.write(&chunk)).await {
         sent += len.unwrap();
-        assert!(sent < 256 * 1024 * 1024, "the relay takes without end");
+        // Four sockets on the way have memory of their own, which grows as the kernel sees fit (tcp(7), tcp_rmem and
+        // tcp_wmem); what the relay holds besides is shown beside the code.
+        assert!(sent < 64 * 1024 * 1024, "the relay takes without end");
     }
     // The other direction is not held up.
     device.send(Message::binary(vec![3; 100])).await.unwrap();
@@ -114,7 +116,7 @@ async fn a_reader_that_stands_still_stops_its_sender_and_nothing_is_lost() {
 }
 
 #[tokio::test]
-async fn early_bytes_are_held_up_to_eight_kibibytes() {
+async fn more_than_may_be_early_waits_on_its_way_and_all_of_it_arrives() {
     let relay = TestRelay::start(|_| {}).await;
     let host = TestHost::enroll(&relay).await;
     host.room(&relay, &room(1), by_secret(1)).await;
