@@ -22,7 +22,7 @@ use super::dial::{self, connect};
 use super::enroll;
 use super::enrolment::Enrolment;
 use super::events::{Event, Parser};
-use super::rooms::Rooms;
+use super::rooms::{Rooms, Until};
 use super::sessions;
 use crate::events::News;
 use crate::pairing::Core;
@@ -127,40 +127,22 @@ impl Memory {
         }
         let tls = self.enrolment.hosts_tls();
         let tls = tls.map_err(|error| RelayFailure::new(Code::RelayBroken, error.0))?;
-        let mut news = self.core.events().since(None).1;
+        let news = self.core.events().since(None).1;
         let mut rooms = Rooms::new(self.core.clone(), self.enrolment.clone(), tls.clone());
-        let mut offer_ends = rooms.settle().await?;
+        let offer_ends = rooms.settle().await?;
         let last = self.sids.back().map(Sid::to_hex);
         let mut http = connect(&tls, &self.enrolment.hosts).await?;
         let events = dial::stream(&mut http, "/host/events", last.as_deref()).await?;
         self.core.relay().set_up(true);
         self.tell(EventKind::RelayConnected, None);
         rooms.tell();
-        let core = self.core.clone();
-        let keep_rooms = async {
-            loop {
-                let patience = rooms.patience();
-                let until_offer = offer_ends.map_or(patience, |end| core.now().until(end));
-                tokio::select! {
-                    () = core.relay().0.work.notified() => {}
-                    () = heard(&mut news) => {}
-                    () = sleep(until_offer.clamp(LOOK, patience)) => {}
-                }
-                match rooms.settle().await {
-                    Ok(next) => {
-                        offer_ends = next;
-                        rooms.tell();
-                    }
-                    Err(trouble) => return trouble,
-                }
-            }
-        };
         let (enrolment, renewed) = (self.enrolment.clone(), self.renewed);
         let renewing = keep_certificate(self.core.clone(), enrolment, renewed);
+        let keeping = keep_rooms(self.core.clone(), rooms, news, offer_ends);
         let follow = self.follow(events, &tls);
         tokio::select! {
             end = follow => end,
-            trouble = keep_rooms => Err(trouble),
+            trouble = keeping => Err(trouble),
             end = renewing => {
                 self.renewed = Some(Instant::now());
                 end
@@ -290,6 +272,31 @@ async fn keep_certificate(core: Core, enrolment: Enrolment, mut tried: Option<In
             Err(trouble) if trouble.code() == Code::HostRevoked => return Err(trouble),
             // The one that there is still counts for days.
             Err(trouble) => tracing::warn!(target: "couplet::relay", %trouble, "the certificate is renewed later"),
+        }
+    }
+}
+
+/// Sets the rooms right whenever something changes them, until the relay cannot be told.
+async fn keep_rooms(
+    core: Core,
+    mut rooms: Rooms,
+    mut news: broadcast::Receiver<Arc<couplet_protocol::api::Event>>,
+    mut offer_ends: Until,
+) -> RelayFailure {
+    loop {
+        let patience = rooms.patience();
+        let until_offer = offer_ends.map_or(patience, |end| core.now().until(end));
+        tokio::select! {
+            () = core.relay().0.work.notified() => {}
+            () = heard(&mut news) => {}
+            () = sleep(until_offer.clamp(LOOK, patience)) => {}
+        }
+        match rooms.settle().await {
+            Ok(next) => {
+                offer_ends = next;
+                rooms.tell();
+            }
+            Err(trouble) => return trouble,
         }
     }
 }

@@ -26,7 +26,7 @@ const FULL: Duration = Duration::from_secs(600);
 const EVERY: Duration = Duration::from_secs(60);
 
 /// What a room was registered with, besides what never changes.
-type Until = Option<Timestamp>;
+pub(super) type Until = Option<Timestamp>;
 
 /// What is to be done, and in this order.
 #[derive(Debug, Default, PartialEq, Eq)]
