@@ -7,6 +7,7 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use crate::room::{CredentialHash, NotHex, RoomId};
+use crate::secret::SecretText;
 
 /// The largest body that a relay takes, in bytes.
 pub const BODY_MAX: usize = 16 * 1024;
@@ -104,7 +105,7 @@ pub enum Mode {
 pub struct EnrollRequest {
     /// The whole enrolment token; a host that the relay knows by its key needs none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token: Option<String>,
+    pub token: Option<SecretText>,
     /// A certificate signing request in PEM, signed with the host's key (RFC 2986). Only its key counts.
     pub csr: String,
 }
@@ -123,7 +124,7 @@ pub struct Enrolled {
 }
 
 /// Body of `PUT /host/rooms/{room_id}`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Serialize)]
 pub struct RoomBody<'a> {
     /// Lets a paired device in: 64 digits of lower-case hex.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,6 +142,12 @@ pub struct RoomBody<'a> {
     pub account: Option<&'a str>,
 }
 
+impl fmt::Debug for RoomBody<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoomBody").field("public_key", &self.public_key).finish_non_exhaustive()
+    }
+}
+
 /// Body of `POST /pair`: a room and what opens it, one of the two hashes.
 #[derive(Clone, Debug, Deserialize)]
 pub struct PairRequest {
@@ -154,7 +161,7 @@ pub struct PairRequest {
     pub secret_hash: Option<CredentialHash>,
     /// The account (a JWT) of the device's owner.
     #[serde(default)]
-    pub account: Option<String>,
+    pub account: Option<SecretText>,
 }
 
 /// Answer of `POST /pair`.
@@ -223,6 +230,26 @@ mod tests {
         assert_eq!(serde_json::to_string(&sid).unwrap(), format!("\"{}\"", "ab".repeat(16)));
         assert_eq!(Sid::parse(&sid.to_hex()), Ok(sid));
         assert_eq!(Sid::parse(&sid.to_hex().to_uppercase()), Err(NotHex));
+    }
+
+    #[test]
+    fn bodies_do_not_print_what_opens_something() {
+        let (hash, token) = ("c".repeat(64), "canary");
+        let text = |token: &str| SecretText::new(token.to_owned());
+        let enroll = EnrollRequest { token: Some(text(token)), csr: "csr".into() };
+        assert_eq!(serde_json::to_string(&enroll).unwrap(), r#"{"token":"canary","csr":"csr"}"#);
+        let body = format!(r#"{{"room_id":"{}","secret_hash":"{hash}","account":"{token}"}}"#, "0".repeat(32));
+        let pair: PairRequest = serde_json::from_str(&body).unwrap();
+        assert_eq!(pair.account.as_ref().unwrap().expose(), token);
+        let room = RoomBody {
+            secret_hash: Some(&hash),
+            pairing_token_hash: Some(&hash),
+            pairing_expires_at: None,
+            public_key: "random",
+            account: Some(token),
+        };
+        let printed = format!("{enroll:?} {pair:?} {room:?}");
+        assert!(!printed.contains(token) && !printed.contains(&hash[..8]), "{printed}");
     }
 
     #[test]

@@ -25,7 +25,7 @@ use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
 pub use self::hosts::RedeemError;
-pub use self::joins::{Admitted, Join, JoinError};
+pub use self::joins::{Admitted, Join, JoinError, Judged};
 pub use self::rooms::{RegisterError, Registered};
 use self::turns::Turns;
 use crate::clock::Clock;

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use couplet_protocol::secret::SecretText;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -146,9 +147,9 @@ impl RoomsDoor {
     }
 
     /// Who the token says that its bearer is. Without accounts nobody asks.
-    async fn identity(&self, token: Option<&str>) -> Result<Option<Identity>, Refusal> {
+    async fn identity(&self, token: Option<&SecretText>) -> Result<Option<Identity>, Refusal> {
         match (&self.accounts, token) {
-            (Some(accounts), Some(token)) => Ok(Some(accounts.verify(token).await?)),
+            (Some(accounts), Some(token)) => Ok(Some(accounts.verify(token.expose()).await?)),
             _ => Ok(None),
         }
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use aws_lc_rs::digest;
 use couplet_client::relay::{self, Authorities, RelayFailure, SKEW, TlsUnusable, certificates};
 use couplet_protocol::relay::{EnrollRequest, Enrolled as Answered};
+use couplet_protocol::secret::SecretText;
 use couplet_protocol::{Code, EnrollmentToken, RelayName};
 use http::{Method, StatusCode};
 use rcgen::{CertificateParams, KeyPair};
@@ -50,7 +51,7 @@ pub async fn enroll(state_dir: &Path, token: &str, relay_ca: Option<&Path>) -> R
     let key = Zeroizing::new(key.serialize_pem());
     let tls = relay::tls(Authorities::System(relay_ca.as_deref()), None);
     let tls = tls.map_err(|error| StartError::new(Code::ConfigInvalid, error.0))?;
-    let text = token.trim().to_owned();
+    let text = SecretText::new(token.trim().to_owned());
     let asked = ask(&parsed.relay, &tls, Some(text), &key).await;
     let (answer, ahead) = asked.map_err(|failure| StartError::new(failure.code(), failure.detail(&parsed.relay)))?;
     let enrolment = check(&parsed, answer, key, relay_ca)?;
@@ -73,7 +74,7 @@ pub(super) async fn renew(enrolment: &Enrolment) -> Result<Enrolment, RelayFailu
 async fn ask(
     relay: &RelayName,
     tls: &TlsConnector,
-    token: Option<String>,
+    token: Option<SecretText>,
     key: &str,
 ) -> Result<(Answered, Option<i64>), RelayFailure> {
     let request = || {

@@ -126,6 +126,11 @@ fn host(uri: &Uri) -> &str {
     uri.host().unwrap_or_default().trim_matches(['[', ']'])
 }
 
+/// Whether it is an `https` URL.
+pub(super) fn is_secure(url: &str) -> bool {
+    url.parse::<Uri>().is_ok_and(|uri| uri.scheme_str() == Some("https"))
+}
+
 /// Whether a provider may be asked at this URL: by `https`, or on this machine, where tests have theirs.
 pub(super) fn is_allowed(url: &str) -> bool {
     let Ok(uri) = url.parse::<Uri>() else { return false };

@@ -1,16 +1,15 @@
 //! A provider's keys: found by discovery, kept for a while, asked for again when a token names one that is not known.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jsonwebtoken::jwk::{Jwk, PublicKeyUse};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Mutex;
 
 use super::AccountError;
-use super::fetch::{Fetch, FetchError, is_allowed};
+use super::fetch::{Fetch, FetchError, is_allowed, is_secure};
 use super::token::Claimed;
 use crate::clock::after;
 
@@ -28,6 +27,8 @@ pub(super) struct Keys {
     issuer: String,
     fetch: Arc<dyn Fetch>,
     known: Mutex<Known>,
+    /// Held while the provider is asked; when that began the last time.
+    asking: tokio::sync::Mutex<Option<Timestamp>>,
 }
 
 #[derive(Default)]
@@ -51,7 +52,7 @@ struct KeySet {
 
 impl Keys {
     pub(super) fn new(issuer: &str, fetch: Arc<dyn Fetch>) -> Self {
-        Keys { issuer: issuer.to_owned(), fetch, known: Mutex::default() }
+        Keys { issuer: issuer.to_owned(), fetch, known: Mutex::default(), asking: Default::default() }
     }
 
     pub(super) fn issuer(&self) -> &str {
@@ -60,26 +61,32 @@ impl Keys {
 
     /// The key that the token claims to be signed with.
     pub(super) async fn find(&self, claimed: &Claimed, now: Timestamp) -> Result<Jwk, AccountError> {
-        // Who comes while the provider is asked waits for that answer.
-        let mut known = self.known.lock().await;
-        let found = known.find(claimed);
-        let fresh = known.is_younger(FRESH, now);
-        if let Some(key) = found.as_ref().filter(|_| fresh) {
-            return Ok(key.clone());
+        if let Some(answer) = self.known().answer(claimed, now) {
+            return answer;
         }
-        if known.asked_at.is_none_or(|asked| now >= after(asked, PAUSE)) {
+        // Who comes while the provider is asked waits for that answer; whose key is known has it already.
+        let mut began_at = self.asking.lock().await;
+        if let Some(answer) = self.known().answer(claimed, now) {
+            return answer;
+        }
+        // Also when the one who asked has gone, and nobody has had the answer.
+        if began_at.is_none_or(|began| now >= after(began, PAUSE)) {
+            *began_at = Some(now);
+            let asked = self.ask().await;
+            let mut known = self.known();
             known.asked_at = Some(now);
-            match self.ask().await {
-                Ok(keys) => *known = Known { keys, had_at: Some(now), asked_at: Some(now) },
+            match asked {
+                Ok(keys) => (known.keys, known.had_at) = (keys, Some(now)),
                 Err(error) => {
                     tracing::warn!(target: "couplet::relay", issuer = self.issuer, %error, "no keys from the identity provider");
                 }
             }
         }
-        if !known.is_younger(STALE, now) {
-            return Err(AccountError::Unavailable);
-        }
-        known.find(claimed).ok_or(AccountError::Invalid)
+        self.known().judge(claimed, now)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn ask(&self) -> Result<Vec<Jwk>, FetchError> {
@@ -88,6 +95,10 @@ impl Keys {
         // Discovery 1.0, 4.3: another issuer's document is not this one's.
         if discovery.issuer != self.issuer || !is_allowed(&discovery.jwks_uri) {
             return Err(FetchError(format!("{at} names another issuer, or no https URL for its keys")));
+        }
+        // Nor does a provider elsewhere have the relay ask this machine.
+        if is_secure(&self.issuer) && !is_secure(&discovery.jwks_uri) {
+            return Err(FetchError(format!("{at} names no https URL for its keys")));
         }
         let set: KeySet = self.document(&discovery.jwks_uri).await?;
         let keys = set.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
@@ -105,6 +116,20 @@ fn is_for_signatures(key: &Jwk) -> bool {
 }
 
 impl Known {
+    /// What can be said without asking the provider.
+    fn answer(&self, claimed: &Claimed, now: Timestamp) -> Option<Result<Jwk, AccountError>> {
+        let key = self.find(claimed).filter(|_| self.is_younger(FRESH, now));
+        let lately = self.asked_at.is_some_and(|asked| now < after(asked, PAUSE));
+        key.map(Ok).or_else(|| lately.then(|| self.judge(claimed, now)))
+    }
+
+    fn judge(&self, claimed: &Claimed, now: Timestamp) -> Result<Jwk, AccountError> {
+        if !self.is_younger(STALE, now) {
+            return Err(AccountError::Unavailable);
+        }
+        self.find(claimed).ok_or(AccountError::Invalid)
+    }
+
     /// By the token's key id; a token without one means the only key.
     fn find(&self, claimed: &Claimed) -> Option<Jwk> {
         match &claimed.key_id {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::*;
 use crate::clock::tests::Turned;
@@ -18,7 +19,7 @@ const KEYS: &str = "https://id.example/keys";
 
 /// A provider on a desk: its documents, and how often each was asked for.
 #[derive(Default)]
-struct Desk(Mutex<(HashMap<String, Value>, Vec<String>)>);
+struct Desk(Mutex<(HashMap<String, Value>, Vec<String>)>, Mutex<Option<Arc<Semaphore>>>);
 
 impl Desk {
     fn write(&self, url: &str, document: Value) {
@@ -42,7 +43,13 @@ impl Fetch for Desk {
         let mut inner = self.0.lock().unwrap();
         inner.1.push(url.to_owned());
         let found = inner.0.get(url).map(|document| Bytes::from(document.to_string()));
-        Box::pin(async move { found.ok_or_else(|| FetchError("not there".into())) })
+        let slow = self.1.lock().unwrap().clone();
+        Box::pin(async move {
+            if let Some(slow) = slow {
+                slow.acquire().await.unwrap().forget();
+            }
+            found.ok_or_else(|| FetchError("not there".into()))
+        })
     }
 }
 
@@ -91,6 +98,11 @@ impl Relay {
         let fetch: Arc<dyn Fetch> = desk.clone();
         let accounts = Accounts::new(&[ISSUER.to_owned()], "couplet", fetch, turned.clock()).unwrap();
         Relay { desk, turned, accounts: Arc::new(accounts) }
+    }
+
+    /// How many documents the provider was asked for.
+    pub(crate) fn asked(&self) -> usize {
+        self.desk.asked()
     }
 
     /// Claims that are good for ten minutes, with some of them otherwise; null leaves one out.
@@ -210,6 +222,34 @@ async fn whatever_tokens_come_a_provider_is_asked_once_a_minute() {
 }
 
 #[tokio::test]
+async fn while_a_slow_provider_is_asked_known_keys_go_on_counting() {
+    let (signer, other) = (Signer::p256("a"), Signer::p256("b"));
+    let relay = Relay::new(&[&signer]);
+    relay.verify(&signer, json!({})).await.unwrap();
+    relay.turned.pass(Duration::from_secs(60));
+    let slow = Arc::new(Semaphore::new(0));
+    *relay.desk.1.lock().unwrap() = Some(Arc::clone(&slow));
+    let (accounts, token) = (Arc::clone(&relay.accounts), other.sign(&relay.claims(json!({}))));
+    let unknown = tokio::spawn(async move { accounts.verify(&token).await });
+    while relay.desk.asked() < 3 {
+        tokio::task::yield_now().await;
+    }
+    let known = tokio::time::timeout(Duration::from_secs(10), relay.verify(&signer, json!({})));
+    known.await.expect("it waits for nobody").unwrap();
+    // Who hangs up does not have the provider asked anew.
+    unknown.abort();
+    assert!(unknown.await.is_err());
+    for _ in 0..5 {
+        assert_eq!(relay.verify(&other, json!({})).await, Err(AccountError::Invalid));
+    }
+    assert_eq!(relay.desk.asked(), 3);
+    slow.add_permits(10);
+    relay.desk.publish(&[&other]);
+    relay.turned.pass(Duration::from_secs(60));
+    relay.verify(&other, json!({})).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_provider_that_is_down_is_told_from_a_bad_token_and_its_keys_hold_a_day() {
     let signer = Signer::p256("a");
     let relay = Relay::new(&[&signer]);
@@ -224,8 +264,10 @@ async fn a_provider_that_is_down_is_told_from_a_bad_token_and_its_keys_hold_a_da
 #[tokio::test]
 async fn discovery_of_another_issuer_or_keys_without_tls_are_refused() {
     let signer = Signer::p256("a");
-    for (issuer, keys) in [("https://id.example", KEYS), (ISSUER, "http://id.example/keys"), (ISSUER, "file:///keys")] {
+    let elsewhere = ["http://id.example/keys", "file:///keys", "http://127.0.0.1:9090/keys", "HTTP://localhost/keys"];
+    for (issuer, keys) in elsewhere.map(|keys| (ISSUER, keys)).into_iter().chain([("https://id.example", KEYS)]) {
         let relay = Relay::new(&[&signer]);
+        relay.desk.write(keys, json!({"keys": [signer.public]}));
         relay.desk.write(DISCOVERY, json!({"issuer": issuer, "jwks_uri": keys}));
         assert_eq!(relay.verify(&signer, json!({})).await, Err(AccountError::Unavailable), "{issuer} {keys}");
     }

@@ -8,12 +8,12 @@ use axum::Json;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
 use couplet_protocol::relay::{EnrollRequest, Enrolled};
+use couplet_protocol::secret::SecretText;
 use couplet_protocol::{Code, EnrollmentToken};
 use http::HeaderValue;
 use http::header::CACHE_CONTROL;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 use crate::authority;
 use crate::host::HostId;
@@ -65,10 +65,9 @@ pub(crate) async fn enroll(
     request: Request,
 ) -> Result<Response, Failure> {
     let EnrollRequest { token, csr } = super::body::json(request).await?;
-    let token = token.map(Zeroizing::new);
     let source = Source::of(peer.ip());
     let turn = shared.enrolments.turn(source).await?;
-    let judged = judge(&shared, token.as_deref().map(String::as_str), &csr).await;
+    let judged = judge(&shared, token.as_ref().map(SecretText::expose), &csr).await;
     drop(turn);
     let (request, host) = judged.inspect_err(|_| shared.enrolments.failed(source))?;
     let certificate = shared.authority.certify_host(&request, host, shared.clock.now()).map_err(Failure::internal)?;

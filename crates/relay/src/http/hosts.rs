@@ -6,6 +6,7 @@ use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request, State};
 use axum::routing::{get, put};
+use couplet_protocol::secret::SecretText;
 use couplet_protocol::{Code, CredentialHash, RoomId};
 use http::StatusCode;
 use jiff::Timestamp;
@@ -35,7 +36,7 @@ struct RoomBody {
     pairing_token_hash: Option<CredentialHash>,
     pairing_expires_at: Option<Timestamp>,
     public_key: Hint,
-    account: Option<String>,
+    account: Option<SecretText>,
 }
 
 fn room(text: &str) -> Result<RoomId, Failure> {
@@ -51,7 +52,7 @@ async fn register(
 ) -> Result<StatusCode, Failure> {
     let id = room(&super::part(id))?;
     let body: RoomBody = super::body::json(request).await?;
-    let account = super::pair::identity(&shared, body.account.as_deref()).await?;
+    let account = super::pair::identity(&shared, body.account.as_ref()).await?;
     let wanted = Registration {
         secret_hash: body.secret_hash,
         pairing_token_hash: body.pairing_token_hash,
@@ -118,7 +119,8 @@ mod tests {
         let text = |hash: Option<CredentialHash>| hash.map(|hash| hash.expose_hex().to_string());
         assert_eq!((text(body.secret_hash), text(body.pairing_token_hash)), (Some(secret), Some(token)));
         assert_eq!(body.pairing_expires_at, Some("2026-11-26T08:00:00Z".parse().unwrap()));
-        assert_eq!((body.public_key, body.account.as_deref()), (Hint::parse("random").unwrap(), Some("a.b.c")));
+        let account = body.account.as_ref().map(SecretText::expose);
+        assert_eq!((body.public_key, account), (Hint::parse("random").unwrap(), Some("a.b.c")));
         let least = read(&relay::RoomBody {
             secret_hash: None,
             pairing_token_hash: None,

@@ -9,6 +9,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use couplet_protocol::relay::{Addresses, HOST_UPGRADE, Mode, PairAnswer, PairCommand, PairRequest, SID_SECONDS};
+use couplet_protocol::secret::SecretText;
 use couplet_protocol::{Code, Sid};
 use http::HeaderValue;
 use http::header::CACHE_CONTROL;
@@ -19,7 +20,7 @@ use crate::account::Identity;
 use crate::clock::after;
 use crate::live::Connection;
 use crate::problem::Failure;
-use crate::registry::{Admitted, Join, JoinError};
+use crate::registry::{Admitted, JoinError};
 use crate::room::Credential;
 use crate::sessions::{NotOpened, Opening, Side};
 use crate::shared::Shared;
@@ -71,20 +72,21 @@ async fn admit(shared: &Shared, wanted: PairRequest, peer: SocketAddr) -> Result
             return Err(Failure::new(Code::MalformedBody, next));
         }
     };
-    let account = identity(shared, wanted.account.as_deref()).await?;
-    let join = Join { room: wanted.room_id, credential, source: peer.ip(), account };
-    let admitted = shared.registry.join(&join).await;
-    if let Err(error) = &admitted {
-        // Strangers may fail as often as they like: what it leads to, the registry writes down.
-        tracing::debug!(target: "couplet::relay", room = %join.room, %error, "join.refused");
-    }
-    admitted.map_err(refused)
+    let room = wanted.room_id;
+    // Strangers may fail as often as they like: what it leads to, the registry writes down.
+    let refused_because = |error: JoinError| {
+        tracing::debug!(target: "couplet::relay", %room, %error, "join.refused");
+        refused(error)
+    };
+    let judged = shared.registry.judge(room, &credential, peer.ip()).await.map_err(refused_because)?;
+    let account = identity(shared, wanted.account.as_ref()).await?;
+    judged.admit(account.as_ref()).map_err(refused_because)
 }
 
 /// Who the token says that its bearer is. Without accounts nobody asks.
-pub(super) async fn identity(shared: &Shared, token: Option<&str>) -> Result<Option<Identity>, Failure> {
+pub(super) async fn identity(shared: &Shared, token: Option<&SecretText>) -> Result<Option<Identity>, Failure> {
     match (&shared.accounts, token) {
-        (Some(accounts), Some(token)) => Ok(Some(accounts.verify(token).await?)),
+        (Some(accounts), Some(token)) => Ok(Some(accounts.verify(token.expose()).await?)),
         _ => Ok(None),
     }
 }

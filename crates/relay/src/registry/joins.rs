@@ -42,6 +42,14 @@ pub struct Admitted {
     pub(crate) by: Hash,
 }
 
+/// A device whose credential is right.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    admitted: Admitted,
+    /// Whose account it must have as well.
+    owner: Option<Identity>,
+}
+
 /// Why a device is not let in.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
@@ -82,9 +90,18 @@ impl Registry {
     /// # Errors
     /// See [`JoinError`].
     pub async fn join(&self, join: &Join) -> Result<Admitted, JoinError> {
-        let (now, source) = (self.clock.now(), join.source);
-        let found = self.room_or_decoy(join.room, now).await?;
-        let verdict = found.room.judge(&join.credential, now);
+        self.judge(join.room, &join.credential, join.source).await?.admit(join.account.as_ref())
+    }
+
+    /// Judges a device's credential alone: whose account it shows is looked at afterwards, as that costs more, and strangers
+    /// could have it done without end.
+    ///
+    /// # Errors
+    /// See [`JoinError`].
+    pub async fn judge(&self, id: RoomId, credential: &Credential, source: IpAddr) -> Result<Judged, JoinError> {
+        let now = self.clock.now();
+        let found = self.room_or_decoy(id, now).await?;
+        let verdict = found.room.judge(credential, now);
         let locked = match verdict {
             Verdict::Wrong => {
                 // A source may be many: who has a credential is let in, whatever the others there (or a web page that
@@ -92,23 +109,23 @@ impl Registry {
                 if let Some(retry_after) = self.lockout().source_blocked(source, now) {
                     return Err(JoinError::TooMany { retry_after });
                 }
-                let failed = self.lockout().fail(source, join.room, found.exists, now);
+                let failed = self.lockout().fail(source, id, found.exists, now);
                 if failed.blocked && self.blocks_written.spend((), Instant::now()).is_ok() {
-                    tracing::info!(target: "couplet::relay", source = %join.source, "source.blocked");
+                    tracing::info!(target: "couplet::relay", %source, "source.blocked");
                 }
                 if failed.newly && found.exists && found.room.is_open() {
-                    tracing::info!(target: "couplet::relay", room = %join.room, host = %found.room.host, "room.locked");
-                    self.tell(Event::RoomLocked { host: found.room.host, room: join.room });
+                    tracing::info!(target: "couplet::relay", room = %id, host = %found.room.host, "room.locked");
+                    self.tell(Event::RoomLocked { host: found.room.host, room: id });
                 }
                 failed.locked
             }
-            Verdict::Used | Verdict::Right(_) => self.lockout().room_locked(join.room, found.exists, now),
+            Verdict::Used | Verdict::Right(_) => self.lockout().room_locked(id, found.exists, now),
         };
         match (verdict, locked) {
             (_, Some(retry_after)) => Err(JoinError::Locked { retry_after }),
             (Verdict::Wrong, None) => Err(JoinError::Invalid),
             (Verdict::Used, None) => Err(JoinError::TokenUsed),
-            (Verdict::Right(mode), None) => admit(join, found.room, mode),
+            (Verdict::Right(mode), None) => judged(id, found.room, mode),
         }
     }
 
@@ -168,17 +185,25 @@ struct Found {
     exists: bool,
 }
 
-fn admit(join: &Join, room: Room, mode: Mode) -> Result<Admitted, JoinError> {
-    if let Some(owner) = &room.account
-        && !join.account.as_ref().is_some_and(|account| account.is(owner))
-    {
-        return Err(JoinError::AccountMismatch {
-            host_email: owner.email.clone(),
-            device_email: join.account.as_ref().and_then(|account| account.email.clone()),
-        });
-    }
+fn judged(id: RoomId, room: Room, mode: Mode) -> Result<Judged, JoinError> {
     // Only an open room has a credential that is right.
     let by = room.opener(mode).ok_or(JoinError::TokenUsed)?;
     let public_key = room.public_key.ok_or(JoinError::TokenUsed)?;
-    Ok(Admitted { host: room.host, room: join.room, mode, public_key, by })
+    Ok(Judged { admitted: Admitted { host: room.host, room: id, mode, public_key, by }, owner: room.account })
+}
+
+impl Judged {
+    /// Lets the device in, if this is the room's account, or the room has none.
+    ///
+    /// # Errors
+    /// It is another, or none.
+    pub fn admit(self, account: Option<&Identity>) -> Result<Admitted, JoinError> {
+        match &self.owner {
+            Some(owner) if !account.is_some_and(|account| account.is(owner)) => Err(JoinError::AccountMismatch {
+                host_email: owner.email.clone(),
+                device_email: account.and_then(|account| account.email.clone()),
+            }),
+            _ => Ok(self.admitted),
+        }
+    }
 }

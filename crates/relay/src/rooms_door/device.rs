@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use couplet_protocol::RoomId;
+use couplet_protocol::secret::SecretText;
 use futures_util::{Sink, Stream};
 
 use super::host::ended;
@@ -13,7 +14,7 @@ use super::socket::{Over, Said, farewell, first, next, write};
 use super::{Incoming, Outgoing, PATIENCE, RoomsDoor};
 use crate::host::HostId;
 use crate::quota::{Quota, pay};
-use crate::registry::Join;
+use crate::registry::JoinError;
 use crate::room::Credential;
 
 impl RoomsDoor {
@@ -58,7 +59,7 @@ impl RoomsDoor {
     async fn joined(&self, source: IpAddr, said: Result<FromDevice, Over>) -> Result<(HostId, RoomId, Hints), Over> {
         let FromDevice::JoinRoom { room_id: room, pairing_token_hash, secret_hash, account, hints } = said?;
         let credential = credential(pairing_token_hash, secret_hash);
-        let admitted = self.admit(room, credential, source, account.as_deref()).await;
+        let admitted = self.admit(room, credential, source, account.as_ref()).await;
         if admitted.is_err() {
             self.metrics.refused.increment(1);
         }
@@ -70,14 +71,12 @@ impl RoomsDoor {
         room: RoomId,
         credential: Credential,
         source: IpAddr,
-        account: Option<&str>,
+        account: Option<&SecretText>,
     ) -> Result<HostId, Refusal> {
+        let refused = |error: &JoinError| tracing::debug!(target: "couplet::relay", %room, %error, "join.refused");
+        let judged = self.registry.judge(room, &credential, source).await.inspect_err(refused)?;
         let account = self.identity(account).await?;
-        let admitted = self.registry.join(&Join { room, credential, source, account }).await;
-        if let Err(error) = &admitted {
-            tracing::debug!(target: "couplet::relay", %room, %error, "join.refused");
-        }
-        let admitted = admitted?;
+        let admitted = judged.admit(account.as_ref()).inspect_err(refused)?;
         if !self.seats.has_host(room, admitted.host) {
             return Err(Refusal::HostOffline);
         }

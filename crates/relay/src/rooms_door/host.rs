@@ -63,7 +63,7 @@ impl RoomsDoor {
         known: Option<Identity>,
     ) -> Result<Registered, Over> {
         let FromHost::RegisterRoom { room_id: room, secret_hash, pairing_token_hash, account, hints } = said?;
-        let account = self.identity(account.as_deref()).await?.or(known);
+        let account = self.identity(account.as_ref()).await?.or(known);
         let wanted = Registration {
             secret_hash: Some(secret_hash),
             pairing_token_hash,

@@ -1,5 +1,6 @@
 //! The door's messages and its refusals. Pure.
 
+use couplet_protocol::secret::SecretText;
 use couplet_protocol::{CredentialHash, RoomId};
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +28,7 @@ pub(super) enum FromHost {
         room_id: RoomId,
         secret_hash: CredentialHash,
         pairing_token_hash: Option<CredentialHash>,
-        account: Option<String>,
+        account: Option<SecretText>,
         #[serde(flatten)]
         hints: Hints,
     },
@@ -41,7 +42,7 @@ pub(super) enum FromDevice {
         room_id: RoomId,
         pairing_token_hash: Option<CredentialHash>,
         secret_hash: Option<CredentialHash>,
-        account: Option<String>,
+        account: Option<SecretText>,
         #[serde(flatten)]
         hints: Hints,
     },

@@ -436,12 +436,15 @@ async fn a_room_of_an_account_stays_its_own_when_it_is_rotated() {
         message["account"] = account.into();
         message
     };
-    let (error, code, reason) = doors.refused(by(join("pairing_token_hash", 2), "no.token.atall")).await;
-    assert_eq!((error["code"].as_str().unwrap(), code, reason), ("ACCOUNT_INVALID", 4004, "account not valid"));
+    // Before the right credential nobody's account is looked at.
+    let stranger = doors.refused(by(join("pairing_token_hash", 2), &token("ann"))).await;
+    assert_eq!((stranger.0, relay.asked()), (auth_failed("Invalid credentials"), 0));
 
     let mut host = doors.host_socket();
     host.text(by(register(1, Some(2)), &token("ann"))).await;
     assert_eq!(host.json().await["type"], "room_registered");
+    let (error, code, reason) = doors.refused(by(join("pairing_token_hash", 2), "no.token.atall")).await;
+    assert_eq!((error["code"].as_str().unwrap(), code, reason), ("ACCOUNT_INVALID", 4004, "account not valid"));
     // Only who has the credential hears of it, and the token stays good.
     assert_eq!(doors.refused(by(join("secret_hash", 9), &token("bob"))).await.0, auth_failed("Invalid credentials"));
     let (error, code, reason) = doors.refused(by(join("pairing_token_hash", 2), &token("bob"))).await;
@@ -473,4 +476,16 @@ fn another_account_is_told_with_both_addresses() {
         })
     );
     assert_eq!(*close, Outgoing::Close { code: 4004, reason: "account mismatch" });
+}
+
+#[test]
+fn messages_do_not_print_what_opens_something() {
+    let text = |mut message: Value| {
+        message["account"] = "canary".into();
+        message.to_string()
+    };
+    let host: message::FromHost = serde_json::from_str(&text(register(7, Some(7)))).unwrap();
+    let device: message::FromDevice = serde_json::from_str(&text(join("secret_hash", 7))).unwrap();
+    let printed = format!("{host:?} {device:?}");
+    assert!(!printed.contains("canary") && !printed.contains("0707") && printed.contains("redacted"), "{printed}");
 }
