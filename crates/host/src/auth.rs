@@ -6,7 +6,9 @@
 //! device may do raises the generation and removes its session, after the commit and before the answer.
 
 mod headers;
+mod nonces;
 mod sealed;
+mod signed;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +35,9 @@ use crate::store::{Store, devices, offers};
 pub use headers::{COUPLET_TOKEN, CredentialHeader};
 pub(crate) use headers::{bearer, is_owner, single};
 use headers::{presented, unknown};
+use nonces::Nonces;
+use signed::Challenge;
+pub(crate) use signed::{Asked, SIGNATURE_HEADERS, Signed, authority, invalid, is_signed};
 
 /// Authenticates devices. Clones share the same memory.
 #[derive(Clone, Debug)]
@@ -47,6 +52,11 @@ struct Inner {
     /// How often what some device may do has changed. Raised while `memory` is locked.
     generation: AtomicU64,
     memory: RwLock<Memory>,
+    /// Of requests that were signed.
+    nonces: Nonces,
+    challenge: Challenge,
+    /// How many bodies of signed requests are in memory.
+    bodies: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -69,6 +79,8 @@ enum Key {
     Token([u8; 32]),
     /// The device, which a sealed session has proven.
     Sealed(Uuid),
+    /// The watch, which each of its requests proves.
+    Signed(Uuid),
 }
 
 /// The credential that a connection used last, and whose it is: a request that repeats it needs no digest.
@@ -95,6 +107,7 @@ impl Used {
 impl Authenticator {
     pub(crate) fn new(store: Store, events: Events, clock: Clock) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &crate::random::bytes::<32>());
+        let challenge = Challenge::new(clock.now());
         Authenticator(Arc::new(Inner {
             store,
             events,
@@ -103,6 +116,9 @@ impl Authenticator {
             bcrypt: Arc::new(Semaphore::new(1)),
             generation: AtomicU64::new(0),
             memory: RwLock::default(),
+            nonces: Nonces::default(),
+            challenge,
+            bodies: Arc::new(Semaphore::new(signed::BODIES_MAX)),
         }))
     }
 
@@ -247,7 +263,8 @@ impl Authenticator {
         if self.generation() != generation {
             return None;
         }
-        let session = Arc::new(Session::new(row.device, row.scope, row.expires_at));
+        let session = Session::new(row.device, row.scope, row.expires_at).with_signing_key(row.signing_key);
+        let session = Arc::new(session);
         session.came_by(path);
         session.seen(self.now());
         memory.sessions.insert(key, Arc::clone(&session));
@@ -340,11 +357,12 @@ mod tests {
             device,
             kind: DeviceKind::Bearer,
             token_hash: auth.hasher().await.unwrap().hash(token).await.unwrap(),
-            token_selector: Digest::of(token).selector(),
+            token_selector: Some(Digest::of(token).selector()),
             unused_until: None,
             pairing_id: None,
             platform: None,
             sealed: None,
+            signing_key: None,
         };
         let now = auth.now();
         auth.0.store.write(move |tx| devices::insert(tx, &new, now), |()| {}).await.unwrap();

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use couplet_protocol::{Code, Problem};
-use http::{HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 
 /// Why a request was refused: the code, what to do next, and for our own faults the cause.
 #[derive(Debug)]
@@ -11,6 +11,7 @@ pub struct Failure {
     code: Code,
     detail: String,
     retry_after: Option<u64>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
     cause: Option<String>,
 }
 
@@ -18,7 +19,7 @@ impl Failure {
     /// A refusal whose `detail` tells the caller what to do next.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Failure { code, detail: detail.into(), retry_after: None, cause: None }
+        Failure { code, detail: detail.into(), retry_after: None, header: None, cause: None }
     }
 
     /// A refusal of a device, worded alike wherever it knocks.
@@ -41,6 +42,13 @@ impl Failure {
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds.max(1));
+        self
+    }
+
+    /// Adds a header to the answer.
+    #[must_use]
+    pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some(Box::new((name, value)));
         self
     }
 
@@ -98,6 +106,9 @@ impl IntoResponse for Failure {
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if status == 401 {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"couplet\""));
+        }
+        if let Some((name, value)) = self.header.map(|header| *header) {
+            headers.insert(name, value);
         }
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

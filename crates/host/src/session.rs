@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use couplet_protocol::api::NetworkPath;
 use couplet_protocol::frame::CloseCode;
+use couplet_protocol::signature::VerifyingKey;
 use couplet_protocol::{Code, DeviceModel, DeviceName, Scope};
 use http::{HeaderName, HeaderValue};
 use tokio_util::sync::CancellationToken;
@@ -57,6 +58,8 @@ pub struct Session {
     pub expires_at: Option<Timestamp>,
     /// `X-Couplet-Device-Id`, `-Name`, `-Model`, ready to be sent; the model is empty when unknown.
     pub headers: [HeaderValue; 3],
+    /// What a watch signs with; a device's key never changes.
+    signing_key: Option<VerifyingKey>,
     ended: CancellationToken,
     /// Set before `ended` fires.
     why: Arc<OnceLock<CloseCode>>,
@@ -79,11 +82,20 @@ impl Session {
             scope,
             expires_at,
             headers,
+            signing_key: None,
             ended: CancellationToken::new(),
             why: Arc::default(),
             last_seen: AtomicI64::new(0),
             by_relay: AtomicBool::new(false),
         }
+    }
+
+    pub(crate) fn with_signing_key(self, signing_key: Option<VerifyingKey>) -> Self {
+        Session { signing_key, ..self }
+    }
+
+    pub(crate) fn signing_key(&self) -> Option<&VerifyingKey> {
+        self.signing_key.as_ref()
     }
 
     /// Whether the device may call at all.
@@ -120,7 +132,7 @@ impl Session {
         let renamed = Session::new(device, self.scope.clone(), self.expires_at);
         renamed.last_seen.store(self.last_seen.load(Ordering::Relaxed), Ordering::Relaxed);
         renamed.by_relay.store(self.by_relay.load(Ordering::Relaxed), Ordering::Relaxed);
-        Session { ended: self.ended.clone(), why: Arc::clone(&self.why), ..renamed }
+        Session { ended: self.ended.clone(), why: Arc::clone(&self.why), signing_key: self.signing_key, ..renamed }
     }
 
     #[cfg(test)]

@@ -1,12 +1,14 @@
 //! The bodies of the HTTP API. Times are RFC 3339 in UTC. Unknown members are ignored.
 
 mod event;
+mod watches;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub use self::event::{Event, EventKind};
+pub use self::watches::{RegisterWatchRequest, WatchPaired, WatchPairingInfo};
 use crate::credential::{ClaimToken, PairToken};
 use crate::name::{DeviceModel, DeviceName, DevicePlatform};
 use crate::scope::Scope;
@@ -110,6 +112,8 @@ pub enum DeviceKind {
     Desktop,
     /// A browser, as it says itself.
     Browser,
+    /// Signs each request with a P-256 key, which never leaves it.
+    Watch,
     /// Calls itself something else.
     Other,
 }
@@ -232,6 +236,11 @@ pub enum Door {
     Prefill,
     /// `POST /api/pair/generate` and its link, claimed through a sealed session.
     Offer,
+    /// A nonce of `GET /watch/pairing-info` that the owner asked for.
+    Watch,
+    /// One that anyone asked for, with `lan_pairing = "open"`.
+    #[serde(rename = "watch_lan")]
+    WatchLan,
 }
 
 /// A pairing that waits for its owner.

@@ -61,6 +61,11 @@ codes! {
     PathAmbiguous = 1107, 400, "The path can be read in more than one way";
     GatewayRequired = 1108, 401, "This device can be judged by the gateway only";
     OwnerIsNoDevice = 1109, 401, "The owner's token does not open apps";
+    SignatureInvalid = 1110, 401, "The request's signature is not valid";
+    SignatureStale = 1111, 401, "The signed request is too old, or the clocks differ";
+    SignatureUsed = 1112, 401, "This signed request was already made";
+    ChallengeWanted = 1113, 401, "The host's challenge must be signed";
+    SignedBodyTooLarge = 1114, 413, "The body of the signed request is larger than 1 MiB";
     // 12xx: pairing
     PairTokenInvalid = 1201, 400, "The pairing token is unknown or has expired";
     PairTokenUsed = 1203, 410, "The pairing token was already used";
@@ -82,6 +87,10 @@ codes! {
     CheckCodeWanted = 1219, 422, "This device is let in by its check code";
     CheckCodeWrong = 1220, 403, "The check code is another one";
     CheckCodesSpent = 1221, 403, "The third check code was wrong: the device was turned away";
+    WatchNonceInvalid = 1222, 400, "The pairing nonce is unknown or stale";
+    WatchNonceUsed = 1223, 409, "The pairing nonce was already used";
+    WatchSignatureInvalid = 1224, 401, "The signature over the pairing nonce is not valid";
+    WatchKeyInvalid = 1225, 400, "The public key is no P-256 key";
     // 13xx: the store
     StoreUnavailable = 1301, 503, "The database cannot be used right now";
     DiskFull = 1302, 503, "The disk is full";

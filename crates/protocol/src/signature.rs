@@ -228,14 +228,10 @@ fn device_id(text: &str) -> Option<Uuid> {
     (id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text).then_some(id)
 }
 
-/// A signature over a nonce, as a new device shows that it has its key.
+/// A signature over a nonce, as a new device shows that it has its key: r and s, 32 bytes each, or DER, as Apple's and
+/// Android's interfaces give it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Proof {
-    /// r and s, 32 bytes each.
-    Raw([u8; 64]),
-    /// DER, as Apple's and Android's interfaces give it.
-    Der(Vec<u8>),
-}
+pub struct Proof(Vec<u8>);
 
 impl Proof {
     /// Reads base64 or base64url.
@@ -244,14 +240,7 @@ impl Proof {
     /// It is neither form of a P-256 signature.
     pub fn parse(text: &str) -> Result<Self, SignatureError> {
         let bytes = key::from_base64(text, 72).ok_or(SignatureError::Form)?;
-        // A DER signature of 64 bytes has some leading zeros, once in millions of times; it begins so, and a raw one
-        // does so once in 65,536 times without being DER.
-        let is_der = matches!(bytes[..], [0x30, length, 0x02, ..] if usize::from(length) == bytes.len() - 2);
-        match <[u8; 64]>::try_from(bytes.as_slice()) {
-            Ok(raw) if !is_der => Ok(Proof::Raw(raw)),
-            _ if is_der => Ok(Proof::Der(bytes)),
-            _ => Err(SignatureError::Form),
-        }
+        if bytes.len() == 64 || bytes.first() == Some(&0x30) { Ok(Proof(bytes)) } else { Err(SignatureError::Form) }
     }
 
     /// Whether the key made it over the nonce's text.
@@ -260,9 +249,10 @@ impl Proof {
     /// It did not.
     pub fn verify(&self, key: &VerifyingKey, nonce: &Nonce) -> Result<(), SignatureError> {
         let message = nonce.to_string();
-        match self {
-            Proof::Raw(signature) => key.verify_raw(message.as_bytes(), signature),
-            Proof::Der(signature) => key.verify_with(&ECDSA_P256_SHA256_ASN1, message.as_bytes(), signature),
+        // Once in millions of times DER has 64 bytes, too, or r and s begin as DER does: so both are tried.
+        match <&[u8; 64]>::try_from(&self.0[..]) {
+            Ok(raw) if key.verify_raw(message.as_bytes(), raw).is_ok() => Ok(()),
+            _ => key.verify_with(&ECDSA_P256_SHA256_ASN1, message.as_bytes(), &self.0),
         }
     }
 }

@@ -155,6 +155,7 @@ fn kind(kind: DeviceKind) -> &'static str {
         DeviceKind::Bearer => "bearer",
         DeviceKind::Desktop => "desktop",
         DeviceKind::Browser => "browser",
+        DeviceKind::Watch => "watch",
         DeviceKind::Other => "other",
     }
 }

@@ -17,6 +17,8 @@ pub enum CredentialHeader {
     Authorization,
     /// `Couplet-Token: …`.
     CoupletToken,
+    /// `Signature: …`, with `Signature-Input` and `X-Device-Id`.
+    Signature,
 }
 
 impl CredentialHeader {
@@ -24,6 +26,7 @@ impl CredentialHeader {
         match self {
             CredentialHeader::Authorization => header::AUTHORIZATION,
             CredentialHeader::CoupletToken => COUPLET_TOKEN,
+            CredentialHeader::Signature => super::signed::SIGNATURE,
         }
     }
 }

@@ -18,7 +18,7 @@ use super::alarm::Alarm;
 use super::answer::AnswerBody;
 use super::headers::{self, Peer, Rewrite, Seen};
 use super::pool::{App, Link, Pool};
-use super::request::{Flow, RequestBody, Stage};
+use super::request::{ClientBody, Flow, RequestBody, Stage};
 use super::upgrade::Tunnel;
 use crate::auth::{Authenticator, CredentialHeader};
 use crate::clock::Timestamp;
@@ -35,6 +35,7 @@ pub(super) struct Forwarder {
     pub(super) pool: Arc<Pool>,
     app: Arc<App>,
     answer_within: Duration,
+    pub(super) body_within: Duration,
 }
 
 /// What came of a request.
@@ -65,13 +66,14 @@ impl Forwarder {
             pool: Arc::new(Pool::new(app.clone(), connect_within)),
             app,
             answer_within: Duration::from_secs(limits.upstream_answer_seconds),
+            body_within: limits.body_timeout(),
         }
     }
 
     /// Must be polled again when the session ends; `alarm` is the polling task's.
     pub(super) async fn forward(
         &self,
-        mut request: Request<Incoming>,
+        mut request: Request<ClientBody>,
         session: Arc<Session>,
         credential: Option<CredentialHeader>,
         peer: &Peer,
@@ -90,11 +92,20 @@ impl Forwarder {
             return Err(Failure::new(Code::RequestNotForwardable, detail));
         }
         let upgrade = headers::upgrade(seen, request.version(), request.headers());
+        if upgrade.is_some() && credential == Some(CredentialHeader::Signature) {
+            let detail = "What follows an upgrade is not signed: a watch reads answers as they come, or connects as other \
+                          devices do.";
+            return Err(Failure::new(Code::RequestNotForwardable, detail));
+        }
         session.permits(now, request.method().as_str(), request.uri().path(), upgrade.is_some()).map_err(refusal)?;
 
         let body = request.body();
         let (has_body, is_sized) = (!body.is_end_stream(), body.size_hint().exact().is_some());
-        let held = has_body && request.version() != Version::HTTP_10 && seen.expects_continue(request.headers());
+        let is_streamed = matches!(body, ClientBody::Stream(_));
+        let held = has_body
+            && is_streamed
+            && request.version() != Version::HTTP_10
+            && seen.expects_continue(request.headers());
         let course = Course {
             alarm,
             flow: has_body.then(|| Flow::new(self.app.clone(), held)),
@@ -318,7 +329,7 @@ impl<'a> Patience<'a> {
     }
 }
 
-fn refusal(code: Code) -> Failure {
+pub(super) fn refusal(code: Code) -> Failure {
     let detail = match code {
         Code::DeviceUnknown => "Pair this device again.",
         Code::DeviceExpired => "Ask the owner to extend this device's access, or pair it again.",

@@ -11,7 +11,7 @@ use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 
 use super::pool::App;
-use crate::auth::{CredentialHeader, bearer};
+use crate::auth::{CredentialHeader, SIGNATURE_HEADERS, bearer};
 use crate::problem::Failure;
 use crate::session::{Session, overrides_request};
 
@@ -35,6 +35,8 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 pub struct Peer {
     address: HeaderValue,
     trusted: bool,
+    /// The port of the listener that it came to.
+    port: Option<u16>,
 }
 
 impl Peer {
@@ -42,7 +44,24 @@ impl Peer {
     #[must_use]
     pub fn new(ip: IpAddr, trusted: bool) -> Self {
         let text = Bytes::from(ip.to_canonical().to_string());
-        Peer { address: HeaderValue::from_maybe_shared(text).unwrap_or(HeaderValue::from_static("unknown")), trusted }
+        Peer {
+            address: HeaderValue::from_maybe_shared(text).unwrap_or(HeaderValue::from_static("unknown")),
+            trusted,
+            port: None,
+        }
+    }
+
+    /// The same, that came to this port of the gateway's.
+    pub(super) fn at(self, port: Option<u16>) -> Self {
+        Peer { port, ..self }
+    }
+
+    pub(super) fn is_trusted(&self) -> bool {
+        self.trusted
+    }
+
+    pub(super) fn port(&self) -> Option<u16> {
+        self.port
     }
 }
 
@@ -194,7 +213,13 @@ pub(super) fn rewrite_request(headers: &mut HeaderMap, rewrite: Rewrite<'_>) {
     {
         headers.remove(header::AUTHORIZATION);
     }
-    if !rewrite.session.scope.is_unlimited() {
+    let is_signed = rewrite.credential == Some(CredentialHeader::Signature);
+    if is_signed {
+        // With the body's trailers, which are not signed and are dropped.
+        SIGNATURE_HEADERS.iter().chain([&header::TRAILER]).for_each(|name| drop(headers.remove(name)));
+    }
+    // Anybody on the way can add what a signature does not cover.
+    if is_signed || !rewrite.session.scope.is_unlimited() {
         let found: Vec<_> = headers.keys().filter(|name| overrides_request(name.as_str())).cloned().collect();
         found.iter().for_each(|name| drop(headers.remove(name)));
     }

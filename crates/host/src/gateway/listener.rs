@@ -23,8 +23,10 @@ use super::client::{ClientStream, Fate};
 use super::forward::Forwarder;
 use super::headers::Peer;
 use super::pool::BUFFER;
+use super::request::ClientBody;
+use super::signed;
 use super::upgrade::Tunnel;
-use crate::auth::Recent;
+use crate::auth::{CredentialHeader, Recent, is_signed};
 use crate::session::Session;
 
 /// What the connection's task and its service tell each other.
@@ -179,9 +181,18 @@ async fn respond(
         };
         let (session, credential) = match known {
             Some(known) => known,
+            None if is_signed(request.headers()) => {
+                let signed = signed::verified(&forwarder.auth, &request, peer).await?;
+                let session = signed.session.clone();
+                shared.serves(&session);
+                let request = signed::whole(forwarder, request, &signed).await?;
+                let credential = Some(CredentialHeader::Signature);
+                return forwarder.forward(request, session, credential, peer, now, &shared.alarm).await;
+            }
             None => forwarder.auth.authenticate(request.headers()).await?,
         };
         shared.serves(&session);
+        let request = request.map(ClientBody::Stream);
         forwarder.forward(request, session, Some(credential), peer, now, &shared.alarm).await
     };
     match answered.await {

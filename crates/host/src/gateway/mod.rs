@@ -1,8 +1,9 @@
 //! The gateway: puts a real app behind device authentication.
 //!
 //! A request passes through these hands: [`listener`] reads it off a client's connection, whose socket is
-//! [`client`], and finds the device that sent it; [`forward`] judges it, and sends it over a connection of [`pool`] after [`headers`] made its head
-//! the app's; [`request`] and [`answer`] are the two bodies, streamed frame by frame, never gathered; [`upgrade`]
+//! [`client`], and finds the device that sent it, as [`signed`] does for those that sign; [`forward`] judges it, and sends it over a connection of [`pool`] after [`headers`] made its head
+//! the app's; [`request`] and [`answer`] are the two bodies, streamed frame by frame, and gathered only where a signature
+//! covers the whole; [`upgrade`]
 //! is what remains after a `101`. All of one client's work happens in the one task of its connection, on one
 //! thread of [`workers`], which also drives the connection to the app meanwhile.
 //!
@@ -17,6 +18,7 @@ mod headers;
 mod listener;
 mod pool;
 mod request;
+mod signed;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -46,6 +48,7 @@ pub use upgrade::Tunnel;
 
 use self::alarm::Alarm;
 use self::forward::Forwarder;
+use self::request::ClientBody;
 use self::workers::{Job, Slot, Workers};
 use crate::auth::{Authenticator, CredentialHeader};
 use crate::config::{Limits, Upstream};
@@ -117,6 +120,7 @@ impl Gateway {
     ) -> Result<Answer, Failure> {
         let (now, alarm, ended) = (self.0.authenticator.now(), Alarm::default(), session.ended().clone());
         let mut ended = pin!(ended.cancelled());
+        let request = request.map(ClientBody::Stream);
         let mut forwarded = pin!(self.0.forwarder.forward(request, session, credential, peer, now, &alarm));
         poll_fn(|cx| {
             // Only to be woken: what is being forwarded looks for itself.
@@ -204,7 +208,8 @@ impl Inner {
         };
         listen::settle(&stream, &self.limits);
         let slot = Slot { _place: place, _open: door.open.clone() };
-        let peer = Peer::new(ip, net::within(&self.trusted_proxies, ip));
+        let port = stream.local_addr().ok().map(|address| address.port());
+        let peer = Peer::new(ip, net::within(&self.trusted_proxies, ip)).at(port);
         let (stopping, cut) = (door.shutdown.clone(), door.cut.clone());
         if let Ok(stream) = stream.into_std() {
             door.workers.serve(Job { stream, peer, head_within: self.limits.header_timeout(), stopping, cut, slot });

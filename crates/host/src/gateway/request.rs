@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::headers;
@@ -95,10 +96,46 @@ impl Flow {
     }
 }
 
+/// A body as it comes from the client.
+#[derive(Debug)]
+pub(super) enum ClientBody {
+    /// Frame by frame.
+    Stream(Incoming),
+    /// All of it, which was signed, and its place in memory.
+    Whole { bytes: Bytes, _place: OwnedSemaphorePermit },
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        match &mut *self {
+            ClientBody::Stream(incoming) => Pin::new(incoming).poll_frame(cx),
+            ClientBody::Whole { bytes, .. } if bytes.is_empty() => Poll::Ready(None),
+            ClientBody::Whole { bytes, .. } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            ClientBody::Stream(incoming) => incoming.is_end_stream(),
+            ClientBody::Whole { bytes, .. } => bytes.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            ClientBody::Stream(incoming) => incoming.size_hint(),
+            ClientBody::Whole { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
+        }
+    }
+}
+
 /// The body as the connection to the app reads it. Without a flow there is nothing in it.
 #[derive(Debug)]
 pub(super) struct RequestBody {
-    inner: Incoming,
+    inner: ClientBody,
     flow: Option<Arc<Flow>>,
     /// It comes by HTTP/2, where hyper takes a stream that was reset with `NO_ERROR` for one that has ended.
     is_stream: bool,
@@ -116,7 +153,7 @@ pub(super) enum BodyBroken {
 }
 
 impl RequestBody {
-    pub(super) fn new(inner: Incoming, flow: Option<Arc<Flow>>, is_stream: bool) -> Self {
+    pub(super) fn new(inner: ClientBody, flow: Option<Arc<Flow>>, is_stream: bool) -> Self {
         RequestBody { inner, flow, is_stream }
     }
 }

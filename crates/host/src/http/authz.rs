@@ -1,23 +1,28 @@
 //! `GET /api/pair/authz`: forward-auth for people who have a proxy already.
 
+use std::sync::Arc;
+
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use couplet_protocol::{Code, Problem};
 use http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 
+use super::caller::{forwarded_authority, has_body};
 use super::guard::Source;
-use crate::auth::single;
+use crate::auth::{Asked, Authenticator, invalid, is_signed, single};
 use crate::pairing::Pairing;
 use crate::problem::Failure;
-use crate::session::{DEVICE_HEADERS, overrides_request};
+use crate::session::{DEVICE_HEADERS, Session, overrides_request};
 
 const FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 
 /// Judges the request that a proxy describes: 204 with who the device is, or the refusal that the proxy passes on.
 /// What is asked for counts only from configured proxies; without it, only a device without limits passes.
-#[utoipa::path(get, path = "/api/pair/authz", tag = "devices", security(("device" = [])),
-    params(("x-forwarded-method" = Option<String>, Header), ("x-forwarded-uri" = Option<String>, Header)),
+#[utoipa::path(get, path = "/api/pair/authz", tag = "devices",
+    security(("device" = []), ("watch" = [])),
+    params(("x-forwarded-method" = Option<String>, Header), ("x-forwarded-uri" = Option<String>, Header),
+        ("x-forwarded-host" = Option<String>, Header), ("x-forwarded-proto" = Option<String>, Header)),
     responses((status = 204, headers(("x-couplet-device-id" = String), ("x-couplet-device-name" = String),
         ("x-couplet-device-model" = String))), (status = 400, body = Problem), (status = 401, body = Problem),
         (status = 403, body = Problem), (status = 503, body = Problem)))]
@@ -27,8 +32,14 @@ pub(super) async fn authz(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let auth = pairing.authenticator();
-    let (session, _) = auth.authenticate(&headers).await?;
-    let asked = if source.by_proxy { described(&headers)? } else { None };
+    let asked = || if source.by_proxy { described(&headers) } else { Ok(None) };
+    let is_signed = is_signed(&headers);
+    let (session, asked) = if is_signed {
+        let asked = asked()?;
+        (signed(auth, asked.as_ref(), &headers).await?, asked)
+    } else {
+        (auth.authenticate(&headers).await?.0, asked()?)
+    };
     let verdict = match asked {
         Some((method, path)) => session.permits(auth.now(), method, path.path(), is_upgrade(&headers)),
         // Nobody whose word counts says what is asked for: only a device without limits needs no such word.
@@ -40,8 +51,8 @@ pub(super) async fn authz(
         }
     };
     verdict.map_err(Failure::of_device)?;
-    if !session.scope.is_unlimited() && headers.keys().any(|name| overrides_request(name.as_str())) {
-        let next = "Leave X-HTTP-Method-Override, X-Original-URL and their kin out: this device is limited.";
+    if (is_signed || !session.scope.is_unlimited()) && headers.keys().any(|name| overrides_request(name.as_str())) {
+        let next = "Leave X-HTTP-Method-Override, X-Original-URL and their kin out: this device is limited, or signs requests.";
         return Err(Failure::new(Code::PathAmbiguous, next));
     }
     let mut response = StatusCode::NO_CONTENT.into_response();
@@ -49,6 +60,34 @@ pub(super) async fn authz(
         response.headers_mut().insert(name, value.clone());
     }
     Ok(response)
+}
+
+/// Judges a signed request by what the proxy says of it. The body goes past us, so there must be none: by the method, and by
+/// the digest.
+async fn signed(
+    auth: &Authenticator,
+    asked: Option<&(&str, Uri)>,
+    headers: &HeaderMap,
+) -> Result<Arc<Session>, Failure> {
+    let unsaid = || {
+        let next = "A signed request is judged here only if a proxy that is named in `trusted_proxies` says what is asked for: \
+                    X-Forwarded-Method, -Host and -Uri. Otherwise use the gateway's address.";
+        Failure::new(Code::GatewayRequired, next)
+    };
+    let (method, uri) = asked.ok_or_else(unsaid)?;
+    let authority = forwarded_authority(headers)?.ok_or_else(unsaid)?;
+    let is_bodiless = ["GET", "HEAD", "OPTIONS"].contains(method) && !has_body(headers);
+    if !is_bodiless || is_upgrade(headers) {
+        let next = "Behind this proxy a signed request has no body: use GET, HEAD or OPTIONS, and no WebSocket. The gateway's \
+                    address takes the others.";
+        return Err(Failure::new(Code::GatewayRequired, next));
+    }
+    let asked = Asked { method, authority, path: uri.path(), query: uri.query(), headers };
+    let signed = auth.verify(&asked).await?;
+    match signed.body.is_of_nothing() {
+        true => Ok(signed.session),
+        false => Err(invalid("The digest that is signed is not that of an empty body.")),
+    }
 }
 
 fn described(headers: &HeaderMap) -> Result<Option<(&str, Uri)>, Failure> {

@@ -1,19 +1,23 @@
 //! Who calls: the owner, or a device. Extractors for our handlers and for those of an app that uses the library.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts, OriginalUri};
+use axum::extract::{ConnectInfo, FromRef, FromRequestParts, OptionalFromRequestParts, OriginalUri};
 use couplet_protocol::Code;
-use http::HeaderName;
-use http::Method;
 use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, Method, Uri, Version, header};
 
-use crate::auth::is_owner;
+use crate::auth::{Asked, authority, invalid, is_owner, is_signed, single};
+use crate::net;
 use crate::pairing::Pairing;
 use crate::problem::Failure;
 use crate::session::{Device, Session};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Proof that the owner calls.
 #[derive(Clone, Copy, Debug)]
@@ -63,11 +67,70 @@ where
 /// Authenticates a request and holds it to the device's scope.
 pub(crate) async fn authenticate(pairing: &Pairing, parts: &Parts) -> Result<DeviceSession, Failure> {
     let auth = pairing.authenticator();
-    let (session, _) = auth.authenticate(&parts.headers).await?;
-    let path = parts.extensions.get::<OriginalUri>().map_or(parts.uri.path(), |uri| uri.path());
-    let upgrade = parts.headers.contains_key(http::header::UPGRADE);
-    session.permits(auth.now(), parts.method.as_str(), path, upgrade).map_err(Failure::of_device)?;
+    let session = identify(pairing, parts).await?;
+    let upgrade = parts.headers.contains_key(header::UPGRADE);
+    session.permits(auth.now(), parts.method.as_str(), uri(parts).path(), upgrade).map_err(Failure::of_device)?;
     Ok(DeviceSession(session))
+}
+
+/// The device that the request's credential belongs to: a token, or a signature.
+pub(crate) async fn identify(pairing: &Pairing, parts: &Parts) -> Result<Arc<Session>, Failure> {
+    let auth = pairing.authenticator();
+    if !is_signed(&parts.headers) {
+        return Ok(auth.authenticate(&parts.headers).await?.0);
+    }
+    // A body is not at hand here, so none may come; nor may what is not signed follow an upgrade.
+    if parts.version != Version::HTTP_11 || has_body(&parts.headers) || parts.headers.contains_key(header::UPGRADE) {
+        return Err(invalid("Send a signed request here as HTTP/1.1, without a body and an upgrade."));
+    }
+    let uri = uri(parts);
+    let asked = Asked {
+        method: parts.method.as_str(),
+        authority: signed_authority(pairing, parts)?,
+        path: uri.path(),
+        query: uri.query(),
+        headers: &parts.headers,
+    };
+    let signed = auth.verify(&asked).await?;
+    match signed.body.is_of_nothing() {
+        true => Ok(signed.session),
+        false => Err(invalid("The digest that is signed is not that of an empty body.")),
+    }
+}
+
+fn uri(parts: &Parts) -> &Uri {
+    parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0)
+}
+
+pub(super) fn has_body(headers: &HeaderMap) -> bool {
+    let is_long = |length: &http::HeaderValue| length.as_bytes() != b"0";
+    headers.contains_key(header::TRANSFER_ENCODING) || headers.get(header::CONTENT_LENGTH).is_some_and(is_long)
+}
+
+/// The authority that the request was signed for. Its port must be one that this API is served on: else a request that was
+/// signed for an app behind the gateway would count here.
+fn signed_authority(pairing: &Pairing, parts: &Parts) -> Result<String, Failure> {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_canonical());
+    let by_proxy = peer.is_some_and(|peer| net::within(&pairing.core().config().trusted_proxies, peer));
+    if by_proxy && let Some(forwarded) = forwarded_authority(&parts.headers)? {
+        return Ok(forwarded);
+    }
+    let named = parts.uri.authority().map(Authority::as_str);
+    let host = named.or(single(&parts.headers, &header::HOST)?).unwrap_or_default();
+    let is_here = |port| pairing.core().serves_port(port);
+    let port = host.parse::<Authority>().ok().map(|authority| authority.port_u16().unwrap_or(80));
+    match authority(host, 80) {
+        Some(authority) if by_proxy || port.is_some_and(is_here) => Ok(authority),
+        _ => Err(invalid("Call the host by its own address and port, and sign those.")),
+    }
+}
+
+/// What a configured proxy says that its client asked for: the host, and by the scheme which port is its own.
+pub(crate) fn forwarded_authority(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+    let Some(host) = single(headers, &FORWARDED_HOST)? else { return Ok(None) };
+    let is_https = single(headers, &FORWARDED_PROTO)?.is_some_and(|proto| proto.eq_ignore_ascii_case("https"));
+    let named = authority(host, if is_https { 443 } else { 80 });
+    named.map(Some).ok_or_else(|| invalid("The proxy's X-Forwarded-Host is no host."))
 }
 
 /// `Device` in a handler's arguments: a paired device calls, within its scope. `Option<Device>`: or somebody else,

@@ -1,6 +1,8 @@
 //! `/api/pair/devices` for the owner, `/api/pair/me` for the device itself.
 #![allow(unused_qualifications, reason = "utoipa writes them for query parameters")]
 
+use std::sync::Arc;
+
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use couplet_protocol::api::{
@@ -8,11 +10,12 @@ use couplet_protocol::api::{
 };
 use couplet_protocol::{Code, Problem, Scope};
 use http::StatusCode;
+use http::request::Parts;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::caller::{DeviceSession, Owner};
+use super::caller::{Owner, identify};
 use super::json::{Json, named};
 use crate::clock::Timestamp;
 use crate::pairing::{Core, Pairing};
@@ -36,9 +39,9 @@ pub(super) enum DeviceState {
     Active,
 }
 
-type Id = Result<Path<Uuid>, PathRejection>;
+pub(super) type Id = Result<Path<Uuid>, PathRejection>;
 
-fn id(id: Id) -> Result<Uuid, Failure> {
+pub(super) fn id(id: Id) -> Result<Uuid, Failure> {
     id.map(|Path(id)| id)
         .map_err(|_| Failure::new(Code::NoSuchDevice, "A device's id is a UUID; `couplet devices` lists them."))
 }
@@ -68,7 +71,12 @@ pub(super) async fn add(
     Json(body): Json<AddDeviceRequest>,
 ) -> Result<axum::Json<DeviceCredential>, Failure> {
     let (name, _) = named(&body.device_name, None)?;
-    let credential = pairing.core().add_device(name, body.kind.unwrap_or(DeviceKind::Bearer)).await?;
+    let kind = body.kind.unwrap_or(DeviceKind::Bearer);
+    if kind == DeviceKind::Watch {
+        let next = "A watch has no token but a key of its own: GET /watch/pairing-info begins its pairing.";
+        return Err(Failure::new(Code::MalformedBody, next));
+    }
+    let credential = pairing.core().add_device(name, kind).await?;
     Ok(axum::Json(credential))
 }
 
@@ -111,13 +119,10 @@ pub(super) async fn revoke(_: Owner, State(pairing): State<Pairing>, path: Id) -
 }
 
 /// Tells a device who it is here.
-#[utoipa::path(get, path = "/api/pair/me", tag = "devices", security(("device" = [])),
+#[utoipa::path(get, path = "/api/pair/me", tag = "devices", security(("device" = []), ("watch" = [])),
     responses((status = 200, body = MeAnswer), (status = 401, body = Problem), (status = 503, body = Problem)))]
-pub(super) async fn me(
-    State(pairing): State<Pairing>,
-    headers: http::HeaderMap,
-) -> Result<axum::Json<MeAnswer>, Failure> {
-    let session = own_session(&pairing, &headers).await?.0;
+pub(super) async fn me(State(pairing): State<Pairing>, parts: Parts) -> Result<axum::Json<MeAnswer>, Failure> {
+    let session = own_session(&pairing, &parts).await?;
     Ok(axum::Json(me_of(pairing.core(), &session)))
 }
 
@@ -134,20 +139,19 @@ pub(crate) fn me_of(core: &Core, session: &Session) -> MeAnswer {
 }
 
 /// Unpairs the device that calls.
-#[utoipa::path(delete, path = "/api/pair/me", tag = "devices", security(("device" = [])),
+#[utoipa::path(delete, path = "/api/pair/me", tag = "devices", security(("device" = []), ("watch" = [])),
     responses((status = 204), (status = 401, body = Problem), (status = 503, body = Problem)))]
-pub(super) async fn unpair(State(pairing): State<Pairing>, headers: http::HeaderMap) -> Result<StatusCode, Failure> {
-    let session = own_session(&pairing, &headers).await?.0;
+pub(super) async fn unpair(State(pairing): State<Pairing>, parts: Parts) -> Result<StatusCode, Failure> {
+    let session = own_session(&pairing, &parts).await?;
     pairing.core().revoke(session.device.device_id, Actor::Device).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// The device that calls about itself. Its scope limits what it does in the apps, not this.
-async fn own_session(pairing: &Pairing, headers: &http::HeaderMap) -> Result<DeviceSession, Failure> {
-    let auth = pairing.authenticator();
-    let (session, _) = auth.authenticate(headers).await?;
-    match session.is_live(auth.now()) {
-        Ok(()) => Ok(DeviceSession(session)),
+pub(super) async fn own_session(pairing: &Pairing, parts: &Parts) -> Result<Arc<Session>, Failure> {
+    let session = identify(pairing, parts).await?;
+    match session.is_live(pairing.authenticator().now()) {
+        Ok(()) => Ok(session),
         Err(code) => Err(Failure::of_device(code)),
     }
 }

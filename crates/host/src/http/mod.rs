@@ -11,11 +11,12 @@ mod offers;
 mod pair_url;
 mod pairings;
 mod tunnel;
+mod watches;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use couplet_protocol::{ClaimToken, Code};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -42,6 +43,10 @@ fn documented() -> OpenApiRouter<Pairing> {
         .routes(routes!(tunnel::tunnel))
         .routes(routes!(authz::authz))
         .routes(routes!(pair_url::pair))
+        .routes(routes!(watches::pairing_info))
+        .routes(routes!(watches::list, watches::register))
+        .routes(routes!(watches::revoke))
+        .routes(routes!(watches::verify))
         .routes(routes!(health::health))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
@@ -64,6 +69,8 @@ pub fn openapi() -> OpenApi {
     };
     components.add_security_scheme("owner", bearer("The owner's token, `adm_…`, from the state folder."));
     components.add_security_scheme("device", bearer("A device's credential, `dev_…` or 32 hex characters."));
+    let signed = ApiKeyValue::with_description("Signature", "A signed request (RFC 9421; spec/protocol.md, 8).");
+    components.add_security_scheme("watch", SecurityScheme::ApiKey(ApiKey::Header(signed)));
     document
 }
 

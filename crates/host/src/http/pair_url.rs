@@ -70,7 +70,7 @@ pub(super) async fn pair(
 /// Whether a browser fetches this as a part of some page, or ahead of its person: nobody would wait for the answer.
 /// Over plain HTTP browsers send `Sec-Fetch-*` to this machine only, so what a page asks for beyond it is told by
 /// `Accept`, as far as it is told at all.
-fn is_embedded(headers: &HeaderMap) -> bool {
+pub(super) fn is_embedded(headers: &HeaderMap) -> bool {
     let says = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     says("sec-fetch-dest").is_some_and(|dest| !matches!(dest, "document" | "empty"))
         || says("sec-purpose").or(says("purpose")).is_some_and(|purpose| purpose.contains("prefetch"))

@@ -53,13 +53,13 @@ pub(crate) fn next(state: PairingState, step: Step) -> Result<PairingState, Code
 }
 
 /// Whether the owner is asked before a device that came by this door, on this path, is paired. Doors that the owner
-/// opened ask only under `always`, and under `relay` when the device came through one; the open LAN door always asks;
+/// opened ask only under `always`, and under `relay` when the device came through one; the open LAN doors always ask;
 /// the pre-fill is the owner's own act.
 pub(crate) fn asks(door: Door, approve: Approve, path: NetworkPath) -> bool {
     match door {
         Door::Prefill => false,
-        Door::Lan => true,
-        Door::Otp | Door::Url | Door::Offer => match approve {
+        Door::Lan | Door::WatchLan => true,
+        Door::Otp | Door::Url | Door::Offer | Door::Watch => match approve {
             Approve::Never => false,
             Approve::Relay => path == NetworkPath::Relay,
             Approve::Always => true,
@@ -120,6 +120,8 @@ mod tests {
             (Door::Offer, NetworkPath::Lan, false, false, true),
             (Door::Offer, NetworkPath::Relay, false, true, true),
             (Door::Lan, NetworkPath::Lan, true, true, true),
+            (Door::Watch, NetworkPath::Lan, false, false, true),
+            (Door::WatchLan, NetworkPath::Lan, true, true, true),
             (Door::Prefill, NetworkPath::Lan, false, false, false),
         ] {
             assert_eq!(asks(door, Approve::Never, path), never, "{door:?} {path:?}");

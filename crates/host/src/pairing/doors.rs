@@ -31,7 +31,7 @@ pub(crate) enum Outcome<T> {
 }
 
 /// What the transaction found: a device was paired, or its claim waits until then.
-enum Found {
+pub(super) enum Found {
     Paired,
     Waits(Timestamp, DeviceName),
 }
@@ -200,7 +200,7 @@ impl Core {
     }
 }
 
-fn waits(row: PairingRow) -> Result<Found, Failure> {
+pub(super) fn waits(row: PairingRow) -> Result<Found, Failure> {
     let name = row.device_name.ok_or_else(|| Failure::internal("a claim without a name"))?;
     Ok(Found::Waits(row.expires_at, name))
 }
@@ -232,7 +232,7 @@ fn check_offer(
 }
 
 /// The pairing that a device waits for: still waiting, or granted; else why not.
-fn check_claim(tx: &Transaction<'_>, claim: &Digest, now: Timestamp) -> Result<PairingRow, Failure> {
+pub(super) fn check_claim(tx: &Transaction<'_>, claim: &Digest, now: Timestamp) -> Result<PairingRow, Failure> {
     let row = offers::by_claim(tx, claim)?.ok_or_else(|| refused(Code::ClaimInvalid))?;
     match row.state {
         PairingState::Claimed | PairingState::Approval | PairingState::Granted if row.device_id.is_none() => {
@@ -244,7 +244,7 @@ fn check_claim(tx: &Transaction<'_>, claim: &Digest, now: Timestamp) -> Result<P
 }
 
 /// Stores the device of a granted pairing: it is paired with the commit.
-fn pair(
+pub(super) fn pair(
     tx: &Transaction<'_>,
     mut row: PairingRow,
     mut device: NewDevice,

@@ -47,11 +47,12 @@ impl Minted {
             device: Device { device_id: self.id, device_name: name, device_model: model },
             kind: DeviceKind::Mobile,
             token_hash: self.hash.clone(),
-            token_selector: self.selector.clone(),
+            token_selector: Some(self.selector.clone()),
             unused_until: None,
             pairing_id: Some(pairing),
             platform: None,
             sealed: None,
+            signing_key: None,
         }
     }
 

@@ -10,6 +10,7 @@ mod owner;
 mod sealed;
 mod steps;
 mod upkeep;
+mod watches;
 mod whereabouts;
 
 use std::fs::File;
@@ -223,6 +224,12 @@ impl Core {
             None if asked.port().is_some() => asked.to_string(),
             None => format!("{asked}:80"),
         }
+    }
+
+    /// Whether the pairing API is served on this port.
+    pub(crate) fn serves_port(&self, port: u16) -> bool {
+        let addresses = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
+        addresses.pairing.iter().any(|address| address.port() == port)
     }
 
     fn reachable(&self) -> Vec<SocketAddr> {

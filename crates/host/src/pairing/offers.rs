@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use couplet_protocol::api::{EventKind, GenerateAnswer, PairingState};
+use couplet_protocol::api::{Door, EventKind, GenerateAnswer, PairingState};
 use couplet_protocol::offer::{ENDPOINTS_MAX, LinkForm, SUITE_1};
 use couplet_protocol::secret::{OfferSecret, Psk};
 use couplet_protocol::{Code, Endpoint, Offer, PairToken, RelayName};
@@ -71,7 +71,7 @@ impl Core {
         let offer = self.seal_offer(now.after(link_ttl), authority);
         let keys = offer.keys().map_err(Failure::internal)?;
         let link_end = Timestamp::from_millis(i64::from(offer.expires_at) * 1000);
-        let row = PairingRow::new(couplet_protocol::api::Door::Otp, now, token_end.max(link_end));
+        let row = PairingRow::new(Door::Otp, now, token_end.max(link_end));
         let sealed = SealedOffer {
             offer_id: keys.offer_id,
             pairing_id: row.id,
@@ -91,7 +91,8 @@ impl Core {
         };
         let digest = answer.pair_token.digest();
         let work = move |tx: &Transaction<'_>| {
-            let is_open = |p: &PairingRow| p.state == PairingState::Waiting && p.expires_at > now;
+            let is_open =
+                |p: &PairingRow| p.door == Door::Otp && p.state == PairingState::Waiting && p.expires_at > now;
             if offers::open(tx)?.iter().filter(|p| is_open(p)).count() >= most as usize {
                 return Err(too_many_offers());
             }

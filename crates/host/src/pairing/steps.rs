@@ -17,8 +17,8 @@ use crate::store::devices::{self, NewDevice};
 use crate::store::offers::{self, PairingRow};
 use crate::store::sealed;
 
-/// How many claims one source may have waiting at the open door.
-const CLAIMS_OF_SOURCE: usize = 3;
+/// How many claims one source may have waiting at an open door, and how many nonces of watches.
+pub(super) const CLAIMS_OF_SOURCE: usize = 3;
 
 /// Who claims an offer: what the device says of itself, and where it comes from.
 #[derive(Clone, Debug)]
@@ -91,16 +91,17 @@ impl PairingRow {
         Ok(())
     }
 
-    /// Each door has its own bound, and the open one also one for each source: it must not close the doors that the
+    /// Each door has its own bound, and an open one also one for each source: it must not close the doors that the
     /// owner opens. Those are bounded by the offers that the owner makes.
     fn check_room_to_ask(&self, tx: &Transaction<'_>, limits: &Limits) -> Result<(), Failure> {
-        if !matches!(self.door, Door::Lan | Door::Offer) {
+        let is_open = matches!(self.door, Door::Lan | Door::WatchLan);
+        if !is_open && self.door != Door::Offer {
             return Ok(());
         }
         let open = offers::open(tx)?;
         let waiting = || open.iter().filter(|p| p.door == self.door && p.state == PairingState::Approval);
         let of_source = waiting().filter(|p| p.network == self.network).count();
-        let greedy = self.door == Door::Lan && of_source >= CLAIMS_OF_SOURCE;
+        let greedy = is_open && of_source >= CLAIMS_OF_SOURCE;
         if greedy || waiting().count() >= limits.max_claims as usize { Err(too_many_offers()) } else { Ok(()) }
     }
 
@@ -132,13 +133,18 @@ impl PairingRow {
         now: Timestamp,
         news: &mut Vec<News>,
     ) -> Result<(), Failure> {
-        if self.state == PairingState::Granted {
+        let was = self.state;
+        if was == PairingState::Granted {
             devices::remove_unused(tx, self.id)?;
         }
         self.step(Step::Expire)?;
         self.expires_at = self.expires_at.min(now);
         self.save(tx)?;
         sealed::close(tx, self.id)?;
+        if was == PairingState::Waiting && self.door == Door::WatchLan {
+            // Anyone may ask for such a nonce; that nobody used it is news to no one.
+            return Ok(());
+        }
         let record = Record { network: None, detail: why, ..self.record("offer.expired", Actor::Host) };
         record.write(tx, now)?;
         news.push(News::of_pairing(EventKind::OfferExpired, now, self));
@@ -204,6 +210,8 @@ pub(super) fn refused(code: Code) -> Failure {
         Code::ClaimExpired => "Start again with a new code, and ask the owner to answer.",
         Code::ClaimCollected => "The credential is shown once. If it was lost, revoke the device and pair again.",
         Code::ClaimInvalid => "Start again with a new code.",
+        Code::WatchNonceInvalid => "Ask for a new nonce (GET /watch/pairing-info); each is good for a minute.",
+        Code::WatchNonceUsed => "Each nonce pairs one watch. Ask for a new one: GET /watch/pairing-info.",
         Code::OfferBusy => "Wait until the other device is let in or turned away, or ask the owner for a new code.",
         _ => "Look at `couplet devices` and start again if need be.",
     };

@@ -15,6 +15,7 @@ use crate::events::News;
 use crate::problem::Failure;
 use crate::store::devices;
 use crate::store::offers::{self, PairingRow};
+use crate::store::watches;
 
 /// How often ends are looked for: an end is kept to within this.
 const TICK: Duration = Duration::from_millis(500);
@@ -30,6 +31,7 @@ impl Core {
     /// Before anything is served: what ended while the host was down has ended. An offer that was made later than
     /// now was made under another clock, and nothing says how old it is: it has ended too.
     pub(super) async fn start_up(&self) -> Result<(), Failure> {
+        self.auth.ask_for_challenge(self.store.read(watches::latest).await?);
         self.pick_up().await?;
         self.expire(true).await?;
         self.clean_up().await
@@ -82,6 +84,7 @@ impl Core {
                 done = done.and(self.flush().await);
                 self.rates.anyone.forget_idle();
                 self.rates.relayed.forget_idle();
+                self.auth.forget_nonces();
             }
             if self.now() >= cleaned.after(CLEAN) {
                 cleaned = self.now();
@@ -141,7 +144,8 @@ impl Core {
 
     async fn clean_up(&self) -> Result<(), Failure> {
         let now = self.now();
-        let gone = self.store.write(move |tx| offers::clean_up(tx, now), |_| ()).await?;
+        let work = move |tx: &Transaction<'_>| Ok(offers::clean_up(tx, now)? + watches::clean_up(tx)?);
+        let gone = self.store.write(work, |_| ()).await?;
         tracing::debug!(target: "couplet::pairing", gone, "cleaned up");
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use couplet_protocol::api::{DeviceInfo, DeviceKind, NetworkPath};
 use couplet_protocol::secret::{Psk, RoomSecret};
+use couplet_protocol::signature::VerifyingKey;
 use couplet_protocol::{DeviceModel, DeviceName, DevicePlatform, PublicKey, Scope};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
@@ -14,7 +15,7 @@ use crate::session::Device;
 use crate::store::ByName;
 
 stored_by_name!(DeviceKind: Mobile = "mobile", Bearer = "bearer", Desktop = "desktop", Browser = "browser",
-    Other = "other");
+    Watch = "watch", Other = "other");
 stored_by_name!(NetworkPath: Lan = "lan", Relay = "relay");
 
 /// A row of `paired_devices`.
@@ -34,6 +35,8 @@ pub(crate) struct DeviceRow {
     pub(crate) unused_until: Option<Timestamp>,
     pub(crate) path: Option<NetworkPath>,
     pub(crate) pairing_id: Option<Uuid>,
+    /// What a watch signs with.
+    pub(crate) signing_key: Option<VerifyingKey>,
 }
 
 /// What a new row needs.
@@ -41,12 +44,14 @@ pub(crate) struct DeviceRow {
 pub(crate) struct NewDevice {
     pub(crate) device: Device,
     pub(crate) kind: DeviceKind,
+    /// Empty for a watch, which has no token.
     pub(crate) token_hash: String,
-    pub(crate) token_selector: String,
+    pub(crate) token_selector: Option<String>,
     pub(crate) unused_until: Option<Timestamp>,
     pub(crate) pairing_id: Option<Uuid>,
     pub(crate) platform: Option<DevicePlatform>,
     pub(crate) sealed: Option<PairingSecrets>,
+    pub(crate) signing_key: Option<VerifyingKey>,
 }
 
 /// What a device's sealed sessions begin with (spec/protocol.md, 1).
@@ -76,6 +81,8 @@ impl DeviceRow {
         let path: Option<String> = row.get("path")?;
         let pairing: Option<String> = row.get("pairing_id")?;
         let platform: Option<String> = row.get("platform")?;
+        let signing_key: Option<Vec<u8>> = row.get("signing_key")?;
+        let key = |bytes: Vec<u8>| VerifyingKey::from_bytes(&bytes).map_err(|_| foreign("signing_key"));
         Ok(DeviceRow {
             device: Device {
                 device_id: uuid(row.get("id")?, "id")?,
@@ -94,6 +101,7 @@ impl DeviceRow {
             unused_until: row.get("unused_until")?,
             path: path.and_then(|p| NetworkPath::by_name(&p)),
             pairing_id: pairing.map(|p| uuid(p, "pairing_id")).transpose()?,
+            signing_key: signing_key.map(key).transpose()?,
         })
     }
 
@@ -121,8 +129,8 @@ pub(crate) fn insert(tx: &Transaction<'_>, new: &NewDevice, now: Timestamp) -> R
     let sealed = new.sealed.as_ref();
     tx.execute(
         "INSERT INTO paired_devices (id, device_token_hash, device_name, device_model, paired_at, token_selector,
-            kind, unused_until, pairing_id, platform, psk_id, psk, device_key, room_secret)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            kind, unused_until, pairing_id, platform, psk_id, psk, device_key, room_secret, signing_key)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         params![
             new.device.device_id.to_string(),
             new.token_hash,
@@ -138,6 +146,7 @@ pub(crate) fn insert(tx: &Transaction<'_>, new: &NewDevice, now: Timestamp) -> R
             sealed.map(|s| s.psk.expose()),
             sealed.map(|s| s.device_key.as_bytes()),
             sealed.and_then(|s| s.room_secret.as_ref()).map(RoomSecret::expose),
+            new.signing_key.as_ref().map(VerifyingKey::as_bytes),
         ],
     )?;
     Ok(())

@@ -11,6 +11,7 @@ pub(crate) mod offers;
 pub(crate) mod rooms;
 mod schema;
 pub(crate) mod sealed;
+pub(crate) mod watches;
 
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;

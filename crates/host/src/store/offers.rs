@@ -10,7 +10,8 @@ use crate::clock::Timestamp;
 use crate::problem::Failure;
 use crate::store::ByName;
 
-stored_by_name!(Door: Otp = "otp", Url = "url", Lan = "lan", Prefill = "prefill", Offer = "offer");
+stored_by_name!(Door: Otp = "otp", Url = "url", Lan = "lan", Prefill = "prefill", Offer = "offer",
+    Watch = "watch", WatchLan = "watch_lan");
 stored_by_name!(PairingState: Waiting = "waiting", Claimed = "claimed", Approval = "approval", Granted = "granted",
     Paired = "paired", Rejected = "rejected", Expired = "expired");
 

@@ -119,6 +119,17 @@ const MIGRATIONS: &[M<'static>] = &[
         );
         ",
     ),
+    // Watches.
+    M::up(
+        "
+        ALTER TABLE paired_devices ADD COLUMN signing_key BLOB;        -- 33 bytes, a point of P-256; NULL: no watch
+
+        CREATE TABLE watch_claims (                       -- the keys of watches that wait for the owner
+            pairing_id TEXT PRIMARY KEY,
+            signing_key BLOB NOT NULL
+        );
+        ",
+    ),
 ];
 
 /// All migrations, oldest first.

@@ -53,7 +53,8 @@ pub struct Jwk {
     pub crv: String,
     /// The point's x, 32 bytes in base64url.
     pub x: String,
-    /// Its y.
+    /// Its y. Keys of other kinds have none; then this is no key of ours, and is said to be none.
+    #[serde(default)]
     pub y: String,
 }
 
