@@ -34,6 +34,7 @@ pub mod relay;
 pub mod running;
 pub mod terminal;
 pub mod upstream;
+pub mod watch;
 pub mod websocket;
 
 use std::path::{Path, PathBuf};
@@ -57,6 +58,7 @@ pub use relay::Relay;
 pub use running::Running;
 pub use terminal::Terminal;
 pub use upstream::Upstream;
+pub use watch::{Signer, TestKey, TestWatch};
 
 /// The repository.
 #[must_use]

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use e2e::host::{Caller, PATIENCE, listens};
-use e2e::{Running, TestApp, TestHost, free_port, program, websocket};
+use e2e::{Running, Signer, TestApp, TestHost, free_port, program, websocket};
 use futures_util::{SinkExt, StreamExt};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue};
@@ -153,6 +153,25 @@ async fn judges_as_the_gateway_does(host: &TestHost, app: &TestApp, proxy: &Prox
     let echo = timeout(PATIENCE, socket.next()).await.expect("the app echoes").unwrap().unwrap();
     assert_eq!(echo, websocket::text("hello"));
     assert_eq!(app.last_request().headers["x-couplet-device-id"], id);
+
+    // Watches sign for the proxy's address; the challenge goes both ways, and the app sees none of it.
+    let watch = Signer::start().key().pair(host, "Watch").await;
+    let reached = app.requests().len();
+    let echo = watch.gets(&proxy.url, "/echo/a?b=c", 200).await;
+    assert!(echo.contains(&watch.id) && watch.challenge().is_some(), "{echo}");
+    assert!(!app.last_request().headers.contains_key("x-couplet-challenge"), "{echo}");
+    let request = watch.signed(&proxy.url, "GET", "/echo", b"", |_| ());
+    assert_eq!(request.outcome().await.0, 200);
+    assert_eq!(request.outcome().await.0, 401, "once");
+    let mut elsewhere = watch.signed(&proxy.url, "GET", "/echo", b"", |_| ());
+    elsewhere.url.set_path("/echo/other");
+    assert_eq!(elsewhere.outcome().await.0, 401);
+    // Nobody here sees a body, so none is signed for.
+    for (method, body) in [("POST", &b""[..]), ("DELETE", b""), ("PUT", b"x"), ("GET", b"x")] {
+        let status = watch.signed(&proxy.url, method, "/echo", body, |_| ()).outcome().await.0;
+        assert_eq!(status, 401, "{method}");
+    }
+    assert_eq!(app.requests().len(), reached + 2);
 
     // Revoked is revoked.
     host.revoke(&device).await;

@@ -12,10 +12,10 @@ use axum::routing::get;
 use axum::{Json, Router};
 use couplet_host::{Config, Device, DeviceSession, Pairing, StartError};
 use couplet_protocol::Code;
-use couplet_protocol::api::{DeviceCredential, GenerateAnswer};
+use couplet_protocol::api::{DeviceCredential, GenerateAnswer, WatchPaired, WatchPairingInfo};
 use e2e::host::{Caller, PATIENCE};
 use e2e::program::example;
-use e2e::{Running, eventually, free_port, problem, repository};
+use e2e::{Running, Signer, TestWatch, eventually, free_port, problem, repository};
 use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -358,4 +358,24 @@ async fn the_command_line_finds_the_app_while_it_runs() {
     app.stop.cancel();
     tokio::time::timeout(PATIENCE, &mut app.server).await.expect("it stops").unwrap().unwrap();
     assert!(!told.exists());
+}
+
+#[tokio::test]
+async fn watches_sign_for_the_apps_routes_without_a_body() {
+    let private = |pairing: &Pairing| Router::new().route("/notes", get(who).post(who)).layer(pairing.require_device());
+    let app = App::start(|pairing| private(pairing).route("/", get(who))).await;
+    let key = Signer::start().key();
+    let info: WatchPairingInfo = app.pairs.owner().expect(Method::GET, "/watch/pairing-info", 200, None).await;
+    let body = key.registration(&info.nonce, "Watch");
+    let paired: WatchPaired = app.pairs.caller(None).expect(Method::POST, "/watch/devices", 200, Some(body)).await;
+    let watch = TestWatch::new(key, paired.device_id.to_string());
+    let url = &app.pairs.url;
+    assert_eq!(watch.gets(url, "/notes?x=1", 200).await, "device Watch");
+    assert_eq!(watch.gets(url, "/", 200).await, "device Watch");
+    let request = watch.signed(url, "GET", "/notes", b"", |_| ());
+    assert_eq!(request.outcome().await.0, 200);
+    assert_eq!(request.outcome().await, (401, "CPL-1112".to_owned()));
+    let with_body = watch.signed(url, "POST", "/notes", b"x", |_| ());
+    assert_eq!(with_body.outcome().await, (401, "CPL-1110".to_owned()));
+    assert_eq!(watch.signed(url, "POST", "/notes", b"", |_| ()).outcome().await.0, 200);
 }

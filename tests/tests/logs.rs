@@ -7,7 +7,8 @@ use couplet_protocol::message::Control;
 use couplet_protocol::offer::LinkForm;
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
 use e2e::device::{Said, get, keys};
-use e2e::{TestApp, TestDevice, TestHost};
+use e2e::watch::pairing_info;
+use e2e::{Signer, TestApp, TestDevice, TestHost};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -110,6 +111,16 @@ async fn no_secret_is_ever_logged() {
     let issued: Value = issued.json().await.unwrap();
     let bearer = issued["token"].as_str().unwrap().to_owned();
     secrets.extend([url_claim, bearer.clone()]);
+
+    // A watch's nonce pairs whoever has it, as long as it lives.
+    let info = pairing_info(&host).await;
+    let mut registration = Signer::start().key().registration(&info.nonce, "Watch");
+    let claim: Value = host.anyone().expect(Method::POST, "/watch/devices", 202, Some(registration.clone())).await;
+    registration["claim"] = claim["claim"].clone();
+    let approve = format!("/api/pair/pairings/{}/approve", info.offer_id);
+    assert_eq!(host.owner().post(&approve).send().await.unwrap().status(), 204);
+    let _: Value = host.anyone().expect(Method::POST, "/watch/devices", 200, Some(registration)).await;
+    secrets.extend([info.nonce, claim["claim"].as_str().unwrap().to_owned()]);
 
     // Right and wrong uses of them: each path has its chance to say too much.
     let page = host.anyone().get(&format!("/pair?token={bearer}")).send().await.unwrap();
