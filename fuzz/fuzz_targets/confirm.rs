@@ -20,14 +20,14 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
             let content = if of == 1 { Content::Data(input) } else { Content::Control(input) };
             confirmed.session.sealer.seal(content, &mut frame).unwrap();
             let right = match Control::decode(input) {
-                Ok(Some(Control::Confirm { reveal: said })) => mode == Mode::Reconnect || said == Some(reveal()),
+                Ok(Some(Control::Confirm { reveal: said, .. })) => mode == Mode::Reconnect || said == Some(reveal()),
                 _ => false,
             };
             (frame, right && of != 1)
         }
     };
     match unconfirmed.confirm(&mut frame) {
-        Ok((_, code)) => assert!(right && code.is_some() == (mode == Mode::Pair)),
+        Ok(proof) => assert!(right && proof.check_code.is_some() == (mode == Mode::Pair)),
         Err(_) => assert!(!right),
     }
 });

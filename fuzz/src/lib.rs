@@ -95,7 +95,7 @@ pub fn talk() -> (Session, Session) {
     let (initiator, m1) = begin(Mode::Pair);
     let (unconfirmed, m2) = answer(receive(&m1).unwrap());
     let (device, mut first) = initiator.finish(&m2).unwrap().begin().unwrap();
-    (device, unconfirmed.confirm(&mut first).unwrap().0)
+    (device, unconfirmed.confirm(&mut first).unwrap().session)
 }
 
 /// Runs it, and sees to it that it allocates no more than this at a time.

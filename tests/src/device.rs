@@ -3,7 +3,7 @@
 
 use couplet_protocol::frame::{CloseCode, Content, Kind};
 use couplet_protocol::handshake::{Confirmed, HandshakeError, Initiator, PairingKeys};
-use couplet_protocol::message::{Claim, Control, Grant};
+use couplet_protocol::message::{Claim, Control, Grant, RoomNumbers};
 use couplet_protocol::secret::Entropy;
 use couplet_protocol::{CheckCode, Offer, Session, StaticSecret};
 use futures_util::{SinkExt, StreamExt};
@@ -196,6 +196,13 @@ impl Answered {
     #[must_use]
     pub fn check_code(&self) -> &CheckCode {
         &self.confirmed.check_code
+    }
+
+    /// Says in the first frame by which rooms it comes.
+    #[must_use]
+    pub fn come_by(mut self, kept: u32, opened: u32) -> Self {
+        self.confirmed.come_by(RoomNumbers { kept, opened });
+        self
     }
 
     /// Sends the first frame; the host answers later, if at all.

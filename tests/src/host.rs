@@ -22,7 +22,7 @@ pub struct Setup {
     apps: Vec<String>,
     args: Vec<String>,
     env: BTreeMap<String, String>,
-    clock: bool,
+    clock: Option<String>,
     state_dir: Option<PathBuf>,
 }
 
@@ -59,7 +59,12 @@ impl Setup {
 
     /// Lets [`TestHost::set_clock`] move the host's wall clock. Its steady clock goes on as it is.
     pub fn movable_clock(&mut self) -> &mut Self {
-        self.clock = true;
+        self.clock("+0")
+    }
+
+    /// The same, and it is off by so much already when the host starts.
+    pub fn clock(&mut self, offset: &str) -> &mut Self {
+        self.clock = Some(offset.to_owned());
         self
     }
 }
@@ -124,7 +129,7 @@ impl TestHost {
 
     /// Sets the wall clock off by so much from the machine's: `+90`, `-1d`, `+0`. Needs [`Setup::movable_clock`].
     pub fn set_clock(&self, offset: &str) {
-        assert!(self.setup.clock, "ask for movable_clock() at the start");
+        assert!(self.setup.clock.is_some(), "ask for movable_clock() at the start");
         set_clock(self.folder.path(), offset);
     }
 
@@ -343,9 +348,9 @@ fn command(setup: &Setup, folder: &Path) -> Command {
 /// Nothing of the developer's own configuration counts, and the clock is the test's.
 fn at_home(command: &mut Command, setup: &Setup, folder: &Path) {
     command.env("HOME", folder).env("XDG_CONFIG_HOME", folder).env("XDG_STATE_HOME", folder).current_dir(folder);
-    if setup.clock {
+    if let Some(offset) = &setup.clock {
         if !clock_file(folder).exists() {
-            set_clock(folder, "+0");
+            set_clock(folder, offset);
         }
         with_clock(command, folder);
     }

@@ -86,6 +86,13 @@ impl Relay {
         self.running = serve(self.folder.path(), self.ports, &self.args, &self.env).await;
     }
 
+    /// Sets it up anew where it was: it knows nobody, and has another CA.
+    pub async fn set_up_anew(&mut self) {
+        self.running.kill().await;
+        std::fs::remove_dir_all(state(self.folder.path())).unwrap();
+        self.restart().await;
+    }
+
     /// Ends it as a power cut would.
     pub async fn kill(&mut self) {
         self.running.kill().await;
@@ -229,7 +236,8 @@ impl Relay {
         let (room, credential) = room_of_pairing(grant, number);
         let (initiator, m1) = device.hello_again(&keys(link, grant));
         let unsealed = self.join(room, &credential).await;
-        unsealed.shake_hands(initiator, m1).await.expect("the host answers").confirm().await
+        let answered = unsealed.shake_hands(initiator, m1).await.expect("the host answers");
+        answered.come_by(number, number).confirm().await
     }
 
     /// With which status a device is answered that asks for its pairing's room with this number.

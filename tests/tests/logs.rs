@@ -178,10 +178,13 @@ async fn no_secret_of_a_sealed_session_is_ever_logged() {
     // Wrong uses first: each path has its chance to say too much.
     let unknown = Offer { host_key: device.key.public(), ..offer.clone() };
     let _ = device.claim(host.pairing_url(), &unknown.to_link(LinkForm::App)).await;
-    drop(device.claim(host.pairing_url(), &answer.link).await.unwrap());
+    let gone = device.claim(host.pairing_url(), &answer.link).await.unwrap();
+    host.event("approval.wanted", |_| true).await;
+    drop(gone);
     host.event("offer.released", |_| true).await;
     let mut sealed = device.claim(host.pairing_url(), &answer.link).await.unwrap();
-    host.event("approval.wanted", |_| true).await;
+    let is_asked_again = async || host.printed().matches("approval.wanted").count() == 2;
+    e2e::eventually("the owner is asked again", e2e::host::PATIENCE, is_asked_again).await;
     let code = sealed.check_code.show();
     let approve = format!("/api/pair/pairings/{}/approve", answer.offer_id);
     for typed in ["000 001", &code] {

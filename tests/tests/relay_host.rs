@@ -11,7 +11,7 @@ use couplet_protocol::frame::CloseCode;
 use couplet_protocol::message::{Control, Grant};
 use couplet_protocol::offer::{Endpoint, Offer};
 use couplet_protocol::secret::RoomSecret;
-use e2e::device::{Said, Sealed, get, keys};
+use e2e::device::{Said, Sealed, Unsealed, get, keys};
 use e2e::host::PATIENCE;
 use e2e::program::program as start;
 use e2e::relay::Credential;
@@ -311,6 +311,39 @@ async fn a_revoked_host_stops_asking_and_says_so() {
 }
 
 #[tokio::test]
+async fn who_enrols_again_with_the_same_relay_stays_who_it_was_there() {
+    let (relay, app) = (Relay::start().await, TestApp::start().await);
+    let (mut host, device, link) = opening(&relay, &app).await;
+    let grant = relay.pair(&device, &link).await;
+    let file = host.state_dir().join("relay.json");
+    let enrolment = || -> Value { serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap() };
+    let before = enrolment();
+    assert_eq!(relay.enroll(&relay.invite(), &host.state_dir()).0, 0);
+    let after = enrolment();
+    assert_eq!((&after["host_id"], &after["key"]), (&before["host_id"], &before["key"]));
+    assert_ne!(after["certificate"], before["certificate"]);
+    host.restart().await;
+    host.event("relay.connected", |_| true).await;
+    uses_the_app(&mut relay.come_back(&device, &link, &grant, 0).await).await;
+}
+
+#[tokio::test]
+async fn a_renewal_does_not_undo_a_later_enrolment() {
+    let (relay, other) = (Relay::start().await, Relay::start().await);
+    let host = relay
+        .host(|setup| {
+            setup.movable_clock();
+        })
+        .await;
+    let file = host.state_dir().join("relay.json");
+    assert_eq!(other.enroll(&other.invite(), &host.state_dir()).0, 0);
+    let enrolled = std::fs::read_to_string(&file).unwrap();
+    host.set_clock("+5d");
+    eventually("the certificate is renewed", PATIENCE, async || host.logs().contains("enrolled anew")).await;
+    assert!(std::fs::read_to_string(&file).unwrap() == enrolled);
+}
+
+#[tokio::test]
 async fn the_certificate_is_renewed_in_time_and_after_its_end() {
     let relay = Relay::start().await;
     let mut host = relay
@@ -361,6 +394,39 @@ async fn who_locks_a_room_keeps_its_device_out_of_no_other() {
     lock(1).await;
     becomes(&relay, &grant, 3, 200).await;
     drop(relay.come_back(&device, &link, &grant, 3).await);
+}
+
+#[tokio::test]
+async fn a_relay_that_lies_about_rooms_parts_no_device_from_its_host() {
+    let relay = Relay::start().await;
+    let host = relay.host(never_asks).await;
+    let (device, link) = (TestDevice::new("Phone"), host.generate().await.link);
+    let grant = relay.pair(&device, &link).await;
+    let again = async |kept, opened| {
+        let (initiator, m1) = device.hello_again(&keys(&link, &grant));
+        let unsealed = Unsealed::open(host.pairing_url()).await;
+        let answered = unsealed.shake_hands(initiator, m1).await.unwrap();
+        let mut sealed = answered.come_by(kept, opened).confirm().await;
+        sealed.send_data(&get("/", &[])).await;
+        sealed.said().await;
+        // An offer is not shown before the rooms are right.
+        host.generate().await;
+    };
+    let statuses = async |numbers: [u32; 3]| {
+        let mut statuses = Vec::new();
+        for number in numbers {
+            statuses.push(relay.status(&grant, number).await);
+        }
+        statuses
+    };
+    // It was led to believe that its sixth room opened. Whether or not it came to write that down, it finds one.
+    again(0, 5).await;
+    assert_eq!(statuses([0, 5, 6]).await, [200, 200, 200]);
+    again(5, 5).await;
+    assert_eq!(statuses([0, 5, 6]).await, [401, 200, 200]);
+    // It was restored from a backup of long ago, and found its host on the local network.
+    again(1, 1).await;
+    assert_eq!(statuses([1, 2, 10]).await, [200, 200, 401]);
 }
 
 #[tokio::test]

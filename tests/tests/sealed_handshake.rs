@@ -210,14 +210,14 @@ async fn the_third_answer_without_a_confirm_uses_the_offer_up() {
         }),
         ("reveals another nonce", |_, mut sealed| {
             Box::pin(async move {
-                let other = Control::Confirm { reveal: Some(fresh()) };
+                let other = Control::Confirm { reveal: Some(fresh()), rooms: None };
                 let frame = sealed.seal(Content::Control(&other.encode().unwrap()));
                 sends(&mut sealed, frame).await;
             })
         }),
         ("reveals no nonce", |_, mut sealed| {
             Box::pin(async move {
-                let none = Control::Confirm { reveal: None };
+                let none = Control::Confirm { reveal: None, rooms: None };
                 let frame = sealed.seal(Content::Control(&none.encode().unwrap()));
                 sends(&mut sealed, frame).await;
             })

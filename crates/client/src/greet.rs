@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use couplet_protocol::handshake::{Confirmed, Initiator, PairingKeys};
-use couplet_protocol::message::{Claim, Control};
+use couplet_protocol::message::{Claim, Control, RoomNumbers};
 use couplet_protocol::{Endpoint, Offer, StaticSecret};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::attempt::{AttemptError, Hint};
 use crate::path::{Io, Opening, Socket, Ways};
 use crate::random;
+use crate::relay::Door;
 use crate::sealed::{Link, SealedStream, Side};
 
 /// How long a host may take to answer M1, and one that must first hear of it from its relay and dial.
@@ -61,7 +62,12 @@ impl Met {
         ours: &StaticSecret,
     ) -> Result<Self, AttemptError> {
         let opening = ways.open(endpoint).await?;
-        Met::meet(endpoint, opening, Initiator::reconnect(keys, ours, entropy()?)?).await
+        let opened = opening.room;
+        let mut met = Met::meet(endpoint, opening, Initiator::reconnect(keys, ours, entropy()?)?).await?;
+        if let Some(Door::Paired(_, kept)) = ways.door {
+            met.confirmed.come_by(RoomNumbers { kept, opened: opened.unwrap_or(kept) });
+        }
+        Ok(met)
     }
 
     async fn meet(

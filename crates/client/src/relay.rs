@@ -19,7 +19,7 @@ use couplet_protocol::{Endpoint, OfferKeys, RelayName};
 use tokio::time::timeout;
 
 pub use self::account::{AccountFile, AccountToken};
-pub use self::connection::{Answer, Connection};
+pub use self::connection::{Answer, Connection, clock_ahead};
 pub use self::dial::{connect, lookup, secure, split};
 pub use self::failure::{RelayFailure, SKEW, skew};
 pub(crate) use self::pauses::Pauses;

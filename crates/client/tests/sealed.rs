@@ -33,7 +33,7 @@ fn sessions() -> (Session, Session) {
     let responder = Responder::reconnect(&hello, &host, &keys.psk, SUITE_1, &device.public(), entropy(4)).unwrap();
     let (unconfirmed, m2) = responder.answer("Home", &entropy(5)).unwrap();
     let (device, mut first) = initiator.finish(&m2).unwrap().begin().unwrap();
-    (device, unconfirmed.confirm(&mut first).unwrap().0)
+    (device, unconfirmed.confirm(&mut first).unwrap().session)
 }
 
 async fn sockets(buffer: usize) -> (Socket, Socket) {

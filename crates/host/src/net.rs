@@ -20,6 +20,20 @@ pub(crate) fn is_private(ip: IpAddr) -> bool {
     }
 }
 
+/// Whether the address can be of a machine out on the Internet: it is of none of the special networks that could be a
+/// machine nearby (RFC 6890).
+pub(crate) fn is_public(ip: IpAddr) -> bool {
+    let special = match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            let is_shared = a == 100 && (64..128).contains(&b);
+            a == 0 || is_shared || ip.is_multicast() || a >= 240
+        }
+        IpAddr::V6(ip) => ip.segments()[0] & 0xe000 != 0x2000,
+    };
+    !special && !is_private(ip)
+}
+
 /// Whether one of the networks holds the address.
 pub(crate) fn within(networks: &[IpNet], ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
@@ -129,6 +143,33 @@ pub(crate) fn reachable(bound: &[SocketAddr]) -> Vec<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_public_or_could_be_nearby() {
+        let is_public = |text: &str| is_public(text.parse().unwrap());
+        for text in ["8.8.8.8", "100.128.0.1", "223.255.255.254", "2001:db8::1", "::ffff:8.8.8.8"] {
+            assert!(is_public(text), "{text}");
+        }
+        for text in [
+            "0.0.0.0",
+            "10.0.0.1",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.0.1",
+            "192.168.1.2",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "fe80::1",
+            "fd00::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "64:ff9b::7f00:1",
+        ] {
+            assert!(!is_public(text), "{text}");
+        }
+    }
 
     #[test]
     fn private_means_what_the_rfcs_say() {

@@ -116,8 +116,17 @@ fn keep_private(path: &Path) -> io::Result<()> {
 }
 
 /// What the host keeps in its folder.
-const FILES: [&str; 8] =
-    [DATABASE, "couplet.db-wal", "couplet.db-shm", "admin-token", "host.key", "lock", SERVE_JSON, crate::relay::FILE];
+const FILES: [&str; 9] = [
+    DATABASE,
+    "couplet.db-wal",
+    "couplet.db-shm",
+    "admin-token",
+    "host.key",
+    "lock",
+    SERVE_JSON,
+    crate::relay::FILE,
+    crate::relay::TURN,
+];
 
 /// A folder that was open to others may hold a database or a key of their choice: what belongs to another user is
 /// refused. Files of ours that others could read are closed.

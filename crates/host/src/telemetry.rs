@@ -1,10 +1,12 @@
 //! The log: to stderr, without secrets.
 //!
+//! What comes from outside cannot forge lines: control characters are escaped.
+//!
 //! Secret types print `[redacted]`. Behind them stands this: a field whose name contains `token` is dropped, unless
 //! its value is a whole number, a length. And what the HTTP libraries below us would say at `debug` and `trace`,
 //! where they print what passes through them, is cut off at `info`.
 
-use std::fmt::{self, Debug};
+use std::fmt::{self, Debug, Write};
 
 use tracing::field::{Field, Visit};
 use tracing_subscriber::EnvFilter;
@@ -51,10 +53,25 @@ impl Line<'_> {
             return;
         }
         let gap = if std::mem::take(&mut self.empty) { "" } else { " " };
+        let mut writer = Escaped(&mut self.writer);
         self.result = match field.name() {
-            "message" => write!(self.writer, "{gap}{value:?}"),
-            name => write!(self.writer, "{gap}{name}={value:?}"),
+            "message" => write!(writer, "{gap}{value:?}"),
+            name => write!(writer, "{gap}{name}={value:?}"),
         };
+    }
+}
+
+/// Writes control characters as a terminal does not take them: a value is one line, and moves no cursor.
+struct Escaped<'a, 'w>(&'a mut Writer<'w>);
+
+impl Write for Escaped<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        while let Some((at, control)) = rest.char_indices().find(|(_, c)| c.is_control()) {
+            write!(self.0, "{}{}", &rest[..at], control.escape_default())?;
+            rest = &rest[at + control.len_utf8()..];
+        }
+        self.0.write_str(rest)
     }
 }
 
@@ -96,6 +113,23 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn what_comes_from_outside_forges_no_line() {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let log = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .fmt_fields(WithoutSecrets)
+            .with_writer(move || writer.clone())
+            .finish();
+        let hostile = "a\nINFO forged\r\u{1b}[2J\u{9b}b";
+        tracing::subscriber::with_default(log, || tracing::info!(said = %hostile, "{hostile}"));
+        let log = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(log.lines().count(), 1, "{log}");
+        assert!(!log.trim_end().contains(|c: char| c.is_control()), "{log}");
+        assert!(log.contains("said=a\\nINFO forged\\r\\u{1b}[2J\\u{9b}b"), "{log}");
     }
 
     #[test]

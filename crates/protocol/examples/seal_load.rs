@@ -82,7 +82,7 @@ impl Ends {
         let responder = Responder::pair(&hello, &self.host, &psk, SUITE_1, ephemeral).unwrap();
         let (unconfirmed, m2) = responder.answer("Home", &self.entropy()).unwrap();
         let (device, mut first) = initiator.finish(&m2).unwrap().begin().unwrap();
-        let (host, _) = unconfirmed.confirm(&mut first).unwrap();
+        let host = unconfirmed.confirm(&mut first).unwrap().session;
         (device, host)
     }
 }

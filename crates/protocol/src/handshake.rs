@@ -14,7 +14,9 @@ use zeroize::Zeroizing;
 use crate::check_code::CheckCode;
 use crate::frame::{Content, Kind};
 use crate::identity::{PublicKey, StaticSecret};
-use crate::message::{AnswerPayload, Claim, ClaimPayload, Control, check_reconnect_payload, reconnect_payload};
+use crate::message::{
+    AnswerPayload, Claim, ClaimPayload, Control, RoomNumbers, check_reconnect_payload, reconnect_payload,
+};
 use crate::noise::{Noise, Pattern};
 use crate::offer::{Offer, SUITE_1};
 use crate::schedule::Source;
@@ -183,7 +185,7 @@ impl Initiator {
         Ok(Confirmed {
             session: Session::new(&prk, Role::Initiator)?,
             check_code: CheckCode::derive(&prk, ours.expose(), &answer.nonce)?,
-            confirm: Control::Confirm { reveal: self.nonce },
+            confirm: Control::Confirm { reveal: self.nonce, rooms: None },
             host_name: answer.host_name,
         })
     }
@@ -357,6 +359,17 @@ impl std::fmt::Debug for Responder {
     }
 }
 
+/// What the first frame shows of its device.
+#[derive(Debug)]
+pub struct Proof {
+    /// The session, the device's from now on.
+    pub session: Session,
+    /// When pairing: what the owner must type.
+    pub check_code: Option<CheckCode>,
+    /// When coming back: by which rooms, where the device has any.
+    pub rooms: Option<RoomNumbers>,
+}
+
 /// The host, after M2: the first frame must be the device's `confirm`.
 pub struct Unconfirmed {
     session: Session,
@@ -367,27 +380,26 @@ pub struct Unconfirmed {
 }
 
 impl Unconfirmed {
-    /// Opens the first frame, in place. The session is the device's from now on; when pairing, the code is what the
-    /// owner must type.
+    /// Opens the first frame, in place.
     ///
     /// # Errors
     /// The frame cannot be opened, is no `confirm`, or reveals another nonce than was committed to.
-    pub fn confirm(mut self, frame: &mut [u8]) -> Result<(Session, Option<CheckCode>), HandshakeError> {
+    pub fn confirm(mut self, frame: &mut [u8]) -> Result<Proof, HandshakeError> {
         let opened = self.session.opener.open(frame).map_err(|_| HandshakeError::Failed)?;
         if opened.kind != Kind::Control {
             return Err(HandshakeError::Malformed);
         }
-        let Some(Control::Confirm { reveal }) = Control::decode(&frame[opened.data])? else {
+        let Some(Control::Confirm { reveal, rooms }) = Control::decode(&frame[opened.data])? else {
             return Err(HandshakeError::Malformed);
         };
         match (self.commit, reveal) {
-            (None, _) => Ok((self.session, None)),
+            (None, _) => Ok(Proof { session: self.session, check_code: None, rooms }),
             (Some(commit), Some(nonce)) => {
                 if !bool::from(commitment(&nonce, &self.device_key).ct_eq(&commit)) {
                     return Err(HandshakeError::Commitment);
                 }
                 let code = CheckCode::derive(&self.prk, nonce.expose(), self.nonce.expose())?;
-                Ok((self.session, Some(code)))
+                Ok(Proof { session: self.session, check_code: Some(code), rooms: None })
             }
             (Some(_), None) => Err(HandshakeError::Commitment),
         }
@@ -401,6 +413,13 @@ impl std::fmt::Debug for Unconfirmed {
 }
 
 impl Confirmed {
+    /// Says by which rooms at a relay the device comes.
+    pub fn come_by(&mut self, numbers: RoomNumbers) {
+        if let Control::Confirm { rooms, .. } = &mut self.confirm {
+            *rooms = Some(numbers);
+        }
+    }
+
     /// Seals the first frame and hands over the session.
     ///
     /// # Errors

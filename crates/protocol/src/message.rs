@@ -56,6 +56,16 @@ pub struct Grant {
     pub endpoints: Vec<Endpoint>,
 }
 
+/// Which of its rooms at a relay a device comes by (spec/protocol.md, 6). A relay can lie to either end about that; this
+/// is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoomNumbers {
+    /// The one that it has written down, from which on it asks.
+    pub kept: u32,
+    /// The one that opened, which it writes down when this session holds; the same where it came another way.
+    pub opened: u32,
+}
+
 /// A CONTROL message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Control {
@@ -63,6 +73,8 @@ pub enum Control {
     Confirm {
         /// rP.
         reveal: Option<Entropy>,
+        /// When coming back: by which of its rooms at a relay.
+        rooms: Option<RoomNumbers>,
     },
     /// Host: what the device keeps.
     Grant(Grant),
@@ -144,9 +156,12 @@ impl Control {
     pub fn encode(&self) -> Result<Zeroizing<Vec<u8>>, Malformed> {
         let t = |name: &'static str| ("t", Some(Field::Text(name)));
         match self {
-            Control::Confirm { reveal } => {
-                encode(vec![t("confirm"), ("rP", reveal.as_ref().map(|nonce| Field::Bytes(nonce.expose())))])
-            }
+            Control::Confirm { reveal, rooms } => encode(vec![
+                t("confirm"),
+                ("rP", reveal.as_ref().map(|nonce| Field::Bytes(nonce.expose()))),
+                ("room", rooms.map(|rooms| Field::Number(rooms.kept.into()))),
+                ("opened", rooms.filter(|it| it.opened != it.kept).map(|rooms| Field::Number(rooms.opened.into()))),
+            ]),
             Control::Grant(grant) => grant.encode(),
             Control::Ack => encode(vec![t("ack")]),
             Control::Paired => encode(vec![t("paired")]),
@@ -166,7 +181,10 @@ impl Control {
     pub fn decode(message: &[u8]) -> Result<Option<Self>, Malformed> {
         let map = Map::decode(message)?;
         Ok(Some(match map.text("t")? {
-            "confirm" => Control::Confirm { reveal: map.optional("rP", Map::array)?.map(Entropy::new) },
+            "confirm" => Control::Confirm {
+                reveal: map.optional("rP", Map::array)?.map(Entropy::new),
+                rooms: RoomNumbers::decode(&map)?,
+            },
             "grant" => Control::Grant(Grant::decode(&map)?),
             "ack" => Control::Ack,
             "paired" => Control::Paired,
@@ -174,6 +192,15 @@ impl Control {
             "endpoints" => Control::Endpoints { list: endpoints(&map, "list")?, serial: map.number("serial")? },
             _ => return Ok(None),
         }))
+    }
+}
+
+impl RoomNumbers {
+    fn decode(map: &Map<'_>) -> Result<Option<Self>, Malformed> {
+        let number = |map: &Map<'_>, key| u32::try_from(map.number(key)?).map_err(|_| Malformed(key));
+        let opened = map.optional("opened", number)?;
+        let kept = map.optional("room", number)?;
+        Ok(kept.map(|kept| RoomNumbers { kept, opened: opened.unwrap_or(kept) }))
     }
 }
 

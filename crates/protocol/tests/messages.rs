@@ -232,7 +232,7 @@ fn fields_are_of_their_type_and_size() {
         room_secret: Some(RoomSecret::new([3; 32])),
         endpoints: vec!["192.0.2.7:80".parse().map(Endpoint::Lan).unwrap()],
     });
-    let confirm = Control::Confirm { reveal: Some(Entropy::new([4; 32])) };
+    let confirm = Control::Confirm { reveal: Some(Entropy::new([4; 32])), rooms: None };
     let replaced = |message: &Control, from: &[u8], to: &[u8]| {
         let bytes = encoded(message);
         let at = bytes.windows(from.len()).position(|part| part == from).unwrap();

@@ -6,7 +6,7 @@ mod ends;
 use std::time::Duration;
 
 use couplet_protocol::frame::{CloseCode, Content, FRAME_MAX, Kind};
-use couplet_protocol::handshake::{HandshakeError, Hello, Mode, Responder};
+use couplet_protocol::handshake::{HandshakeError, Hello, Mode, Proof, Responder};
 use couplet_protocol::offer::SUITE_1;
 use couplet_protocol::secret::Psk;
 use couplet_protocol::{PublicKey, Session};
@@ -29,7 +29,7 @@ fn both_ends_show_one_code_and_talk() {
     assert_eq!(confirmed.host_name, "Home");
     let shown = confirmed.check_code.clone();
     let (mut device, mut first) = confirmed.begin().unwrap();
-    let (mut host, code) = unconfirmed.confirm(&mut first).unwrap();
+    let Proof { session: mut host, check_code: code, .. } = unconfirmed.confirm(&mut first).unwrap();
     assert!(shown == code.unwrap());
     let mut frame = Vec::new();
     for text in [&b""[..], b"hello\0\0", &[7; 16_619]] {
@@ -58,7 +58,7 @@ fn a_paired_device_comes_back_and_nobody_else() {
     let (unconfirmed, m2) = open(device_key().public(), 7).unwrap().answer("Home", &entropy(6)).unwrap();
     assert_eq!(begin(Mode::Reconnect, 3).0.finish(&wrong).unwrap_err(), HandshakeError::Failed);
     let (_, mut first) = initiator.finish(&m2).unwrap().begin().unwrap();
-    assert!(unconfirmed.confirm(&mut first).unwrap().1.is_none());
+    assert!(unconfirmed.confirm(&mut first).unwrap().check_code.is_none());
 }
 
 #[test]

@@ -121,7 +121,7 @@ impl Symmetric {
         let expand = |label: &str| mac(&prk, &[b"couplet/1 ", label.as_bytes(), b" i2r\x01"].concat());
         let nonce = [&expand("nonce")[..16], &[0; 8]].concat();
         let reveal = (mode == Mode::Pair).then(|| entropy(REVEAL));
-        let mut inner = [&Control::Confirm { reveal }.encode().unwrap()[..], &[5]].concat();
+        let mut inner = [&Control::Confirm { reveal, rooms: None }.encode().unwrap()[..], &[5]].concat();
         inner.resize(256, 0);
         let cipher = XChaCha20Poly1305::new_from_slice(&expand("key")).unwrap();
         let head = [0x11, 0, 0, 0];

@@ -234,7 +234,7 @@ fn the_first_frame_is_the_confirm_that_was_committed_to() {
     }
     for reveal in [None, Some(entropy(99))] {
         let (host, mut confirmed) = unconfirmed(Mode::Pair);
-        confirmed.confirm = Control::Confirm { reveal };
+        confirmed.confirm = Control::Confirm { reveal, rooms: None };
         let (_, mut first) = confirmed.begin().unwrap();
         assert_eq!(host.confirm(&mut first).unwrap_err(), HandshakeError::Commitment);
     }

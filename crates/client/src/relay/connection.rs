@@ -181,8 +181,14 @@ impl Answer {
     /// By how many seconds the relay's clock is ahead, from its `Date` (RFC 9110, 6.6.1).
     #[must_use]
     pub fn ahead(&self) -> Option<i64> {
-        ahead(&self.headers, SystemTime::now())
+        clock_ahead(&self.headers)
     }
+}
+
+/// By how many seconds the clock is ahead of whoever answered with these headers.
+#[must_use]
+pub fn clock_ahead(headers: &HeaderMap) -> Option<i64> {
+    ahead(headers, SystemTime::now())
 }
 
 fn ahead(headers: &HeaderMap, now: SystemTime) -> Option<i64> {

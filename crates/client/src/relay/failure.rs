@@ -72,9 +72,20 @@ impl RelayFailure {
             RelayFailure::new(Code::ClockDiffers, why)
         };
         match wrong {
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => clock("is not valid yet"),
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => clock("has expired"),
-            CertificateError::UnknownIssuer => untrusted("comes from an authority that this machine does not trust"),
+            CertificateError::NotValidYetContext { time, not_before } => {
+                let wait = not_before.as_secs().saturating_sub(time.as_secs());
+                clock(&format!("is not valid for another {wait} s"))
+            }
+            CertificateError::ExpiredContext { time, not_after } => {
+                let past = time.as_secs().saturating_sub(not_after.as_secs());
+                clock(&format!("has expired {past} s ago"))
+            }
+            CertificateError::NotValidYet => clock("is not valid yet"),
+            CertificateError::Expired => clock("has expired"),
+            // The second is one of the same name, as when a relay was set up anew.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                untrusted("comes from an authority that this machine does not trust")
+            }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 untrusted("is for another name")
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use couplet_client::sealed::{SealedStream, Side, config};
 use couplet_client::{CredentialStore, FileStore, PairRequest};
-use couplet_protocol::handshake::{Hello, Responder};
+use couplet_protocol::handshake::{Hello, Proof, Responder};
 use couplet_protocol::message::{Control, Grant};
 use couplet_protocol::offer::{LinkForm, SUITE_1};
 use couplet_protocol::secret::{Entropy, OfferSecret, Psk};
@@ -112,7 +112,7 @@ impl Host {
         let (unconfirmed, m2) = responder.answer(&self.name, &fresh()).unwrap();
         socket.send(Message::binary(m2)).await.ok()?;
         let mut first = binary(&mut socket).await?.to_vec();
-        let (session, code) = unconfirmed.confirm(&mut first).ok()?;
+        let Proof { session, check_code: code, .. } = unconfirmed.confirm(&mut first).ok()?;
         let (stream, _, _) = SealedStream::new(socket, session, Side::Host);
         Some(Session { stream, code, number })
     }

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, he
 
 use super::pool::App;
 use crate::auth::{CredentialHeader, SIGNATURE_HEADERS, bearer};
+use crate::net;
 use crate::problem::Failure;
 use crate::session::{Session, overrides_request};
 
@@ -39,16 +40,14 @@ pub struct Peer {
     port: Option<u16>,
 }
 
+const UNKNOWN: HeaderValue = HeaderValue::from_static("unknown");
+
 impl Peer {
     /// A peer; `trusted` when it is a proxy whose `X-Forwarded-*` counts.
     #[must_use]
     pub fn new(ip: IpAddr, trusted: bool) -> Self {
         let text = Bytes::from(ip.to_canonical().to_string());
-        Peer {
-            address: HeaderValue::from_maybe_shared(text).unwrap_or(HeaderValue::from_static("unknown")),
-            trusted,
-            port: None,
-        }
+        Peer { address: HeaderValue::from_maybe_shared(text).unwrap_or(UNKNOWN), trusted, port: None }
     }
 
     /// The same, that came to this port of the gateway's.
@@ -62,6 +61,13 @@ impl Peer {
 
     pub(super) fn port(&self) -> Option<u16> {
         self.port
+    }
+
+    /// A device that came through a relay, whose word the address is. Apps let in more from nearby, so one that is not
+    /// public is not handed on: they are told `unknown` (RFC 7239, 6.2).
+    #[must_use]
+    pub fn relayed(ip: IpAddr) -> Self {
+        if net::is_public(ip) { Peer::new(ip, false) } else { Peer { address: UNKNOWN, trusted: false, port: None } }
     }
 }
 
@@ -419,6 +425,15 @@ mod tests {
             map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static(value));
         }
         map
+    }
+
+    #[test]
+    fn a_relay_makes_nobody_a_neighbour() {
+        let seen_as = |text: &str| Peer::relayed(text.parse().unwrap()).address;
+        assert_eq!(seen_as("192.0.2.1"), "192.0.2.1");
+        for text in ["127.0.0.1", "192.168.1.2", "::1", "::ffff:10.0.0.1", "0.0.0.0"] {
+            assert_eq!(seen_as(text), "unknown", "{text}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use couplet_protocol::api::{DeviceInfo, EventKind};
 use couplet_protocol::frame::CloseCode;
+use couplet_protocol::message::RoomNumbers;
 use couplet_protocol::{Code, Scope};
 use rusqlite::Transaction;
 use uuid::Uuid;
@@ -14,7 +15,6 @@ use crate::problem::Failure;
 use crate::store::audit::{Actor, Record};
 use crate::store::devices::{self, Change, DeviceRow};
 use crate::store::rooms;
-use crate::tunnel::Origin;
 
 impl Core {
     /// All devices, newest first.
@@ -29,16 +29,17 @@ impl Core {
         DeviceInfo { session: self.tunnels.path_of(row.device.device_id), ..row.info() }
     }
 
-    /// A device has proven who it is. If it came by a room above its lowest, those below are not needed any more.
-    pub(crate) async fn came_through(&self, device: Uuid, origin: &Origin) {
-        let room = origin.via.as_ref().and_then(|via| via.room);
-        let Some((_, number)) = room.filter(|(of, number)| *of == device && self.relay.is_above(device, *number))
-        else {
-            return;
+    /// A device has proven who it is, and says which rooms it needs. What a relay says of that counts for nothing: host
+    /// and device could be made to look for each other in different ones.
+    pub(crate) async fn came_by(&self, device: Uuid, numbers: RoomNumbers) {
+        let moved = match self.store.read(move |tx| rooms::moves(tx, device, numbers)).await {
+            Ok(false) => return,
+            Ok(true) => self.store.write(move |tx| rooms::moved(tx, device, numbers), |()| ()).await,
+            Err(failure) => Err(failure),
         };
-        match self.store.write(move |tx| rooms::joined(tx, device, number), |_| ()).await {
-            Ok(_) => self.relay.touch(),
-            Err(failure) => tracing::warn!(target: "couplet::relay", %failure, "a device's lower rooms stay"),
+        match moved {
+            Ok(()) => self.relay.touch(),
+            Err(failure) => tracing::warn!(target: "couplet::relay", %failure, "a device's rooms stay as they were"),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a host asks of its relay, each on a connection of its own: a few requests, an event stream, or a session.
 
 use bytes::Bytes;
-use couplet_client::relay::{Answer, Connection, RelayFailure};
+use couplet_client::relay::{Answer, Connection, RelayFailure, clock_ahead};
 use couplet_protocol::{Code, RelayName};
 use http::header::{ACCEPT, CONNECTION, UPGRADE};
 use http::{Method, Request, Response, StatusCode};
@@ -55,11 +55,17 @@ pub(super) fn refusal(answer: &Answer) -> RelayFailure {
     answer.refusal(CODES)
 }
 
-/// Opens an event stream: its body, which goes on.
-pub(super) async fn stream(http: &mut Http, path: &str, last: Option<&str>) -> Result<Incoming, RelayFailure> {
+/// Opens an event stream: its body, which goes on, and by how many seconds the relay's clock is ahead.
+pub(super) async fn stream(
+    http: &mut Http,
+    path: &str,
+    last: Option<&str>,
+) -> Result<(Incoming, Option<i64>), RelayFailure> {
     let request = Request::get(path).header(ACCEPT, "text/event-stream");
     let request = last.into_iter().fold(request, |request, last| request.header("last-event-id", last));
-    Ok(expect(http.request(request, None).await?, StatusCode::OK).await?.into_body())
+    let answer = expect(http.request(request, None).await?, StatusCode::OK).await?;
+    let ahead = clock_ahead(answer.headers());
+    Ok((answer.into_body(), ahead))
 }
 
 /// Asks for an upgrade: the stream from then on, and what was read ahead.

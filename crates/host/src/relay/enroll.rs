@@ -46,18 +46,49 @@ pub async fn enroll(state_dir: &Path, token: &str, relay_ca: Option<&Path>) -> R
     let running = start::prepare(state_dir)?;
     let relay_ca = relay_ca.map(read_ca).transpose()?;
     // One that cannot be read is replaced all the same.
-    let before = Enrolment::load(state_dir).ok().flatten().map(|enrolment| enrolment.relay);
-    let key = KeyPair::generate().map_err(|error| StartError::new(Code::Internal, error.to_string()))?;
-    let key = Zeroizing::new(key.serialize_pem());
+    let before = Enrolment::load(state_dir).ok().flatten();
+    // Who has the same key is the same host there, and keeps its rooms: by another the devices would not be found.
+    let known = before.as_ref().filter(|it| it.relay == parsed.relay).map(|it| it.key.clone());
     let tls = relay::tls(Authorities::System(relay_ca.as_deref()), None);
     let tls = tls.map_err(|error| StartError::new(Code::ConfigInvalid, error.0))?;
-    let text = SecretText::new(token.trim().to_owned());
-    let asked = ask(&parsed.relay, &tls, Some(text), &key).await;
-    let (answer, ahead) = asked.map_err(|failure| StartError::new(failure.code(), failure.detail(&parsed.relay)))?;
+    let token = SecretText::new(token.trim().to_owned());
+    let failed = |failure: RelayFailure| StartError::new(failure.code(), failure.detail(&parsed.relay));
+    let mut key = known.clone().map_or_else(new_key, Ok)?;
+    let mut asked = redeem(&parsed.relay, &tls, &token, &key).await;
+    if known.is_some() && asked.as_ref().is_err_and(|failure| failure.code() == Code::HostRevoked) {
+        key = new_key()?;
+        asked = redeem(&parsed.relay, &tls, &token, &key).await;
+    }
+    let (answer, ahead) = asked.map_err(failed)?;
     let enrolment = check(&parsed, answer, key, relay_ca)?;
     enrolment.save(state_dir)?;
     let clock_ahead = ahead.filter(|ahead| ahead.abs() > SKEW);
+    let before = before.map(|enrolment| enrolment.relay);
     Ok(Enrolled { relay: enrolment.relay, host_id: enrolment.host_id, before, clock_ahead, running })
+}
+
+fn new_key() -> Result<Zeroizing<String>, StartError> {
+    let key = KeyPair::generate().map_err(|error| StartError::new(Code::Internal, error.to_string()))?;
+    Ok(Zeroizing::new(key.serialize_pem()))
+}
+
+/// Shows the token. Where the answer does not arrive the token may be used: the same key may show it once more.
+async fn redeem(
+    relay: &RelayName,
+    tls: &TlsConnector,
+    token: &SecretText,
+    key: &str,
+) -> Result<(Answered, Option<i64>), RelayFailure> {
+    match ask(relay, tls, Some(token.clone()), key).await {
+        Err(failure) if failure.code() == Code::RelayUnreachable => {
+            ask(relay, tls, Some(token.clone()), key).await.map_err(|again| match again.code() {
+                // The first failure says what stands in the way.
+                Code::RelayUnreachable => failure,
+                _ => again,
+            })
+        }
+        answered => answered,
+    }
 }
 
 /// Asks for the next certificate, by the key alone.

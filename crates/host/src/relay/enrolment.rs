@@ -1,5 +1,7 @@
 //! `relay.json` in the state folder: which relay this host is enrolled with, and who it is there.
 
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,6 +18,8 @@ use crate::start::{self, StartError};
 /// The file's name.
 pub(crate) const FILE: &str = "relay.json";
 const VERSION: u32 = 1;
+/// What whoever writes it locks.
+pub(crate) const TURN: &str = "relay.lock";
 
 /// An enrolment that can be used.
 #[derive(Clone)]
@@ -125,6 +129,23 @@ impl Enrolment {
 
     /// Writes it (0600), whole or not at all.
     pub(super) fn save(&self, folder: &Path) -> Result<(), StartError> {
+        let _turn = turn(folder)?;
+        self.write(folder)
+    }
+
+    /// The same for a later certificate, unless the owner has enrolled this host anew meanwhile. Whether it was written.
+    pub(super) fn save_in_place_of_itself(&self, folder: &Path) -> Result<bool, StartError> {
+        let _turn = turn(folder)?;
+        let is_same = |there: &Enrolment| there.host_id == self.host_id && there.key == self.key;
+        match Enrolment::load(folder) {
+            Ok(Some(there)) if is_same(&there) => self.write(folder).map(|()| true),
+            Ok(Some(_)) => Ok(false),
+            // Lost or broken: what there is here is the better one.
+            Ok(None) | Err(_) => self.write(folder).map(|()| true),
+        }
+    }
+
+    fn write(&self, folder: &Path) -> Result<(), StartError> {
         let form = Form {
             version: VERSION,
             relay: self.relay.to_string(),
@@ -135,7 +156,7 @@ impl Enrolment {
             key: self.key.clone(),
             relay_ca: self.relay_ca.clone(),
         };
-        let failed = |error: String| StartError::new(Code::StateFolderUnusable, format!("{FILE}: {error}."));
+        let failed = |error: String| unwritable(&error);
         let text =
             serde_json::to_string_pretty(&form).map(Zeroizing::new).map_err(|error| failed(error.to_string()))?;
         start::write_private(&folder.join(FILE), &text).map_err(|error| failed(error.to_string()))
@@ -159,6 +180,21 @@ impl Enrolment {
     pub(super) fn devices_tls(&self) -> Result<TlsConnector, TlsUnusable> {
         relay::tls(Authorities::System(self.relay_ca.as_deref()), None)
     }
+}
+
+/// Held while the file is looked at and written: by `couplet enroll` and by a host that renews.
+fn turn(folder: &Path) -> Result<File, StartError> {
+    let open = || {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(folder.join(TURN))?;
+        file.lock().map(|()| file)
+    };
+    open().map_err(|error| unwritable(&error.to_string()))
+}
+
+fn unwritable(error: &str) -> StartError {
+    let next = "See that the disk has room and that the folder is yours. The token may be used up: ask the relay's \
+                operator for another (couplet relay invite).";
+    StartError::new(Code::StateFolderUnusable, format!("{FILE}: {error}.\n{next}"))
 }
 
 /// When a certificate ends.

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use couplet_client::relay::RelayFailure;
+use couplet_client::relay::{RelayFailure, skew};
 use couplet_client::{Backoff, jitter};
 use couplet_protocol::api::EventKind;
 use couplet_protocol::relay::{Drain, PairCommand, RoomLocked};
-use couplet_protocol::{Code, Sid};
+use couplet_protocol::{Code, RelayName, Sid};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
@@ -26,6 +26,7 @@ use super::rooms::{Rooms, Until};
 use super::sessions;
 use crate::events::News;
 use crate::pairing::Core;
+use crate::rate::Rate;
 use crate::store::rooms;
 
 /// A relay says something every 15 s; one that is silent for so long is gone.
@@ -38,6 +39,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const RENEW_EVERY: Duration = Duration::from_secs(600);
 /// Within how long a host comes back to a relay that is about to stop: not all of them at once.
 const DRAINED: Duration = Duration::from_secs(2);
+/// How much a relay may tell in a minute: far more than its own bounds on sessions and locks let happen.
+const EVENTS: u32 = 240;
 /// How many sids are remembered, so that none is dialled twice.
 const SIDS: usize = 256;
 /// How many connections for sessions there may be beyond the sessions themselves (spec/protocol.md, 6).
@@ -71,15 +74,18 @@ struct Memory {
     sids: VecDeque<Sid>,
     places: Arc<Semaphore>,
     /// What the owner was told last.
-    told: Option<EventKind>,
+    told: Option<(EventKind, Option<Code>)>,
     renewed: Option<Instant>,
+    /// Whether a relay that hung up was asked why, since the link was last a good one.
+    asked_why: bool,
+    events: Rate<()>,
 }
 
 /// Keeps the link until the relay refuses this host for good. Drop it to stop; sessions go on.
 pub(crate) async fn run(core: Core) {
     let Some(enrolment) = core.relay().0.enrolment.clone() else { return };
     let places = Arc::new(Semaphore::new(core.config().limits.max_sessions as usize + SPARE));
-    let mut memory = Memory { core, enrolment, sids: VecDeque::new(), places, told: None, renewed: None };
+    let mut memory = Memory::new(core, enrolment, places);
     let mut backoff = Backoff::default();
     loop {
         let began = Instant::now();
@@ -87,10 +93,13 @@ pub(crate) async fn run(core: Core) {
         memory.core.relay().set_up(false);
         if began.elapsed() >= LASTED {
             backoff.reset();
+            memory.asked_why = false;
         }
         match end {
             End::Renewed(enrolment) => memory.enrolment = *enrolment,
-            End::Drained => sleep(jitter(DRAINED)).await,
+            End::Drained if began.elapsed() >= LASTED => sleep(jitter(DRAINED)).await,
+            // Whoever says so again at once is not about to stop.
+            End::Drained => sleep(jitter(DRAINED) + backoff.wait()).await,
             End::Lost(trouble) => {
                 memory.tell(EventKind::RelayLost, Some(&trouble));
                 sleep(backoff.wait()).await;
@@ -104,12 +113,26 @@ pub(crate) async fn run(core: Core) {
 }
 
 impl Memory {
+    fn new(core: Core, enrolment: Enrolment, places: Arc<Semaphore>) -> Self {
+        Memory {
+            core,
+            enrolment,
+            sids: VecDeque::new(),
+            places,
+            told: None,
+            renewed: None,
+            asked_why: false,
+            events: Rate::per_minute(EVENTS),
+        }
+    }
+
     /// One link, from its beginning to its end.
     async fn link(&mut self) -> End {
         match self.try_link().await {
             Ok(end) => end,
             // It lets in neither a host that is revoked nor one that it does not know, and says so only when asked.
-            Err(trouble) if trouble.is_hung_up() => match self.renew().await {
+            // So does one that is full: it is asked why once, and then seldom.
+            Err(trouble) if trouble.is_hung_up() && self.may_ask_why() => match self.renew().await {
                 Ok(enrolment) => {
                     self.enrolment = enrolment;
                     End::Lost(trouble)
@@ -119,6 +142,11 @@ impl Memory {
             },
             Err(trouble) => trouble.into(),
         }
+    }
+
+    fn may_ask_why(&mut self) -> bool {
+        let asked = std::mem::replace(&mut self.asked_why, true);
+        !asked || self.renewed.is_none_or(|at| at.elapsed() >= RENEW_EVERY)
     }
 
     async fn try_link(&mut self) -> Result<End, RelayFailure> {
@@ -132,10 +160,16 @@ impl Memory {
         let offer_ends = rooms.settle().await?;
         let last = self.sids.back().map(Sid::to_hex);
         let mut http = connect(&tls, &self.enrolment.hosts).await?;
-        let events = dial::stream(&mut http, "/host/events", last.as_deref()).await?;
+        let (events, ahead) = dial::stream(&mut http, "/host/events", last.as_deref()).await?;
         self.core.relay().set_up(true);
         self.tell(EventKind::RelayConnected, None);
         rooms.tell();
+        if let Some(said) = ahead.and_then(skew) {
+            let code = Code::ClockDiffers;
+            tracing::warn!(target: "couplet::relay", relay = %self.enrolment.relay, %code,
+                "{said}: set the one that is wrong, or certificates fail one day. Where systemd keeps this one: timedatectl \
+                 set-ntp true");
+        }
         let (enrolment, renewed) = (self.enrolment.clone(), self.renewed);
         let renewing = keep_certificate(self.core.clone(), enrolment, renewed);
         let keeping = keep_rooms(self.core.clone(), rooms, news, offer_ends);
@@ -171,6 +205,7 @@ impl Memory {
             let read = frame.data_ref().map_or(Ok(()), |data| parser.read(data, |event| events.push(event)));
             read.map_err(|_| RelayFailure::broken("its events cannot be read"))?;
             for event in events {
+                self.events.take(&()).map_err(|_| RelayFailure::broken("more events than there can be"))?;
                 if let Some(end) = self.take(&event, tls).await {
                     return Ok(end);
                 }
@@ -225,7 +260,7 @@ impl Memory {
         }
     }
 
-    /// Tells the owner, once.
+    /// Tells the owner, once, and again when it is for another reason: one may call for something to be done.
     fn tell(&mut self, kind: EventKind, trouble: Option<&RelayFailure>) {
         let relay = &self.enrolment.relay;
         match trouble {
@@ -233,13 +268,29 @@ impl Memory {
                 tracing::error!(target: "couplet::relay", %relay, %trouble,
                     "the relay refuses this host, and it is not asked again. Enrol anew: couplet enroll TOKEN");
             }
-            Some(trouble) => tracing::warn!(target: "couplet::relay", %relay, %trouble, "no link to the relay"),
+            Some(trouble) => {
+                let next = next_step(trouble, relay);
+                tracing::warn!(target: "couplet::relay", %relay, %trouble, next, "no link to the relay");
+            }
             None => tracing::info!(target: "couplet::relay", %relay, "linked to the relay"),
         }
-        if self.told.replace(kind) != Some(kind) {
-            let news = News::of_relay(kind, self.core.now(), relay, trouble.map(RelayFailure::code));
+        let now = (kind, trouble.map(RelayFailure::code));
+        if self.told.replace(now) != Some(now) {
+            let news = News::of_relay(kind, self.core.now(), relay, now.1);
             self.core.events().tell(news);
         }
+    }
+}
+
+/// What the host's owner can do about it.
+fn next_step(trouble: &RelayFailure, relay: &RelayName) -> String {
+    match trouble.code() {
+        // It is another relay now, or has forgotten this host: nothing here makes it believe this key.
+        Code::EnrollmentInvalid | Code::RelayUntrusted => {
+            "If the relay was set up anew, ask its operator for an enrolment token, and enrol anew: couplet enroll TOKEN"
+                .to_owned()
+        }
+        _ => trouble.next_step(relay),
     }
 }
 
@@ -247,9 +298,12 @@ impl Memory {
 async fn renew(core: &Core, enrolment: &Enrolment) -> Result<Enrolment, RelayFailure> {
     let renewed = enroll::renew(enrolment).await?;
     let (folder, saved) = (core.config().state_dir.clone(), renewed.clone());
-    let saved = tokio::task::spawn_blocking(move || saved.save(&folder)).await;
+    let saved = tokio::task::spawn_blocking(move || saved.save_in_place_of_itself(&folder)).await;
     match saved {
-        Ok(Ok(())) => {}
+        Ok(Ok(true)) => {}
+        Ok(Ok(false)) => {
+            tracing::info!(target: "couplet::relay", "this host was enrolled anew; that counts from its next start");
+        }
         // It is good as long as this process lives, and then the key gets another.
         Ok(Err(error)) => tracing::warn!(target: "couplet::relay", %error, "the new certificate is not written down"),
         Err(error) => tracing::warn!(target: "couplet::relay", %error, "the new certificate is not written down"),
@@ -335,11 +389,50 @@ fn read<T: DeserializeOwned>(event: &Event) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use couplet_protocol::RoomId;
     use couplet_protocol::relay::Mode;
+    use http_body_util::Empty;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_util::task::AbortOnDropHandle;
 
     use super::*;
     use crate::pairing::Pairing;
+
+    /// More than its bounds on sessions and locks let happen is none of a relay's business, and would fill the log.
+    #[tokio::test]
+    async fn a_relay_that_floods_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let pairing = Pairing::open(crate::Config::new(folder.path().join("state"), "Home")).await.unwrap();
+        let enrolment = Enrolment::of_test();
+        let tls = enrolment.hosts_tls().unwrap();
+        let mut memory = Memory::new(pairing.core().clone(), enrolment, Arc::new(Semaphore::new(1)));
+        let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
+        let flood = async move {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(theirs.read_u8().await.unwrap());
+            }
+            theirs.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n").await.unwrap();
+            for event in ["pair-cmd", "room-locked", "nonsense"].iter().cycle() {
+                if theirs.write_all(format!("event: {event}\ndata: {{}}\n\n").as_bytes()).await.is_err() {
+                    break;
+                }
+            }
+        };
+        let follow = async {
+            let (mut http, connection) = hyper::client::conn::http1::handshake(TokioIo::new(ours)).await.unwrap();
+            let connection = AbortOnDropHandle::new(tokio::spawn(connection));
+            let request = hyper::Request::get("/host/events").body(Empty::<Bytes>::new()).unwrap();
+            let events = http.send_request(request).await.unwrap().into_body();
+            let end = memory.follow(events, &tls).await;
+            drop(connection);
+            end.err().map(|trouble| trouble.code())
+        };
+        let (end, ()) = tokio::join!(follow, flood);
+        assert_eq!(end, Some(Code::RelayBroken));
+    }
 
     /// A relay that tells a command again and again, or that is asked for it again after `Last-Event-ID`.
     #[tokio::test]
@@ -350,7 +443,7 @@ mod tests {
         let enrolment = Enrolment::of_test();
         let tls = enrolment.hosts_tls().unwrap();
         let places = Arc::new(Semaphore::new(4));
-        let mut memory = Memory { core, enrolment, sids: VecDeque::new(), places, told: None, renewed: None };
+        let mut memory = Memory::new(core, enrolment, places);
         let command = |n: u16| {
             let mut sid = [0; 16];
             sid[..2].copy_from_slice(&n.to_be_bytes());

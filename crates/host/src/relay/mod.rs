@@ -28,7 +28,7 @@ use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 pub use enroll::{Enrolled, enroll};
-pub(crate) use enrolment::{Enrolment, FILE};
+pub(crate) use enrolment::{Enrolment, FILE, TURN};
 pub(crate) use link::run;
 
 use crate::store::rooms::Coming;
@@ -160,11 +160,6 @@ impl Relay {
     /// Which device this room is for, and which of its rooms it is.
     fn owner(&self, room: RoomId) -> Option<(Uuid, u32)> {
         self.owners().get(&room).copied()
-    }
-
-    /// Whether the device has a lower room than this.
-    pub(crate) fn is_above(&self, device: Uuid, number: u32) -> bool {
-        self.owners().values().any(|(of, lower)| *of == device && *lower < number)
     }
 
     fn owners(&self) -> MutexGuard<'_, HashMap<RoomId, (Uuid, u32)>> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use couplet_client::relay::{AccountToken, RelayFailure};
+use couplet_client::relay::{AccountToken, Answer, RelayFailure, SKEW};
 use couplet_protocol::relay::RoomBody;
 use couplet_protocol::{Code, RoomId};
 use data_encoding::BASE64URL_NOPAD;
@@ -18,12 +18,15 @@ use crate::pairing::Core;
 use crate::problem::Failure;
 use crate::store::rooms::{self, Owner, Wanted};
 
-/// How many rooms a host has at most. A relay's operator may allow fewer.
-const ROOMS_MAX: usize = 512;
+/// How many rooms a host asks for at most: as many as a relay's operator can allow.
+const ROOMS_MAX: usize = 10_000;
 /// How long it is believed that a relay takes no more. What it remembers of removed rooms takes places for a while.
 const FULL: Duration = Duration::from_secs(600);
 /// How long the rooms are left alone at most.
 const EVERY: Duration = Duration::from_secs(60);
+
+/// By how many seconds a relay's clock may be another one's and be believed: a certificate of a week would not bear more.
+const AHEAD_MAX: i64 = 7 * 86_400;
 
 /// What a room was registered with, besides what never changes.
 pub(super) type Until = Option<Timestamp>;
@@ -74,6 +77,8 @@ pub(super) struct Rooms {
     /// How many of the wanted ones the relay takes, if not all, and when it said so.
     full: Option<(usize, Instant)>,
     account: Account,
+    /// By how many seconds the relay's clock is ahead of this one, when that matters: it ends an offer's room by its own.
+    ahead: i64,
     /// That some find no place was said.
     warned: bool,
 }
@@ -90,7 +95,7 @@ enum Put {
 impl Rooms {
     pub(super) fn new(core: Core, enrolment: Enrolment, tls: TlsConnector) -> Self {
         let account = Account::of(&core);
-        Rooms { core, enrolment, tls, confirmed: BTreeMap::new(), full: None, account, warned: false }
+        Rooms { core, enrolment, tls, confirmed: BTreeMap::new(), full: None, account, ahead: 0, warned: false }
     }
 
     /// Sets right what is at the relay. Returns when an offer's room ends next.
@@ -213,21 +218,25 @@ impl Rooms {
         key: &str,
         account: Option<&AccountToken>,
     ) -> Result<Put, RelayFailure> {
-        let (room, hash, until) = (wanted.room, wanted.hash.expose_hex(), until(wanted));
-        let is_offer = until.is_some();
-        let body = RoomBody {
-            secret_hash: (!is_offer).then_some(hash.as_str()),
-            pairing_token_hash: is_offer.then_some(hash.as_str()),
-            pairing_expires_at: until.map(Timestamp::to_rfc3339),
-            public_key: key,
-            account: account.map(AccountToken::expose),
-        };
-        let answer = ask(http, Method::PUT, &path(room), Some(&body)).await?;
+        let (room, until) = (wanted.room, until(wanted));
+        let mut answer = self.ask_for(http, wanted, key, account).await?;
+        if self.learn_clock(&answer) && until.is_some() {
+            answer = self.ask_for(http, wanted, key, account).await?;
+        }
         match (answer.status.is_success(), answer.code()) {
             (true, _) => self.account.taken(),
             (false, Some(Code::TooManyRooms)) => return Ok(Put::Full),
             (false, Some(Code::RoomNotYours)) => {
-                tracing::warn!(target: "couplet::relay", %room, "another host has this room; a device has others");
+                tracing::warn!(target: "couplet::relay", %room,
+                    "another host has this room. If this host was enrolled before and has lost relay.json since, ask the \
+                     relay's operator to end its old access: couplet relay hosts revoke ID");
+                // Somebody could have got there first who knows it from another relay.
+                if let Owner::Device { id, number } = wanted.of {
+                    let locked = self.core.store().write(move |tx| rooms::locked(tx, id, number), |_| ()).await;
+                    if locked.map_err(of_store)? {
+                        self.core.relay().touch();
+                    }
+                }
             }
             (false, code) if Account::is_about(code) => {
                 self.account.refused(refusal(&answer), account.cloned());
@@ -237,6 +246,36 @@ impl Rooms {
         }
         self.confirmed.insert(room, until);
         Ok(Put::There)
+    }
+
+    async fn ask_for(
+        &self,
+        http: &mut Http,
+        wanted: &Wanted,
+        key: &str,
+        account: Option<&AccountToken>,
+    ) -> Result<Answer, RelayFailure> {
+        let (hash, until) = (wanted.hash.expose_hex(), until(wanted));
+        let is_offer = until.is_some();
+        let by_its_clock = |end: Timestamp| Timestamp::from_millis(end.millis().saturating_add(self.ahead * 1000));
+        let body = RoomBody {
+            secret_hash: (!is_offer).then_some(hash.as_str()),
+            pairing_token_hash: is_offer.then_some(hash.as_str()),
+            pairing_expires_at: until.map(|end| by_its_clock(end).to_rfc3339()),
+            public_key: key,
+            account: account.map(AccountToken::expose),
+        };
+        ask(http, Method::PUT, &path(wanted.room), Some(&body)).await
+    }
+
+    /// Whether the relay's clock is another than was thought. What is less than a minute is no matter.
+    fn learn_clock(&mut self, answer: &Answer) -> bool {
+        let ahead = answer.ahead().filter(|ahead| (-AHEAD_MAX..=AHEAD_MAX).contains(ahead)).unwrap_or(self.ahead);
+        let is_news = ahead.abs_diff(self.ahead) > SKEW.unsigned_abs();
+        if is_news {
+            self.ahead = ahead;
+        }
+        is_news
     }
 
     fn say_left_out(&mut self, left_out: usize) {

@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 use super::dial::{connect, upgrade};
 use super::enrolment::Enrolment;
 use crate::pairing::Core;
-use crate::tunnel::{self, Origin, Via};
+use crate::tunnel::{self, Origin};
 
 /// Dials the host's end and runs the session. `place` is held as long as that takes.
 pub(super) async fn run(
@@ -31,10 +31,9 @@ pub(super) async fn run(
         Ok(dialled) => dialled,
         Err(trouble) => return tracing::info!(target: "couplet::relay", %sid, %trouble, "a session came to nothing"),
     };
-    let room = core.relay().owner(command.room_id);
     // The relay's word, and only for limits and for people.
     let source = command.remote_ip.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let origin = Origin { source, via: Some(Via { relay: enrolment.relay, room }), _slot: None };
+    let origin = Origin { source, via: Some(enrolment.relay), _slot: None };
     tunnel::run(core, accepted(stream, ahead).await, origin).await;
     drop(place);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use couplet_protocol::message::RoomNumbers;
 use couplet_protocol::secret::RoomSecret;
 use couplet_protocol::{CredentialHash, DerivationFailed, RoomId};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
@@ -112,11 +113,34 @@ pub(crate) fn locked(tx: &Transaction<'_>, device: Uuid, number: u32) -> Result<
     Ok(tx.execute(sql, params![device.to_string(), number, AHEAD])? == 1)
 }
 
-/// A device came by its room with this number: lower ones are not needed any more. Whether that changes anything.
-pub(crate) fn joined(tx: &Transaction<'_>, device: Uuid, number: u32) -> Result<bool, Failure> {
-    let sql = "UPDATE paired_devices SET room_index = ?2, room_top = max(room_top, ?2 + 1)
-        WHERE id = ?1 AND room_index < ?2 AND ?2 <= room_top";
-    Ok(tx.execute(sql, params![device.to_string(), number])? == 1)
+/// Which rooms a device needs, of those up to `top`: from the one that it has written down to the one behind that by which
+/// it came. It will write that down, or be cut off before it does. Higher ones, made for locked ones, stay.
+fn needed(top: u32, numbers: RoomNumbers) -> (u32, u32) {
+    let kept = numbers.kept.min(u32::MAX - AHEAD);
+    let highest = kept + AHEAD;
+    let opened = numbers.opened.clamp(kept, highest - 1);
+    (kept, top.min(highest).max(opened + 1))
+}
+
+/// A device says which of its rooms it needs. Whether that changes anything.
+pub(crate) fn moves(tx: &Transaction<'_>, device: Uuid, numbers: RoomNumbers) -> Result<bool, Failure> {
+    Ok(range(tx, device)?.is_some_and(|(index, top)| needed(top, numbers) != (index, top)))
+}
+
+/// Gives it these.
+pub(crate) fn moved(tx: &Transaction<'_>, device: Uuid, numbers: RoomNumbers) -> Result<(), Failure> {
+    if let Some((_, top)) = range(tx, device)? {
+        let (index, top) = needed(top, numbers);
+        let sql = "UPDATE paired_devices SET room_index = ?2, room_top = ?3 WHERE id = ?1";
+        tx.execute(sql, params![device.to_string(), index, top])?;
+    }
+    Ok(())
+}
+
+fn range(tx: &Transaction<'_>, device: Uuid) -> Result<Option<(u32, u32)>, Failure> {
+    let sql = "SELECT room_index, room_top FROM paired_devices WHERE id = ?";
+    let row = tx.prepare_cached(sql)?.query_row([device.to_string()], |row| Ok((row.get(0)?, row.get(1)?)));
+    Ok(row.optional()?)
 }
 
 /// The rooms that may be registered for this host of the relay, with what the relay is told as their key.
@@ -153,4 +177,37 @@ pub(crate) fn removed(tx: &Transaction<'_>, rooms: &[RoomId]) -> Result<(), Fail
     let mut statement = tx.prepare_cached("DELETE FROM relay_rooms WHERE room = ?")?;
     rooms.iter().try_for_each(|room| statement.execute([room.to_hex()]).map(drop))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn needed_of(top: u32, kept: u32, opened: u32) -> (u32, u32) {
+        needed(top, RoomNumbers { kept, opened })
+    }
+
+    #[test]
+    fn rooms_follow_the_device() {
+        assert_eq!(needed_of(1, 0, 0), (0, 1));
+        // Its first room was locked: it comes by the second, and next time says so.
+        assert_eq!(needed_of(2, 0, 1), (0, 2));
+        assert_eq!(needed_of(2, 1, 1), (1, 2));
+        assert_eq!(needed_of(5, 1, 2), (1, 5), "those that were made for locked ones stay");
+        // A relay has lied to it, or one of the two has come back from a backup.
+        assert_eq!(needed_of(1, 0, 8), (0, 8));
+        assert_eq!(needed_of(1, 8, 8), (8, 9));
+        assert_eq!(needed_of(20, 3, 3), (3, 11));
+    }
+
+    proptest! {
+        #[test]
+        fn they_are_few_and_the_device_finds_one(top: u32, kept: u32, opened: u32) {
+            let (low, high) = needed_of(top, kept, opened);
+            prop_assert!(low < high && high - low <= AHEAD);
+            prop_assert!(kept > u32::MAX - AHEAD || low == kept);
+        }
+    }
 }

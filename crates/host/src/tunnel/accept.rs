@@ -2,8 +2,8 @@
 
 use bytes::BytesMut;
 use couplet_client::sealed::{SealedError, SealedStream, Side, receive};
-use couplet_protocol::handshake::{HandshakeError, Hello, Mode, Responder, Unconfirmed};
-use couplet_protocol::message::Claim;
+use couplet_protocol::handshake::{HandshakeError, Hello, Mode, Proof, Responder, Unconfirmed};
+use couplet_protocol::message::{Claim, RoomNumbers};
 use couplet_protocol::offer::SUITE_1;
 use couplet_protocol::secret::Entropy;
 use couplet_protocol::{CheckCode, Code, PublicKey, Session};
@@ -28,7 +28,7 @@ enum Proven {
     /// It knows the link of this offer.
     Claims(Box<Claims>),
     /// It is this device.
-    Is(Uuid, Box<Session>),
+    Is(Uuid, Box<Session>, Option<RoomNumbers>),
 }
 
 /// A device that claims an offer.
@@ -51,8 +51,10 @@ where
     // Each phase has memory of its own, and gives it back: most sessions are idle for most of their time.
     let opened = stopping.run_until_cancelled(Box::pin(shake_hands(&core, &mut socket, &origin))).await;
     match opened {
-        Some(Ok(Proven::Is(device, session))) => {
-            core.came_through(device, &origin).await;
+        Some(Ok(Proven::Is(device, session, rooms))) => {
+            if let Some(rooms) = rooms {
+                core.came_by(device, rooms).await;
+            }
             let (stream, link, _) = SealedStream::new(socket, *session, Side::Host);
             Box::pin(sessions::serve(core, stream, link, origin, device)).await;
         }
@@ -117,8 +119,10 @@ where
     let claim = responder.claim().cloned().ok_or(Refusal::Because(Code::HandshakeFailed))?;
     let key = responder.device_key();
     match confirmed(core, socket, responder, &core.tunnels().doorway(origin).claiming.enter()).await {
-        Ok((session, Some(code))) => Ok(Proven::Claims(Box::new(Claims { offer, claim, key, session, code, attempt }))),
-        Ok((_, None)) => Err(Refusal::Because(Code::HandshakeFailed)),
+        Ok(Proof { session, check_code: Some(code), .. }) => {
+            Ok(Proven::Claims(Box::new(Claims { offer, claim, key, session, code, attempt })))
+        }
+        Ok(_) => Err(Refusal::Because(Code::HandshakeFailed)),
         Err(refusal) => {
             count(core, &offer, attempt).await;
             Err(refusal)
@@ -150,8 +154,8 @@ where
     let responder = Responder::reconnect(hello, core.host_key(), &device.psk, SUITE_1, &device.key, fresh())?;
     check_new(core, hello)?;
     let place = core.tunnels().doorway(origin).returning.enter_as(hello.id());
-    let (session, _) = confirmed(core, socket, responder, &place).await?;
-    Ok(Proven::Is(device.id, Box::new(session)))
+    let proof = confirmed(core, socket, responder, &place).await?;
+    Ok(Proven::Is(device.id, Box::new(proof.session), proof.rooms))
 }
 
 fn check_new(core: &Core, hello: &Hello<'_>) -> Result<(), Refusal> {
@@ -167,7 +171,7 @@ async fn confirmed<S>(
     socket: &mut WebSocketStream<S>,
     responder: Responder,
     place: &Place,
-) -> Result<(Session, Option<CheckCode>), Refusal>
+) -> Result<Proof, Refusal>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

@@ -88,17 +88,9 @@ impl Doorway {
 pub(crate) struct Origin {
     pub(crate) source: IpAddr,
     /// The relay that it came through, whose word the address is.
-    pub(crate) via: Option<Via>,
+    pub(crate) via: Option<RelayName>,
     /// The connection's place at the listener, held as long as it lasts.
     pub(crate) _slot: Option<Arc<Slot>>,
-}
-
-/// A way through a relay.
-#[derive(Debug)]
-pub(crate) struct Via {
-    pub(crate) relay: RelayName,
-    /// The device whose room it was, and which of them.
-    pub(crate) room: Option<(Uuid, u32)>,
 }
 
 impl Origin {
@@ -107,7 +99,7 @@ impl Origin {
     }
 
     pub(crate) fn relay(&self) -> Option<&RelayName> {
-        self.via.as_ref().map(|via| &via.relay)
+        self.via.as_ref()
     }
 }
 

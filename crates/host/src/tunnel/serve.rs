@@ -5,7 +5,6 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::response::IntoResponse;
@@ -51,13 +50,12 @@ struct Shared {
 }
 
 /// Serves the device's requests until either end closes the session. Dropping the future stops all of them.
-pub(super) async fn serve<S>(core: &Core, stream: SealedStream<S>, device: Uuid, source: IpAddr)
+pub(super) async fn serve<S>(core: &Core, stream: SealedStream<S>, device: Uuid, peer: Peer)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let tasks = Tasks(CancellationToken::new());
     let _stopped_when_dropped = tasks.0.clone().drop_guard();
-    let peer = Peer::new(source, false);
     let shared = Arc::new(Shared { core: core.clone(), device, peer, tasks: tasks.clone() });
     let service = service_fn(move |request| {
         let shared = shared.clone();

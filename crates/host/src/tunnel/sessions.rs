@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::{Origin, PARTING, addresses};
 use crate::events::News;
+use crate::gateway::Peer;
 use crate::pairing::Core;
 use crate::session::Session;
 
@@ -110,7 +111,11 @@ where
         return stream.close(CloseCode::Busy).await;
     };
     tell(&core, EventKind::SessionOpened, &session, &origin);
-    let serving = Box::pin(super::serve::serve(&core, stream, device, origin.source));
+    let peer = match origin.path() {
+        NetworkPath::Lan => Peer::new(origin.source, false),
+        NetworkPath::Relay => Peer::relayed(origin.source),
+    };
+    let serving = Box::pin(super::serve::serve(&core, stream, device, peer));
     run(&core, serving, &link, &session, &slot).await;
     drop(slot);
     tell(&core, EventKind::SessionClosed, &session, &origin);
@@ -178,7 +183,7 @@ mod tests {
         let responder = Responder::reconnect(&hello, &host, &keys.psk, SUITE_1, &device.public(), entropy(4)).unwrap();
         let (unconfirmed, m2) = responder.answer("Home", &entropy(5)).unwrap();
         let (theirs, mut first) = initiator.finish(&m2).unwrap().begin().unwrap();
-        let (ours, _) = unconfirmed.confirm(&mut first).unwrap();
+        let ours = unconfirmed.confirm(&mut first).unwrap().session;
         let (a, b) = duplex(64 * 1024);
         let host = WebSocketStream::from_raw_socket(a, Role::Server, Some(config(Side::Host))).await;
         let device = WebSocketStream::from_raw_socket(b, Role::Client, Some(config(Side::Device))).await;

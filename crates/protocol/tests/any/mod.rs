@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use couplet_protocol::message::{Control, Grant};
+use couplet_protocol::message::{Control, Grant, RoomNumbers};
 use couplet_protocol::offer::{ENDPOINTS_MAX, RelayName};
 use couplet_protocol::secret::{Entropy, OfferSecret, Psk, RoomSecret};
 use couplet_protocol::{Endpoint, Offer, PublicKey};
@@ -68,7 +68,10 @@ fn grant(endpoint: impl Strategy<Value = Endpoint>) -> impl Strategy<Value = Con
 /// With endpoints of this kind.
 pub(crate) fn control<S: Strategy<Value = Endpoint>>(endpoint: fn() -> S) -> impl Strategy<Value = Control> {
     prop_oneof![
-        any::<Option<[u8; 32]>>().prop_map(|reveal| Control::Confirm { reveal: reveal.map(Entropy::new) }),
+        (any::<Option<[u8; 32]>>(), any::<Option<(u32, u32)>>()).prop_map(|(reveal, rooms)| Control::Confirm {
+            reveal: reveal.map(Entropy::new),
+            rooms: rooms.map(|(kept, opened)| RoomNumbers { kept, opened }),
+        }),
         grant(endpoint()),
         Just(Control::Ack),
         Just(Control::Paired),

@@ -79,6 +79,6 @@ pub(crate) fn talk(mode: Mode, seed: u8) -> Talk {
     let (initiator, m1) = begin(mode, seed);
     let (unconfirmed, m2) = receive(&m1, seed).unwrap().answer("Home", &entropy(6)).unwrap();
     let (device, mut first) = initiator.finish(&m2).unwrap().begin().unwrap();
-    let (host, _) = unconfirmed.confirm(&mut first).unwrap();
+    let host = unconfirmed.confirm(&mut first).unwrap().session;
     Talk { device, host }
 }

@@ -13,6 +13,7 @@ use futures_util::stream;
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimePrinter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::clock::until;
@@ -20,9 +21,9 @@ use crate::live::{Connection, Subscription};
 use crate::sockets::Socket;
 use crate::wire::Tls;
 
-/// What the raw stream begins with; it ends with its connection (RFC 9112, 6.3).
-const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store\r\n\
-    connection: close\r\n\r\n:\n\n";
+/// What the raw stream begins with, before the date; it ends with its connection (RFC 9112, 6.3).
+const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store\r\n\
+    connection: close\r\n";
 /// How long an event may take to leave.
 const WRITE: Duration = Duration::from_secs(30);
 /// The most headers of a request that is recognised here.
@@ -80,7 +81,7 @@ pub(crate) async fn run(
     let events = connection.subscribe(last);
     drop(connection);
     let stream = async {
-        write(&mut tls, HEAD).await?;
+        write(&mut tls, head(Timestamp::now()).as_bytes()).await?;
         loop {
             let mut ignored = [0; 16];
             tokio::select! {
@@ -99,6 +100,13 @@ pub(crate) async fn run(
         let _ = tokio::time::timeout(WRITE, tls.shutdown()).await;
     }
     drop(socket);
+}
+
+/// The head of the answer, and a first comment. By the date a host sees that its clock is wrong.
+fn head(now: Timestamp) -> String {
+    let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&now);
+    let date = date.map(|date| format!("date: {date}\r\n")).unwrap_or_default();
+    format!("{HEAD}{date}\r\n:\n\n")
 }
 
 async fn write(tls: &mut Tls, bytes: &[u8]) -> Option<()> {

@@ -43,7 +43,7 @@ fn sessions() -> (Session, Session, HostId) {
     let responder = Responder::reconnect(&hello, &host, &keys.psk, SUITE_1, &device.public(), entropy(4)).unwrap();
     let (unconfirmed, m2) = responder.answer("Home", &entropy(5)).unwrap();
     let (device, mut first) = initiator.finish(&m2).unwrap().begin().unwrap();
-    (device, unconfirmed.confirm(&mut first).unwrap().0, HostId::of(&host.public()))
+    (device, unconfirmed.confirm(&mut first).unwrap().session, HostId::of(&host.public()))
 }
 
 impl World {
