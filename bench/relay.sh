@@ -107,7 +107,8 @@ hold mosquitto "$mosquitto" "$mosquitto_pid"
   step=$((hosts < 6000 ? hosts : 3000))
   for ((n = step; n <= hosts; n += step)); do ask many come "$n"; ask mosquitto come "$n"; done
   ask many idle "$((hosts < 1000 ? 2 : 16))"; ask mosquitto idle "$((hosts < 1000 ? 2 : 16))"
-  for ((round = 0; round <= rounds; round++)); do ask few deliver 200; ask many deliver 200; done
+  # No more than a host may change its rooms at a time: each command has one of its own.
+  for ((round = 0; round <= rounds; round++)); do ask few deliver 60; ask many deliver 60; done
 } >"$dir/idle"
 python3 - "$dir/rows" "$dir/idle" <<'PYTHON'
 import collections, statistics, sys
