@@ -56,13 +56,10 @@ impl<L: Fn(SocketAddr) -> Option<IpAddr>> Routes<L> {
         changed
     }
 
-    /// Waits until one of them is another.
+    /// Waits until one of them is another than when it was looked at last, which may be a while ago.
     pub(crate) async fn change(&mut self) {
-        loop {
+        while !self.have_changed() {
             sleep(LOOK).await;
-            if self.have_changed() {
-                return;
-            }
         }
     }
 }

@@ -85,8 +85,9 @@ impl Keeper {
 
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::default();
+        // The same for all tries of one outage, so that no change falls between two of them.
+        let mut routes = self.routes();
         loop {
-            let mut routes = self.routes();
             let opened = tokio::select! {
                 opened = self.open() => opened,
                 // What is being waited for is on the old way.
@@ -100,12 +101,13 @@ impl Keeper {
                 Err(reason) => {
                     tracing::debug!(target: "couplet::session", host = %self.shared.host, %reason, "no session");
                     self.offline(reason);
-                    self.wait(backoff.wait(), Duration::ZERO).await;
+                    self.wait(&mut routes, backoff.wait(), Duration::ZERO).await;
                     continue;
                 }
             };
             let began = Instant::now();
             let next = self.hold(opened).await;
+            routes = self.routes();
             let lived = began.elapsed() >= LIVED;
             if lived {
                 backoff.reset();
@@ -119,17 +121,17 @@ impl Keeper {
                 Next::Retry(reason) => {
                     self.offline(reason);
                     let wait = if lived { Duration::ZERO } else { backoff.wait() };
-                    self.wait(wait, Duration::ZERO).await;
+                    self.wait(&mut routes, wait, Duration::ZERO).await;
                 }
                 Next::Moved => {
                     self.pauses.clear();
                     self.offline(Reason::Moved);
                     let wait = if lived { Duration::ZERO } else { backoff.wait() };
-                    self.wait(wait, Duration::ZERO).await;
+                    self.wait(&mut routes, wait, Duration::ZERO).await;
                 }
                 Next::Pause(reason, pause) => {
                     self.offline(reason);
-                    self.wait(backoff.wait(), pause).await;
+                    self.wait(&mut routes, backoff.wait(), pause).await;
                 }
             }
             if self.shared.closing.is_cancelled() {
@@ -273,8 +275,7 @@ impl Keeper {
 
     /// Waits, but not for long when somebody wants a session: `least` and a second; and not when this machine has
     /// another way to the network.
-    async fn wait(&mut self, wait: Duration, least: Duration) {
-        let mut routes = self.routes();
+    async fn wait(&mut self, routes: &mut Routes, wait: Duration, least: Duration) {
         sleep(least).await;
         tokio::select! {
             () = sleep(wait) => {}
