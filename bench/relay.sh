@@ -24,6 +24,7 @@ trap 'exit 1' INT TERM
 ulimit -n "$(ulimit -Hn)"
 most=$(($(ulimit -n) - 1000))
 if ((hosts > most)); then echo "only $most hosts: this user may not have more open files" >&2; hosts=$most; fi
+few=$((few < hosts ? few : hosts))
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 fill() { sed "s|@PORT@|$2|g; s|@PLAIN@|${3:-}|g; s|@APP@|$app|g; s|@DIR@|$dir|g" "$here/$1" >"$dir/$1"; }
