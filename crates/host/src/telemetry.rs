@@ -115,8 +115,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_comes_from_outside_forges_no_line() {
+    /// What the log has of what this says.
+    fn logged(say: impl FnOnce()) -> String {
         let captured = Captured::default();
         let writer = captured.clone();
         let log = tracing_subscriber::fmt()
@@ -124,9 +124,15 @@ mod tests {
             .fmt_fields(WithoutSecrets)
             .with_writer(move || writer.clone())
             .finish();
+        tracing::subscriber::with_default(log, say);
+        let written = captured.0.lock().unwrap().clone();
+        String::from_utf8(written).unwrap()
+    }
+
+    #[test]
+    fn what_comes_from_outside_forges_no_line() {
         let hostile = "a\nINFO forged\r\u{1b}[2J\u{9b}b";
-        tracing::subscriber::with_default(log, || tracing::info!(said = %hostile, "{hostile}"));
-        let log = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+        let log = logged(|| tracing::info!(said = %hostile, "{hostile}"));
         assert_eq!(log.lines().count(), 1, "{log}");
         assert!(!log.trim_end().contains(|c: char| c.is_control()), "{log}");
         assert!(log.contains("said=a\\nINFO forged\\r\\u{1b}[2J\\u{9b}b"), "{log}");
@@ -134,20 +140,12 @@ mod tests {
 
     #[test]
     fn a_token_field_is_dropped_unless_it_is_a_length() {
-        let captured = Captured::default();
-        let writer = captured.clone();
-        let log = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .fmt_fields(WithoutSecrets)
-            .with_writer(move || writer.clone())
-            .finish();
-        tracing::subscriber::with_default(log, || {
+        let log = logged(|| {
             let span = tracing::info_span!("s", pair_token = "canary1", port = 1);
             let _entered = span.enter();
             tracing::info!(token = "canary2", device_Token = ?"canary3", my_token_x = %"canary4", token_len = 32_usize,
                 host = "h", "pairing.url.generated");
         });
-        let log = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
         assert!(!log.contains("canary"), "{log}");
         assert!(log.contains("pairing.url.generated token_len=32 host=\"h\""), "{log}");
         assert!(log.contains("port=1"), "{log}");

@@ -1,6 +1,7 @@
 //! `relay.json` in the state folder: which relay this host is enrolled with, and who it is there.
 
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -101,7 +102,7 @@ impl Enrolment {
         };
         let text = match std::fs::read_to_string(folder.join(FILE)).map(Zeroizing::new) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unusable(error.to_string())),
         };
         // What serde would say quotes the text.
@@ -156,10 +157,8 @@ impl Enrolment {
             key: self.key.clone(),
             relay_ca: self.relay_ca.clone(),
         };
-        let failed = |error: String| unwritable(&error);
-        let text =
-            serde_json::to_string_pretty(&form).map(Zeroizing::new).map_err(|error| failed(error.to_string()))?;
-        start::write_private(&folder.join(FILE), &text).map_err(|error| failed(error.to_string()))
+        let text = serde_json::to_string_pretty(&form).map(Zeroizing::new).map_err(|error| unwritable(&error))?;
+        start::write_private(&folder.join(FILE), &text).map_err(|error| unwritable(&error))
     }
 
     /// With a certificate that came later.
@@ -188,10 +187,10 @@ fn turn(folder: &Path) -> Result<File, StartError> {
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(folder.join(TURN))?;
         file.lock().map(|()| file)
     };
-    open().map_err(|error| unwritable(&error.to_string()))
+    open().map_err(|error: io::Error| unwritable(&error))
 }
 
-fn unwritable(error: &str) -> StartError {
+fn unwritable(error: &dyn std::error::Error) -> StartError {
     let next = "See that the disk has room and that the folder is yours. The token may be used up: ask the relay's \
                 operator for another (couplet relay invite).";
     StartError::new(Code::StateFolderUnusable, format!("{FILE}: {error}.\n{next}"))
