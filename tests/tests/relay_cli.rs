@@ -67,6 +67,12 @@ async fn a_relay_says_where_it_is_invites_checks_and_ends_in_good_order() {
     let (code, found, said) = relay.run(&["check", relay.text("public"), "--relay-ca", relay.text("ca"), "--json"]);
     let found: Value = serde_json::from_str(&found).unwrap();
     assert_eq!((code, &found["ok"], found["steps"].as_array().unwrap().len()), (0, &Value::Bool(true), 6), "{said}");
+    let (public, hosts, ca) = (relay.text("public"), relay.text("hosts"), relay.text("ca"));
+    let (code, found, said) = relay.run(&["check", public, "--relay-ca", ca]);
+    assert!(code == 0 && found.contains("can be used by devices.") && found.contains("--hosts NAME:PORT"), "{said}");
+    let (code, found, said) = relay.run(&["check", public, "--relay-ca", ca, "--hosts", hosts]);
+    assert!(code == 0 && found.contains("hosts' TLS  trusted, and asks for the host's"), "{code}: {found}{said}");
+    assert!(found.ends_with(" can be used.\n"), "{found}");
 
     // A second one does not disturb it.
     let state = relay.folder.path().join("state");
@@ -93,8 +99,20 @@ async fn a_check_says_which_step_fails_and_what_to_do() {
     check(&["localhost:1"], "CPL-1819");
     check(&["no.such.name.invalid"], "CPL-1819");
     check(&[&relay.text("public").replace("localhost", "127.0.0.2"), "--relay-ca", relay.text("ca")], "CPL-1819");
-    // Something that is no relay: the hosts' listener asks for a certificate.
-    check(&[relay.text("hosts"), "--relay-ca", relay.text("ca")], "CPL-1");
+    // The hosts' listener asks for a certificate, and the devices' for none.
+    let (public, hosts, ca) = (relay.text("public"), relay.text("hosts"), relay.text("ca"));
+    for part in ["CPL-1819", "Is this the devices' port of the relay? The hosts' asks for a certificate"] {
+        check(&[hosts, "--relay-ca", ca], part);
+    }
+    for part in ["CPL-1823", "asks for no certificate", "Is this the hosts' port of the relay"] {
+        check(&[public, "--relay-ca", ca, "--hosts", public], part);
+    }
+    check(&[public, "--relay-ca", ca, "--hosts", "localhost:1"], "CPL-1819");
+    // Another relay has another CA.
+    let other = Relay::start().await;
+    for part in ["CPL-1820", "ca.pem in the relay's state folder"] {
+        check(&[public, "--relay-ca", ca, "--hosts", other.text("hosts")], part);
+    }
     // Plain HTTP.
     check(&[&relay.ready["private"][0].as_str().unwrap().replace("http://", "")], "CPL-1819");
     let (code, _, said) = relay.run(&["check", "https://localhost/p"]);

@@ -45,8 +45,12 @@ Example:
     Hosts(Hosts),
     /// Check from outside whether a relay can be used: name, port, certificate, clock, WebSockets, latency
     #[command(after_help = "\
+Hosts come by a listener of their own, which --hosts names. It shows a certificate of the relay's own CA: with --relay-ca,
+which may hold several certificates, that is looked at as well.
+
 Examples:
   couplet relay check relay.example
+  couplet relay check relay.example --hosts relay.example:8443
   couplet relay check https://localhost:8442 --relay-ca ~/.local/state/couplet-relay/ca.pem")]
     Check(Check),
     /// The relay's settings
@@ -158,6 +162,9 @@ pub(crate) struct Check {
     /// Trust the certificates in this file (PEM) besides the system's
     #[arg(long, value_name = "FILE")]
     pub(crate) relay_ca: Option<PathBuf>,
+    /// Check the hosts' listener, too: relay.example:8443
+    #[arg(long, value_name = "NAME:PORT")]
+    pub(crate) hosts: Option<String>,
     #[command(flatten)]
     pub(crate) json: Json,
 }

@@ -1,5 +1,7 @@
-//! `couplet relay check`: from outside, as a device sees the relay. Each step says what it found; the first one that
-//! fails says what to do.
+//! `couplet relay check`: from outside, as a device sees the relay, and as far as it can be seen without a certificate, as
+//! a host does. Each step says what it found; the first one that fails says what to do.
+
+mod hosts;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -26,21 +28,28 @@ const STEP: Duration = Duration::from_secs(10);
 /// How often the way there and back is measured.
 const ROUNDS: usize = 5;
 const CHECK: &str = "/check";
+/// The next step where something hangs up that may be the hosts' listener.
+const DEVICES: &str =
+    "Is this the devices' port of the relay? The hosts' asks for a certificate, and is checked by --hosts.";
 
 type Tls = TlsStream<TcpStream>;
 
 /// Goes through the steps.
 pub(super) async fn run(args: &Check) -> anyhow::Result<()> {
     let name = named(&args.url)?;
+    let hosts = args.hosts.as_deref().map(named).transpose()?;
     let mut report = Report { json: args.json.json, steps: Vec::new() };
-    let done = steps(&name, args.relay_ca.as_deref(), &mut report).await;
+    let done = steps(&name, hosts.as_ref(), args.relay_ca.as_deref(), &mut report).await;
     if args.json.json {
         let failure = done.as_ref().err().map(|f| json!({"code": f.code, "title": f.title, "detail": f.detail}));
         output::json(&json!({"relay": name.as_str(), "ok": done.is_ok(), "steps": report.steps, "failure": failure}))?;
         return done.map_err(|_| Failure::said(Exit::Failure).into());
     }
     done?;
-    Ok(output::line(&format!("{name} can be used."))?)
+    Ok(output::line(&match hosts {
+        Some(_) => format!("{name} can be used."),
+        None => format!("{name} can be used by devices. Hosts come by another port: --hosts NAME:PORT checks it, too."),
+    })?)
 }
 
 /// What was found.
@@ -64,7 +73,12 @@ fn named(url: &str) -> Result<RelayName, Failure> {
     })
 }
 
-async fn steps(name: &RelayName, ca: Option<&Path>, report: &mut Report) -> Result<(), Failure> {
+async fn steps(
+    name: &RelayName,
+    hosts: Option<&RelayName>,
+    ca: Option<&Path>,
+    report: &mut Report,
+) -> Result<(), Failure> {
     let said = |_| Failure::said(Exit::Failure);
     let addresses = relay::lookup(name).await.map_err(|failure| {
         beneath(&failure, "Is the name spelt right, and does the DNS have an A or AAAA record for it?")
@@ -87,7 +101,11 @@ async fn steps(name: &RelayName, ca: Option<&Path>, report: &mut Report) -> Resu
     let (stream, ..) = connect(name, &addresses).await?;
     let latency = websocket(secure(&tls, name, stream).await?, name).await?;
     report.ok("WebSocket", "messages come back").map_err(said)?;
-    report.ok("latency", &format!("{} there and back, the best of {ROUNDS}", millis(latency))).map_err(said)
+    report.ok("latency", &format!("{} there and back, the best of {ROUNDS}", millis(latency))).map_err(said)?;
+    match hosts {
+        Some(hosts) => hosts::steps(hosts, &tls, ca.is_some(), report).await,
+        None => Ok(()),
+    }
 }
 
 fn millis(time: Duration) -> String {
@@ -122,9 +140,7 @@ async fn connect(name: &RelayName, addresses: &[SocketAddr]) -> Result<(TcpStrea
 
 async fn secure(tls: &TlsConnector, name: &RelayName, stream: TcpStream) -> Result<Tls, Failure> {
     relay::secure(tls, name, stream).await.map_err(|failure| match failure.code() {
-        Code::RelayUnreachable => {
-            beneath(&failure, "Is this the devices' port of the relay? The hosts' asks for a certificate.")
-        }
+        Code::RelayUnreachable => beneath(&failure, DEVICES),
         code => Failure::of(code, failure.detail(name)),
     })
 }
@@ -136,7 +152,9 @@ async fn clock(tls: Tls, name: &RelayName, at: SocketAddr) -> Result<i64, Failur
         Ok(Answer::read(connection.request(Request::get(CHECK), None).await?).await)
     };
     let odd = |failure: RelayFailure| {
-        beneath(&failure, "Is the address the relay's, at its devices' port, and are both of the same version?")
+        let same = "Is the address the relay's, at its devices' port, and are both of the same version?";
+        // In TLS 1.3 who wants a certificate says so only after the handshake (RFC 8446, 4.4.2.4).
+        beneath(&failure, if failure.is_hung_up() { DEVICES } else { same })
     };
     let answer = answered.await.map_err(odd)?;
     if answer.code() != Some(Code::UpgradeRequired) {
