@@ -12,6 +12,7 @@
 pub mod app;
 pub mod browser;
 pub mod canary;
+pub mod dashboard;
 pub mod device;
 pub mod document;
 pub mod git;
@@ -43,6 +44,7 @@ use std::time::Duration;
 
 pub use app::TestApp;
 pub use browser::Browser;
+pub use dashboard::Dashboard;
 pub use device::TestDevice;
 pub use host::TestHost;
 pub use http2::Http2;

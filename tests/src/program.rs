@@ -75,6 +75,16 @@ pub fn identity_provider(port: u16) -> Command {
     node
 }
 
+/// The folder of what the pages are built and checked with, as npm made it.
+#[must_use]
+pub fn pages() -> PathBuf {
+    let printed =
+        program("bash").arg(crate::repository().join("scripts/install-deps")).arg("--pages").output().unwrap();
+    let pages = PathBuf::from(String::from_utf8(printed.stdout).unwrap().trim());
+    assert!(pages.join("complete").is_file(), "there is no {}: run scripts/install-deps", pages.display());
+    pages
+}
+
 /// The names in the table.
 #[must_use]
 pub fn named() -> &'static [String] {

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 const FLOOR: usize = 278;
 
 /// The lines that a test shows. What is kept stays kept.
-const SHOWN_FLOOR: usize = 246;
+const SHOWN_FLOOR: usize = 262;
 
 /// The attacks that the threat model speaks of.
-const ATTACKS_FLOOR: usize = 67;
+const ATTACKS_FLOOR: usize = 73;
 
 struct Row {
     promise: String,

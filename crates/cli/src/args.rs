@@ -31,6 +31,7 @@ const EXAMPLES: &str = "\
 Examples:
   couplet serve http://127.0.0.1:3000    put an app behind paired devices
   couplet pair                           show a QR code and wait for the phone
+  couplet dashboard                      the same in a browser
   couplet devices                        who is paired
   couplet devices revoke 'Old phone'     end a device's access";
 
@@ -116,6 +117,15 @@ code is the only one.")]
     Pair(Pair),
     /// List, add, rename, limit and revoke devices
     Devices(Devices),
+    /// Print a link that signs you in to the dashboard, once
+    #[command(after_help = "\
+The dashboard does in a browser what pair, devices, approve and reject do here. The link is a secret until it is used,
+and ends after ten minutes; a browser stays signed in for twelve hours. Between machines the dashboard is plain HTTP: use it
+on networks that you trust, or at 127.0.0.1 on the host itself.")]
+    Dashboard {
+        #[command(flatten)]
+        json: Json,
+    },
     /// Let a waiting device in
     #[command(after_help = "\
 A device in a sealed session shows six digits, the check code. Type them here: so you let in the device in your hand, and

@@ -5,7 +5,7 @@
 //! themes leave alone. `NO_COLOR` does not change this: it asks for no decoration, and here the colours are the
 //! content. (For the same reason crossterm's colours, which obey it, are not used.)
 
-use qrcode::{Color, EcLevel, QrCode};
+use couplet_host::TooLong;
 
 /// The light modules around the code.
 const QUIET: usize = 2;
@@ -15,27 +15,17 @@ const DARK_ON_LIGHT: &str = "\x1b[38;5;16;48;5;231m";
 
 /// A code, ready to be drawn.
 #[derive(Clone, Debug)]
-pub(crate) struct Qr {
-    width: usize,
-    dark: Vec<bool>,
-}
+pub(crate) struct Qr(couplet_host::Qr);
 
 impl Qr {
-    /// The smallest code that holds `text`, with the best error correction that does not make it larger.
-    pub(crate) fn new(text: &str) -> Result<Qr, qrcode::types::QrError> {
-        let mut best = QrCode::with_error_correction_level(text, EcLevel::L)?;
-        for level in [EcLevel::M, EcLevel::Q, EcLevel::H] {
-            match QrCode::with_error_correction_level(text, level) {
-                Ok(code) if code.width() == best.width() => best = code,
-                _ => break,
-            }
-        }
-        Ok(Qr { width: best.width(), dark: best.to_colors().iter().map(|c| *c == Color::Dark).collect() })
+    /// The code that holds `text`.
+    pub(crate) fn new(text: &str) -> Result<Qr, TooLong> {
+        couplet_host::Qr::new(text).map(Qr)
     }
 
     /// How many columns the drawn code takes.
     pub(crate) fn columns(&self) -> usize {
-        self.width + 2 * QUIET
+        self.0.width() + 2 * QUIET
     }
 
     /// How many rows the drawn code takes.
@@ -49,8 +39,8 @@ impl Qr {
     }
 
     fn is_dark(&self, x: usize, y: usize) -> bool {
-        let inside = QUIET..QUIET + self.width;
-        inside.contains(&x) && inside.contains(&y) && self.dark[(y - QUIET) * self.width + x - QUIET]
+        let inside = |at: usize| at.checked_sub(QUIET);
+        inside(x).zip(inside(y)).is_some_and(|(x, y)| self.0.is_dark(x, y))
     }
 
     fn line(&self, y: usize) -> String {

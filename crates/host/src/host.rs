@@ -125,6 +125,13 @@ impl Host {
         }
     }
 
+    /// A new one-time link to the dashboard at each of its addresses, those that other machines reach first. It is a
+    /// secret, and ends after ten minutes.
+    #[must_use]
+    pub fn login_links(&self) -> Vec<String> {
+        self.pairing.core().login_links(None).urls
+    }
+
     /// Everything that happens to pairings and devices, from now on.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {

@@ -1,5 +1,6 @@
 //! The bodies of the HTTP API. Times are RFC 3339 in UTC. Unknown members are ignored.
 
+mod dashboard;
 mod event;
 mod watches;
 
@@ -12,6 +13,8 @@ pub use self::watches::{RegisterWatchRequest, WatchPaired, WatchPairingInfo};
 use crate::credential::{ClaimToken, PairToken};
 use crate::name::{DeviceModel, DeviceName, DevicePlatform};
 use crate::scope::Scope;
+
+pub use dashboard::{LoginAnswer, LoginLinks, LoginRequest, OwnerStatus, QrAnswer, QrRequest, RelayState, RelayStatus};
 
 /// Body of `POST /api/pair/generate`; an empty body is the same as `{}`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]

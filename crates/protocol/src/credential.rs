@@ -164,6 +164,21 @@ credential! {
     |t| t.strip_prefix("adm_").is_some_and(|t| is_b64u(t, 43))
 }
 credential! {
+    /// One-time token that signs the owner in to the dashboard: `log_…`, 128 random bits.
+    LoginToken, 16, |b| format!("log_{}", BASE64URL_NOPAD.encode(b)),
+    |t| t.strip_prefix("log_").is_some_and(|t| is_b64u(t, 22))
+}
+credential! {
+    /// The cookie of a dashboard's session: `ses_…`, 256 random bits.
+    SessionToken, 32, |b| format!("ses_{}", BASE64URL_NOPAD.encode(b)),
+    |t| t.strip_prefix("ses_").is_some_and(|t| is_b64u(t, 43))
+}
+credential! {
+    /// What a dashboard's page sends beside the cookie: `pag_…`, 128 random bits.
+    PageKey, 16, |b| format!("pag_{}", BASE64URL_NOPAD.encode(b)),
+    |t| t.strip_prefix("pag_").is_some_and(|t| is_b64u(t, 22))
+}
+credential! {
     /// What a device that waits for approval collects its answer with: `clm_…`, 128 random bits.
     ClaimToken, 16, |b| format!("clm_{}", BASE64URL_NOPAD.encode(b)),
     |t| t.strip_prefix("clm_").is_some_and(|t| is_b64u(t, 22))
@@ -223,6 +238,9 @@ mod tests {
             prop_assert!(is_device_credential(BearerToken::from_entropy(half).expose()));
             prop_assert!(PairToken::parse(PairToken::from_entropy(half).expose()).is_ok());
             prop_assert!(ClaimToken::parse(ClaimToken::from_entropy(half).expose()).is_ok());
+            prop_assert!(LoginToken::parse(LoginToken::from_entropy(half).expose()).is_ok());
+            prop_assert!(SessionToken::parse(SessionToken::from_entropy(full).expose()).is_ok());
+            prop_assert!(PageKey::parse(PageKey::from_entropy(half).expose()).is_ok());
             prop_assert!(AdminToken::parse(AdminToken::from_entropy(full).expose()).is_ok());
             prop_assert_eq!(device.digest().to_hex()[..16].to_owned(), device.digest().selector());
         }

@@ -66,6 +66,10 @@ codes! {
     SignatureUsed = 1112, 401, "This signed request was already made";
     ChallengeWanted = 1113, 401, "The host's challenge must be signed";
     SignedBodyTooLarge = 1114, 413, "The body of the signed request is larger than 1 MiB";
+    LoginLinkInvalid = 1115, 401, "The login link is unknown or has expired";
+    LoginLinkUsed = 1116, 410, "The login link was already used";
+    OwnerSessionOver = 1117, 401, "The dashboard's session has ended";
+    LoginNameUnsafe = 1118, 403, "Nobody signs in under a name that others can claim";
     // 12xx: pairing
     PairTokenInvalid = 1201, 400, "The pairing token is unknown or has expired";
     PairTokenUsed = 1203, 410, "The pairing token was already used";

@@ -28,7 +28,9 @@ pub mod signature;
 mod vectors;
 
 pub use check_code::CheckCode;
-pub use credential::{AdminToken, BearerToken, ClaimToken, DeviceToken, Digest, PairToken};
+pub use credential::{
+    AdminToken, BearerToken, ClaimToken, DeviceToken, Digest, LoginToken, PageKey, PairToken, SessionToken,
+};
 pub use enrollment::EnrollmentToken;
 pub use error::{Code, Problem};
 pub use identity::{PublicKey, StaticSecret};

@@ -4,6 +4,7 @@ mod approve;
 mod completions;
 mod config;
 mod connect;
+mod dashboard;
 mod devices;
 mod enroll;
 mod explain;
@@ -27,6 +28,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(&global, &args),
         Command::Pair(args) => short(pair::run(&global, &args)),
         Command::Devices(args) => short(devices::run(&global, args)),
+        Command::Dashboard { json } => short(dashboard::run(&global, json)),
         Command::Approve(args) => short(approve::approve(&global, &args)),
         Command::Reject(args) => short(approve::reject(&global, &args)),
         Command::Enroll(args) => short(enroll::run(&global, &args)),

@@ -58,6 +58,8 @@ async fn serve(config: couplet_host::Config, next: &str, json: bool) -> anyhow::
     let host = Host::bind(config).await.map_err(|error| failure(&error))?;
     let ready = host.ready();
     let mut events = host.events();
+    // The link is a secret: not for a log.
+    let login = if !json && output::is_seen() { host.login_links().into_iter().next() } else { None };
 
     let drain = shutdown.clone();
     let on_signal = tokio::spawn(async move { drain_then_exit(signals, &drain).await });
@@ -66,7 +68,7 @@ async fn serve(config: couplet_host::Config, next: &str, json: bool) -> anyhow::
     if json {
         output::json(&Line::of(&ready))?;
     } else {
-        output::message(&banner(&ready, has_apps, next));
+        output::message(&banner(&ready, login.as_deref(), has_apps, next));
     }
     tokio::select! {
         () = &mut served => {}
@@ -164,19 +166,28 @@ impl<'a> Line<'a> {
 }
 
 /// What people see when the host has started.
-fn banner(ready: &Ready, has_apps: bool, next: &str) -> String {
+fn banner(ready: &Ready, login: Option<&str>, has_apps: bool, next: &str) -> String {
     let mut text = format!("Couplet {}\n", env!("CARGO_PKG_VERSION"));
     let shown: Vec<&String> = match ready.reachable {
         true => ready.pairing.iter().filter(|url| !is_loopback(url)).collect(),
         false => ready.pairing.iter().collect(),
     };
-    let width = ready.gateway.iter().map(|app| app.name.len()).max().unwrap_or(0).max("pairing".len());
+    let width = ready
+        .gateway
+        .iter()
+        .map(|app| app.name.len())
+        .max()
+        .unwrap_or(0)
+        .max(if login.is_some() { "dashboard" } else { "pairing" }.len());
     for (at, url) in shown.iter().enumerate() {
         let label = if at == 0 { "pairing" } else { "" };
         text += &format!("\n  {label:width$}  {url}");
     }
     for app in &ready.gateway {
         text += &format!("\n  {:width$}  {}", app.name, app.url);
+    }
+    if let Some(login) = login {
+        text += &format!("\n  {:width$}  {login}  (once, within 10 minutes)", "dashboard");
     }
     if let Some(relay) = &ready.relay {
         text += &format!("\n  {:width$}  {relay}, linking …", "relay");
@@ -215,11 +226,17 @@ mod tests {
 
     #[test]
     fn the_banner_names_what_a_phone_can_reach_and_the_next_step() {
-        let text = banner(&ready(&["http://127.0.0.1:7878", "http://192.168.1.42:7878"], true), true, "couplet pair");
+        let text = banner(
+            &ready(&["http://127.0.0.1:7878", "http://192.168.1.42:7878"], true),
+            Some("http://192.168.1.42:7878/#login=log_A"),
+            true,
+            "couplet pair",
+        );
         assert_eq!(
             text,
             format!(
-                "Couplet {}\n\n  pairing  http://192.168.1.42:7878\n  web      http://192.168.1.42:7879\n  state    /s\n\n\
+                "Couplet {}\n\n  pairing    http://192.168.1.42:7878\n  web        http://192.168.1.42:7879\n  \
+                 dashboard  http://192.168.1.42:7878/#login=log_A  (once, within 10 minutes)\n  state      /s\n\n\
                  Next, in another terminal: couplet pair",
                 env!("CARGO_PKG_VERSION")
             )
@@ -228,7 +245,7 @@ mod tests {
 
     #[test]
     fn loopback_alone_is_shown_and_said_to_be_of_no_use_to_a_phone() {
-        let text = banner(&ready(&["http://127.0.0.1:7878"], false), false, "couplet pair");
+        let text = banner(&ready(&["http://127.0.0.1:7878"], false), None, false, "couplet pair");
         assert!(text.contains("http://127.0.0.1:7878") && text.contains("no phone can"), "{text}");
         assert!(text.contains("No app is behind the gateway"), "{text}");
     }
@@ -236,7 +253,7 @@ mod tests {
     #[test]
     fn the_banner_names_the_relay_and_the_messages_say_how_it_is() {
         let ready = Ready { relay: Some("relay.example".into()), ..ready(&["http://192.168.1.42:7878"], true) };
-        assert!(banner(&ready, true, "x").contains("\n  relay    relay.example, linking …\n"), "{ready:?}");
+        assert!(banner(&ready, None, true, "x").contains("\n  relay    relay.example, linking …\n"), "{ready:?}");
         assert!(serde_json::to_string(&Line::of(&ready)).unwrap().ends_with(r#","relay":"relay.example"}"#));
         let event = r#"{"id":1,"at":"","event":"relay.refused","relay":"relay.example","code":"CPL-1811"}"#;
         let said = about_relay(&serde_json::from_str(event).unwrap()).unwrap();

@@ -17,7 +17,7 @@ use crate::problem::Failure;
 use crate::session::{Session, overrides_request};
 
 /// Our own cookie. It opens the dashboard, so no app may read or set it.
-const COOKIE: &str = "couplet_session";
+pub(crate) const COOKIE: &str = "couplet_session";
 
 const DEVICE: [HeaderName; 3] = [
     HeaderName::from_static("x-couplet-device-id"),

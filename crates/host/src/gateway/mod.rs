@@ -43,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use answer::{AnswerBody, BodyError};
 pub use forward::Answer;
+pub(crate) use headers::COOKIE;
 pub use headers::Peer;
 pub use upgrade::Tunnel;
 

@@ -9,7 +9,10 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Method, Uri, Version, header};
 
+use super::guard::CheckedHost;
 use crate::auth::{Asked, authority, invalid, is_owner, is_signed, single};
+use crate::gateway::COOKIE;
+use crate::logins::OwnerSession;
 use crate::net;
 use crate::pairing::Pairing;
 use crate::problem::Failure;
@@ -19,9 +22,17 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// What a page of the dashboard sends beside the session's cookie.
+const COUPLET_PAGE: HeaderName = HeaderName::from_static("couplet-page");
+/// How many cookies of our name are looked at: other servers of the same address can set some.
+const COOKIES: usize = 4;
+
 /// Proof that the owner calls.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Owner;
+#[derive(Clone, Debug)]
+pub(crate) struct Owner {
+    /// The dashboard's session; none when it is the owner's token.
+    pub(crate) session: Option<Arc<OwnerSession>>,
+}
 
 impl FromRequestParts<Pairing> for Owner {
     type Rejection = Failure;
@@ -32,7 +43,13 @@ impl FromRequestParts<Pairing> for Owner {
             return Err(Failure::new(Code::CrossSite, "Open the page yourself instead of following another site's."));
         }
         if is_owner(&parts.headers, pairing.core().admin())? {
-            return Ok(Owner);
+            return Ok(Owner { session: None });
+        }
+        // A credential that is shown outright, and wrong, is not made good by a cookie.
+        if !parts.headers.contains_key(header::AUTHORIZATION)
+            && let Some(page_key) = single(&parts.headers, &COUPLET_PAGE)?
+        {
+            return browser(parts, pairing, page_key).map(|session| Owner { session: Some(session) });
         }
         Err(Failure::new(
             Code::OwnerRequired,
@@ -40,6 +57,28 @@ impl FromRequestParts<Pairing> for Owner {
              state folder's file admin-token.",
         ))
     }
+}
+
+/// The session of a page of the dashboard. What it changes, it asks for with its `Origin`, which the guard has checked.
+fn browser(parts: &Parts, pairing: &Pairing, page_key: &str) -> Result<Arc<OwnerSession>, Failure> {
+    if !parts.method.is_safe() && !parts.headers.contains_key(header::ORIGIN) {
+        return Err(Failure::new(Code::OriginNotAllowed, "A session of the dashboard is for its own pages."));
+    }
+    let (core, host) = (pairing.core(), parts.extensions.get::<CheckedHost>());
+    let session = host.and_then(|CheckedHost(authority)| {
+        let open = |cookie: &str| core.logins().session(cookie, page_key, authority, core.now());
+        cookies(&parts.headers).take(COOKIES).find_map(open)
+    });
+    session.ok_or_else(|| {
+        Failure::new(Code::OwnerSessionOver, "Sign in anew: run `couplet dashboard` on the host and open its link.")
+    })
+}
+
+/// The values of the cookies that have our name.
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
+    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
+    pairs.filter(|(name, _)| name.trim() == COOKIE).map(|(_, value)| value.trim())
 }
 
 /// The authenticated device's session, for what goes on after the answer: [`Session::ended`] fires at revocation.

@@ -13,8 +13,12 @@ use http::{HeaderMap, HeaderName};
 use tokio_stream::wrappers::BroadcastStream;
 
 use super::caller::Owner;
-use crate::pairing::Pairing;
+use crate::logins::OwnerSession;
+use crate::pairing::{Core, Pairing};
 use crate::problem::Failure;
+
+/// How often it is looked whether a session is over.
+const LOOK: Duration = Duration::from_secs(10);
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -24,7 +28,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
     params(("last-event-id" = Option<u64>, Header, description = "the id of the last event seen")),
     responses((status = 200, body = Event, content_type = "text/event-stream"), (status = 401, body = Problem)))]
 pub(super) async fn events(
-    _: Owner,
+    owner: Owner,
     State(pairing): State<Pairing>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Frame, Infallible>>>, Failure> {
@@ -33,9 +37,30 @@ pub(super) async fn events(
     let live = BroadcastStream::new(live)
         .take_while(|event| std::future::ready(event.is_ok()))
         .filter_map(|event| std::future::ready(event.ok()));
-    let stopping = pairing.core().stopping().clone();
-    let all = stream::iter(missed).chain(live).map(|event| Ok(frame(&event))).take_until(stopping.cancelled_owned());
+    let until = over(pairing.core().clone(), owner.session);
+    let all = stream::iter(missed).chain(live).map(|event| Ok(frame(&event))).take_until(until);
     Ok(Sse::new(all).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
+}
+
+/// When nothing more is told: the host stops, or the session of the page that listens ends.
+async fn over(core: Core, session: Option<Arc<OwnerSession>>) {
+    let session_over = async {
+        let Some(session) = session else { return std::future::pending().await };
+        let timed_out = async {
+            while core.now() < session.expires_at {
+                // The clock may jump ahead of the steady one.
+                tokio::time::sleep(core.now().until(session.expires_at).min(LOOK)).await;
+            }
+        };
+        tokio::select! {
+            () = session.ended.cancelled() => {}
+            () = timed_out => {}
+        }
+    };
+    tokio::select! {
+        () = core.stopping().cancelled() => {}
+        () = session_over => {}
+    }
 }
 
 fn frame(event: &Arc<Event>) -> Frame {

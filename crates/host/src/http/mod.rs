@@ -2,12 +2,14 @@
 
 mod authz;
 pub(crate) mod caller;
+mod dashboard;
 mod devices;
 mod events;
 pub(crate) mod guard;
 mod health;
 mod json;
 mod offers;
+mod owner;
 mod pair_url;
 mod pairings;
 mod tunnel;
@@ -27,6 +29,10 @@ use crate::problem::Failure;
 pub(crate) use devices::me_of as me;
 pub(crate) use health::of as health;
 
+/// How the owner is known, for the document.
+const OWNER: &str = "The owner's token, `adm_…`, from the state folder. Or a session of the dashboard, for its own pages: \
+                     the cookie of `POST /api/owner/login`, and that answer's `page_key` as `Couplet-Page`.";
+
 fn documented() -> OpenApiRouter<Pairing> {
     OpenApiRouter::new()
         .routes(routes!(offers::generate))
@@ -40,6 +46,11 @@ fn documented() -> OpenApiRouter<Pairing> {
         .routes(routes!(pairings::reject))
         .routes(routes!(pairings::audit))
         .routes(routes!(events::events))
+        .routes(routes!(owner::status))
+        .routes(routes!(owner::link))
+        .routes(routes!(owner::login))
+        .routes(routes!(owner::logout))
+        .routes(routes!(owner::qr))
         .routes(routes!(tunnel::tunnel))
         .routes(routes!(authz::authz))
         .routes(routes!(pair_url::pair))
@@ -67,7 +78,7 @@ pub fn openapi() -> OpenApi {
     let bearer = |what: &str| {
         SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(what)).build())
     };
-    components.add_security_scheme("owner", bearer("The owner's token, `adm_…`, from the state folder."));
+    components.add_security_scheme("owner", bearer(OWNER));
     components.add_security_scheme("device", bearer("A device's credential, `dev_…` or 32 hex characters."));
     let signed = ApiKeyValue::with_description("Signature", "A signed request (RFC 9421; spec/protocol.md, 8).");
     components.add_security_scheme("watch", SecurityScheme::ApiKey(ApiKey::Header(signed)));
@@ -81,9 +92,10 @@ impl Pairing {
         self.plain_routes().layer(from_fn_with_state(self.clone(), guard::guard)).with_state(self.clone())
     }
 
-    /// The pairing listener's whole app: the routes, and a clear answer everywhere else.
+    /// The pairing listener's whole app: the routes, the dashboard, and a clear answer everywhere else.
     pub(crate) fn app(&self) -> Router {
         self.plain_routes()
+            .merge(dashboard::routes())
             .fallback(async || Failure::new(Code::NoSuchRoute, "/api/openapi.json lists what there is."))
             .method_not_allowed_fallback(async || {
                 Failure::new(Code::MethodNotAllowed, "/api/openapi.json lists the methods of each path.")

@@ -4,6 +4,7 @@ mod ceremony;
 mod claims;
 mod devices;
 mod doors;
+mod login;
 mod minted;
 mod offers;
 mod owner;
@@ -27,6 +28,7 @@ use crate::auth::Authenticator;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, RelayUse};
 use crate::events::{Events, News};
+use crate::logins::Logins;
 use crate::net::{Addresses, OwnAddresses};
 use crate::problem::Failure;
 use crate::rate::Rate;
@@ -65,6 +67,7 @@ pub(crate) struct Core {
     admin: Arc<AdminToken>,
     host_key: Arc<StaticSecret>,
     claims: Claims,
+    logins: Logins,
     tunnels: Arc<Tunnels>,
     rates: Arc<Rates>,
     addresses: Arc<RwLock<Addresses>>,
@@ -108,6 +111,7 @@ impl Pairing {
             admin: Arc::new(state.admin),
             host_key: Arc::new(state.host_key),
             claims: Claims::default(),
+            logins: Logins::default(),
             tunnels: Arc::new(Tunnels::new(limits.max_sessions)),
             config: Arc::new(config),
             addresses: Arc::default(),
@@ -230,6 +234,15 @@ impl Core {
     pub(crate) fn serves_port(&self, port: u16) -> bool {
         let addresses = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
         addresses.pairing.iter().any(|address| address.port() == port)
+    }
+
+    /// Who is signed in to the dashboard.
+    pub(crate) fn logins(&self) -> &Logins {
+        &self.logins
+    }
+
+    fn bound(&self) -> Vec<SocketAddr> {
+        self.addresses.read().unwrap_or_else(PoisonError::into_inner).pairing.clone()
     }
 
     fn reachable(&self) -> Vec<SocketAddr> {

@@ -22,8 +22,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use couplet_protocol::api::{EventKind, RelayState, RelayStatus};
 use couplet_protocol::secret::RoomSecret;
-use couplet_protocol::{RelayName, RoomId};
+use couplet_protocol::{Code, RelayName, RoomId};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
@@ -31,6 +32,7 @@ pub use enroll::{Enrolled, enroll};
 pub(crate) use enrolment::{Enrolment, FILE, TURN};
 pub(crate) use link::run;
 
+use crate::clock::Timestamp;
 use crate::store::rooms::Coming;
 
 /// How long who needs the rooms to be right waits for it. Without the relay everything goes on, and the rooms are set
@@ -51,6 +53,15 @@ struct Inner {
     rooms: watch::Sender<Settled>,
     owners: Mutex<HashMap<RoomId, (Uuid, u32)>>,
     coming: Mutex<Vec<Coming>>,
+    /// What the owner was told last of the link, and when it became so.
+    told: Mutex<Option<Told>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    state: RelayState,
+    since: Timestamp,
+    code: Option<Code>,
 }
 
 /// How far the rooms are.
@@ -73,6 +84,7 @@ impl Default for Inner {
             rooms: watch::Sender::new(Settled::default()),
             owners: Mutex::default(),
             coming: Mutex::default(),
+            told: Mutex::default(),
         }
     }
 }
@@ -97,6 +109,27 @@ impl Relay {
     /// The relay by which devices reach this host, once there is one.
     pub(crate) fn name(&self) -> Option<&RelayName> {
         self.0.name.get()
+    }
+
+    /// How the link stands, for the owner; none on a host without a relay.
+    pub(crate) fn status(&self) -> Option<RelayStatus> {
+        let name = self.name()?.to_string();
+        let told = *self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, since) = (told.map_or(RelayState::Linking, |told| told.state), told.map(|told| told.since));
+        let code = told.and_then(|told| told.code).map(|code| code.to_string());
+        Some(RelayStatus { name, state, since: since.map(Timestamp::to_rfc3339), code })
+    }
+
+    /// The link stands so from now on, or still does.
+    fn note(&self, kind: EventKind, code: Option<Code>, now: Timestamp) {
+        let state = match kind {
+            EventKind::RelayConnected => RelayState::Connected,
+            EventKind::RelayRefused => RelayState::Refused,
+            _ => RelayState::Lost,
+        };
+        let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = told.filter(|told| told.state == state).map_or(now, |told| told.since);
+        *told = Some(Told { state, since, code });
     }
 
     /// Waits until the rooms at the relay are those that should be there, for a while, if the link is up.

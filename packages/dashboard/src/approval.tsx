@@ -1,0 +1,85 @@
+// A device that waits for its owner's word.
+
+import { useState } from "preact/hooks";
+
+import { call, type Pairing, type Problem } from "./api";
+import { clock } from "./clock";
+import { Countdown, Facts, ProblemNote } from "./parts";
+import { useTicks, words } from "./state";
+import { texts } from "./texts";
+
+/** Who it is, and the two answers; a device in a sealed session is let in by the code that it shows. */
+export function Approval(props: { pairing: Pairing }) {
+  const { pairing } = props;
+  const [code, setCode] = useState("");
+  const [busy, setBusy] = useState(false);
+  const [problem, setProblem] = useState<Problem | null>(null);
+  const [total] = useState(() => clock.until(pairing.expires_at));
+  useTicks(500);
+  const name = pairing.device_name ?? texts.aDevice;
+
+  async function decide(answer: "approve" | "reject"): Promise<void> {
+    setBusy(true);
+    setProblem(null);
+    try {
+      const body = answer === "approve" && pairing.check_code ? { check_code: code.replace(/\D/g, "") } : undefined;
+      await call("POST", `/api/pair/pairings/${pairing.id}/${answer}`, body);
+    } catch (error) {
+      setProblem(words(error));
+      setCode("");
+      setBusy(false);
+    }
+  }
+
+  const digits = code.replace(/\D/g, "");
+  return (
+    <form
+      class="card wanted"
+      aria-label={texts.approval.title(name)}
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (!pairing.check_code || digits.length === 6) void decide("approve");
+      }}
+    >
+      <h3>{texts.approval.title(name)}</h3>
+      <Facts rows={whence(pairing)} />
+      {pairing.check_code ? (
+        <label>
+          {texts.approval.code}
+          <input
+            class="code"
+            inputMode="numeric"
+            autocomplete="off"
+            maxLength={7}
+            value={code}
+            onInput={(event) => setCode(event.currentTarget.value)}
+          />
+          <span class="dim">{texts.approval.codeHint}</span>
+        </label>
+      ) : (
+        <p>{texts.approval.noCode}</p>
+      )}
+      {problem && <ProblemNote problem={problem} />}
+      <div class="actions">
+        <button type="submit" class="main" disabled={busy || (pairing.check_code && digits.length !== 6)}>
+          {texts.approval.approve}
+        </button>
+        <button type="button" disabled={busy} onClick={() => void decide("reject")}>
+          {texts.approval.reject}
+        </button>
+      </div>
+      <Countdown left={clock.until(pairing.expires_at)} total={total} />
+    </form>
+  );
+}
+
+function whence(pairing: Pairing): [string, string][] {
+  const rows: [string, string | null | undefined][] = [
+    [texts.device.name, pairing.device_name],
+    [texts.device.model, pairing.device_model],
+    [texts.device.platform, pairing.platform],
+    [texts.device.network, pairing.network],
+    [texts.device.cameBy, pairing.relay ? texts.throughRelay(pairing.relay) : texts.path.lan],
+  ];
+  return rows.filter((row): row is [string, string] => !!row[1]);
+}

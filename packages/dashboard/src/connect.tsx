@@ -1,0 +1,246 @@
+// "Connect mobile": a code to scan, and what becomes of it.
+
+import { useEffect, useRef, useState } from "preact/hooks";
+
+import { Approval } from "./approval";
+import { call, type HostEvent, json, type Offer, type Problem, type QrCode } from "./api";
+import { clock } from "./clock";
+import { DeviceList } from "./devices";
+import { Countdown, Dialog, ProblemNote } from "./parts";
+import { announce, useEvents, useShared, useTicks, words } from "./state";
+import { texts } from "./texts";
+
+/** How often a code that nobody scanned is made anew before the page waits for somebody. */
+const REFRESHES = 5;
+/** How long the good news stands before the dialog closes by itself. */
+const CLOSES = 4000;
+/** When a screen reader is told how many seconds are left. */
+const TOLD = [60, 30, 10];
+
+/** Which of an offer's two credentials is shown: the sealed session's link, or the one-time token for plain HTTP. */
+type Form = "link" | "lan";
+
+type Shown = { offer: Offer; codes: Record<Form, QrCode>; opened: number };
+
+/** Where the ceremony stands. */
+type Stage =
+  | { at: "opening" }
+  | { at: "waiting"; again: boolean }
+  | { at: "claimed"; name: string | null }
+  | { at: "paired"; name: string }
+  | { at: "paused" }
+  | { at: "rejected"; name: string | null }
+  | { at: "expired" }
+  | { at: "failed"; problem: Problem };
+
+export function Connect(props: { onClose: () => void }) {
+  const [form, setForm] = useState<Form>("link");
+  const [shown, setShown] = useState<Shown | null>(null);
+  const [stage, setStage] = useState<Stage>({ at: "opening" });
+  const [refused, setRefused] = useState<Problem | null>(null);
+  const open = useRef<string | null>(null);
+  const refreshes = useRef(0);
+  const { pairings } = useShared();
+  useTicks(250, stage.at === "waiting");
+
+  /** Opens an offer in the place of the one that is open. */
+  async function regenerate(): Promise<void> {
+    setRefused(null);
+    if (stage.at !== "waiting") setStage({ at: "opening" });
+    try {
+      const offer = await json<Offer>("POST", "/api/pair/generate", {});
+      withdraw(open.current);
+      open.current = offer.offer_id;
+      const code = (text: string) => json<QrCode>("POST", "/api/qr", { text });
+      const [link, lan] = await Promise.all([code(offer.link), code(offer.qr_url)]);
+      setShown({ offer, codes: { link, lan }, opened: clock.now() });
+      setStage({ at: "waiting", again: false });
+      announce(texts.connect.shown(clock.until(offer.link_expires_at)));
+    } catch (error) {
+      const problem = words(error);
+      // Asked too often: the code that is open stays.
+      if (stage.at === "waiting" && problem.status === 429) setRefused(problem);
+      else setStage({ at: "failed", problem });
+    }
+  }
+
+  function byHand(): void {
+    refreshes.current = 0;
+    void regenerate();
+  }
+
+  useEffect(() => {
+    void regenerate();
+    const leave = () => withdraw(open.current);
+    addEventListener("pagehide", leave);
+    return () => {
+      removeEventListener("pagehide", leave);
+      leave();
+    };
+  }, []);
+
+  useEvents((event) => {
+    if (event.pairing_id !== undefined && event.pairing_id === open.current) setStage((now) => after(event, now));
+  });
+
+  const end = shown && (form === "link" ? shown.offer.link_expires_at : shown.offer.expires_at);
+  const left = end === null ? 0 : clock.until(end);
+  useEffect(() => {
+    if (stage.at !== "waiting") return;
+    if (TOLD.includes(left)) announce(texts.connect.left(left));
+    if (left > 0) return;
+    if (refreshes.current === REFRESHES) {
+      withdraw(open.current);
+      open.current = null;
+      setStage({ at: "paused" });
+      announce(texts.connect.paused);
+    } else {
+      refreshes.current += 1;
+      void regenerate();
+    }
+  }, [left === 0, TOLD.includes(left), stage.at]);
+
+  useEffect(() => {
+    // What is over need not be withdrawn.
+    if (stage.at !== "opening" && stage.at !== "waiting" && stage.at !== "claimed") open.current = null;
+    if (stage.at !== "paired") return;
+    const timer = setTimeout(props.onClose, CLOSES);
+    return () => clearTimeout(timer);
+  }, [stage.at]);
+
+  const asked = pairings.find((pairing) => pairing.id === open.current && pairing.state === "approval");
+  const waits = stage.at === "waiting" && shown !== null;
+  return (
+    <Dialog title={texts.connect.title} onClose={props.onClose}>
+      {stage.at === "opening" && <p class="stage">{texts.connect.opening}</p>}
+      {waits && end !== null && (
+        <div class="offer">
+          <Code code={shown.codes[form]} />
+          <div class="offer-side">
+            <p>{stage.again ? texts.connect.released : texts.connect.scan[form]}</p>
+            <Countdown left={left} total={(Date.parse(end) - shown.opened) / 1000} />
+            <Copy text={form === "link" ? shown.offer.link : shown.offer.qr_url} />
+            {refused && <ProblemNote problem={refused} />}
+            <button type="button" onClick={byHand}>
+              {texts.connect.regenerate}
+            </button>
+            <Forms form={form} onChange={setForm} />
+          </div>
+        </div>
+      )}
+      {stage.at === "claimed" && (asked ? <Approval pairing={asked} /> : <Waits name={stage.name} />)}
+      {stage.at === "paired" && <p class="stage good">{texts.connect.paired(stage.name)}</p>}
+      {isOver(stage) && (
+        <div class="stage">
+          {stage.at === "failed" ? <ProblemNote problem={stage.problem} /> : <p>{said(stage)}</p>}
+          <button type="button" class="main" onClick={byHand}>
+            {texts.connect.anew}
+          </button>
+        </div>
+      )}
+      <section class="dialog-devices" aria-label={texts.devices.title}>
+        <h3>{texts.devices.title}</h3>
+        <DeviceList brief />
+      </section>
+    </Dialog>
+  );
+}
+
+type Over = Extract<Stage, { at: "paused" | "rejected" | "expired" | "failed" }>;
+
+function isOver(stage: Stage): stage is Over {
+  return ["paused", "rejected", "expired", "failed"].includes(stage.at);
+}
+
+function said(stage: Exclude<Over, { at: "failed" }>): string {
+  if (stage.at !== "rejected") return texts.connect[stage.at];
+  return stage.name === null ? texts.connect.withdrawn : texts.notice.rejected(stage.name);
+}
+
+/** Where the ceremony stands after an event of its offer. */
+function after(event: HostEvent, now: Stage): Stage {
+  switch (event.event) {
+    case "offer.claimed":
+    case "approval.wanted":
+      return { at: "claimed", name: event.device_name ?? null };
+    case "offer.released":
+      return { at: "waiting", again: true };
+    case "device.paired":
+      return { at: "paired", name: event.device_name ?? texts.aDevice };
+    case "pairing.rejected":
+      return { at: "rejected", name: event.device_name ?? null };
+    case "offer.expired":
+      // While it waits, the countdown decides what comes next.
+      return now.at === "claimed" ? { at: "expired" } : now;
+    default:
+      return now;
+  }
+}
+
+/** Ends an offer that nobody will see any more; one that is claimed or over stays as it is. */
+function withdraw(offer: string | null): void {
+  if (offer !== null) call("DELETE", `/api/pair/offers/${offer}`, undefined, { keepalive: true }).catch(() => undefined);
+}
+
+function Waits(props: { name: string | null }) {
+  return (
+    <p class="stage" role="status">
+      {texts.connect.claimed(props.name ?? texts.aDevice)}
+    </p>
+  );
+}
+
+/** Dark on white whatever the colours of the page, with a quiet zone of four modules. */
+function Code(props: { code: QrCode }) {
+  const side = props.code.size + 8;
+  return (
+    <svg class="qr" viewBox={`-4 -4 ${side} ${side}`} role="img" aria-label={texts.connect.code} shape-rendering="crispEdges">
+      <rect x="-4" y="-4" width={side} height={side} fill="#fff" />
+      <path d={props.code.path} fill="#000" />
+    </svg>
+  );
+}
+
+function Forms(props: { form: Form; onChange: (form: Form) => void }) {
+  return (
+    <fieldset>
+      <legend>{texts.connect.forms}</legend>
+      {(["link", "lan"] as const).map((form) => (
+        <label key={form} class="choice">
+          <input type="radio" name="form" checked={props.form === form} onChange={() => props.onChange(form)} />
+          <span>{texts.connect.form[form]}</span>
+        </label>
+      ))}
+    </fieldset>
+  );
+}
+
+/** The link, and a button that copies it: also over plain HTTP, where the browser keeps its clipboard to itself. */
+function Copy(props: { text: string }) {
+  const field = useRef<HTMLInputElement>(null);
+  async function copy(): Promise<void> {
+    field.current?.select();
+    const done = navigator.clipboard
+      ? await navigator.clipboard.writeText(props.text).then(
+          () => true,
+          () => false,
+        )
+      : document.execCommand("copy");
+    announce(done ? texts.connect.copied : texts.connect.notCopied);
+    setSaid(done ? texts.connect.copied : texts.connect.notCopied);
+  }
+  const [said, setSaid] = useState("");
+  useEffect(() => setSaid(""), [props.text]);
+  return (
+    <div class="copy">
+      <label>
+        {texts.connect.link}
+        <input ref={field} readOnly value={props.text} onFocus={(event) => event.currentTarget.select()} />
+      </label>
+      <button type="button" onClick={() => void copy()}>
+        {texts.connect.copy}
+      </button>
+      {said && <span class="dim">{said}</span>}
+    </div>
+  );
+}

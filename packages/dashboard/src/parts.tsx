@@ -1,0 +1,111 @@
+// Pieces that several pages use.
+
+import type { ComponentChildren } from "preact";
+import { useEffect, useId, useRef } from "preact/hooks";
+
+import { Problem } from "./api";
+import { clock } from "./clock";
+import { useTicks } from "./state";
+import { locale, texts } from "./texts";
+
+/** A modal dialog of the browser's own: it keeps the focus, and Escape closes it. */
+export function Dialog(props: { title: string; onClose: () => void; children: ComponentChildren }) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const title = useId();
+  useEffect(() => {
+    const shown = dialog.current;
+    const before = document.activeElement;
+    shown?.showModal();
+    return () => {
+      shown?.close();
+      // What was pressed may be gone with what it was about.
+      if (!(before instanceof HTMLElement && before.isConnected)) focusPage();
+    };
+  }, []);
+  return (
+    <dialog ref={dialog} aria-labelledby={title} onClose={props.onClose}>
+      <div class="dialog-head">
+        <h2 id={title}>{props.title}</h2>
+        <button type="button" class="quiet" aria-label={texts.close} onClick={() => dialog.current?.close()}>
+          <span aria-hidden="true">✕</span>
+        </button>
+      </div>
+      {props.children}
+    </dialog>
+  );
+}
+
+/** Puts the focus where the page begins. */
+export function focusPage(): void {
+  document.querySelector<HTMLElement>("main h1")?.focus();
+}
+
+/** What went wrong, what to do, and the code under which it is explained. */
+export function ProblemNote(props: { problem: Problem }) {
+  const { title, detail, code } = props.problem;
+  return (
+    <div class="note bad" role="alert">
+      <strong>{title}</strong>
+      {detail && <p>{detail}</p>}
+      {code && <p class="dim">{texts.explain(code)}</p>}
+    </div>
+  );
+}
+
+/** A moment as a distance from now: "5m ago". */
+export function Ago(props: { at: string }) {
+  useTicks(10_000);
+  const seconds = Math.max(0, (clock.now() - Date.parse(props.at)) / 1000);
+  return (
+    <time dateTime={props.at} title={fullDate(props.at)}>
+      {texts.ago(seconds)}
+    </time>
+  );
+}
+
+/** A day. */
+export function Day(props: { at: string }) {
+  const text = new Date(props.at).toLocaleDateString(locale, { dateStyle: "medium" });
+  return (
+    <time dateTime={props.at} title={fullDate(props.at)}>
+      {text}
+    </time>
+  );
+}
+
+export function fullDate(at: string): string {
+  return new Date(at).toLocaleString(locale, { dateStyle: "medium", timeStyle: "medium" });
+}
+
+/** Rows of names and values. */
+export function Facts(props: { rows: [string, ComponentChildren][] }) {
+  return (
+    <dl class="facts">
+      {props.rows.map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+const RADIUS = 20;
+const AROUND = 2 * Math.PI * RADIUS;
+
+/** Seconds that are left: a ring that empties, and the same in digits. */
+export function Countdown(props: { left: number; total: number }) {
+  const part = props.total > 0 ? Math.min(1, props.left / props.total) : 0;
+  return (
+    <p class="countdown">
+      <svg viewBox="0 0 48 48" aria-hidden="true" class={props.left <= 10 ? "ring late" : "ring"}>
+        <circle class="track" cx="24" cy="24" r={RADIUS} />
+        <circle class="left" cx="24" cy="24" r={RADIUS} stroke-dasharray={AROUND} stroke-dashoffset={AROUND * (1 - part)} />
+      </svg>
+      <span role="timer">
+        {texts.expiresIn} <strong>{texts.minutes(props.left)}</strong>
+      </span>
+    </p>
+  );
+}

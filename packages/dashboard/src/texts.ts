@@ -1,0 +1,222 @@
+// Every text of the pages, in one place. To translate them, translate this file and set `locale` and `lang` in
+// index.html.
+
+import type { Scope } from "./api";
+
+/** For dates. */
+export const locale = "en-GB";
+
+const plural = (n: number, one: string, many: string) => `${n} ${n === 1 ? one : many}`;
+
+function ago(seconds: number): string {
+  if (seconds < 60) return "just now";
+  if (seconds < 3600) return `${Math.floor(seconds / 60)}m ago`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)}h ago`;
+  return `${Math.floor(seconds / 86_400)}d ago`;
+}
+
+/** Seconds as a person hears them. */
+function spoken(seconds: number): string {
+  if (seconds < 60) return plural(seconds, "second", "seconds");
+  const rest = seconds % 60;
+  const minutes = plural(Math.floor(seconds / 60), "minute", "minutes");
+  return rest === 0 ? minutes : `${minutes} ${plural(rest, "second", "seconds")}`;
+}
+
+const kinds: Record<string, string> = {
+  mobile: "phone or tablet",
+  bearer: "client with a token",
+  desktop: "computer",
+  browser: "browser",
+  watch: "watch",
+  other: "device",
+};
+
+const actors: Record<string, string> = {
+  owner: "by the owner",
+  device: "by the device",
+  anyone: "from the network",
+  host: "by the host",
+};
+
+const actions: Record<string, string> = {
+  "offer.created": "Code opened",
+  "offer.claimed": "Code scanned",
+  "offer.withdrawn": "Code withdrawn",
+  "offer.released": "Code open again",
+  "offer.expired": "Code expired",
+  "approval.wanted": "Approval asked for",
+  "check_code.wrong": "Wrong check code",
+  "credential.issued": "Credential handed out",
+  "pairing.approved": "Device approved",
+  "pairing.rejected": "Device rejected",
+  "device.paired": "Device paired",
+  "device.updated": "Device changed",
+  "device.revoked": "Device revoked",
+  "owner.login": "Signed in to the dashboard",
+  "owner.logout": "Signed out of the dashboard",
+};
+
+export const texts = {
+  loading: "Loading…",
+  close: "Close",
+  cancel: "Cancel",
+  dismiss: "Dismiss this message",
+  skip: "Skip to the page",
+  nav: "Pages",
+  signOut: "Sign out",
+  aDevice: "A device",
+  unexpected: "Something went wrong on this page",
+  explain: (code: string) => `${code} – couplet explain ${code} says more.`,
+  ago,
+  expiresIn: "Expires in",
+  minutes: (seconds: number) => `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`,
+  pages: { devices: "Devices", activity: "Activity", host: "Host" },
+  path: { lan: "local network", relay: "through the relay" },
+  throughRelay: (name: string) => `through ${name}`,
+  kind: (kind: string) => kinds[kind] ?? kind,
+  actor: (actor: string) => actors[actor] ?? actor,
+  action: (action: string) => actions[action] ?? action,
+  scope(scope: Scope): string {
+    const paths = scope.paths.length > 0 ? scope.paths.join(", ") : "everything";
+    return scope.read_only ? `read only, ${paths}` : paths;
+  },
+
+  offline: {
+    title: "The host does not answer.",
+    detail: "What is shown may be old. It is tried again and again; if it stays so, look whether couplet serve runs.",
+  },
+
+  stranger: {
+    title: "Sign in",
+    lead: "This page is for the owner of the host. On the host, run:",
+    next: "It prints a link that signs you in once, on this or any other device of your network. Paste it into the address bar.",
+  },
+
+  notice: {
+    paired: (name: string) => `${name} is paired.`,
+    revoked: (name: string) => `${name} is revoked: its access has ended.`,
+    rejected: (name: string) => `${name} was turned away.`,
+    expired: (name: string) => `Nobody answered ${name} in time. Let it try again with a new code.`,
+    wanted: (name: string) => `${name} waits for your approval.`,
+  },
+
+  connect: {
+    button: "Connect mobile",
+    title: "Connect mobile device",
+    opening: "Opening a code…",
+    code: "QR code for pairing. The link beside it says the same.",
+    scan: {
+      link: "Scan this code with your device, or open the link there.",
+      lan: "Scan this code with an app that pairs over plain HTTP on this network.",
+    },
+    released: "The device went away. The code is open again: scan it once more.",
+    link: "Link",
+    copy: "Copy link",
+    copied: "Copied. The link is a secret until it is used.",
+    notCopied: "Not copied. The link is selected: copy it with the keyboard.",
+    regenerate: "Regenerate QR",
+    forms: "Code for",
+    form: { link: "Couplet apps, sealed", lan: "apps that know plain HTTP only" },
+    shown: (seconds: number) => `A pairing code is shown. It expires in ${spoken(seconds)}.`,
+    left: (seconds: number) => `${spoken(seconds)} left.`,
+    claimed: (name: string) => `${name} has scanned the code. Waiting for it…`,
+    paired: (name: string) => `${name} is paired.`,
+    paused: "Nobody scanned the code. No new one is made until you ask for it.",
+    withdrawn: "This code was withdrawn.",
+    expired: "The device was not approved in time.",
+    anew: "Show a new code",
+  },
+
+  approval: {
+    waiting: (n: number) => (n === 1 ? "A device waits for you" : `${n} devices wait for you`),
+    title: (name: string) => `Let ${name} in?`,
+    code: "Check code",
+    codeHint: "Type the six digits that the device shows. If it shows none, or others, reject it.",
+    noCode: "Approve it only if it is in your hands, or in the hands of somebody you know.",
+    approve: "Approve",
+    reject: "Reject",
+  },
+
+  device: {
+    name: "Name",
+    model: "Model",
+    platform: "System",
+    network: "Address",
+    path: "Last path",
+    cameBy: "Came by",
+    session: "Connected",
+    scope: "May use",
+    ends: "Access ends",
+  },
+
+  devices: {
+    title: "Paired devices",
+    lead: "Whoever is listed here may use the apps behind this host.",
+    none: "No device is paired yet.",
+    paired: "Paired",
+    seen: "Last seen",
+    never: "never used",
+    revokedAt: "Revoked",
+    revoked: (n: number) => plural(n, "revoked device", "revoked devices"),
+    change: "Rename or restrict",
+    changeOf: (name: string) => `Rename or restrict ${name}`,
+    revoke: "Revoke",
+    revokeOf: (name: string) => `Revoke ${name}`,
+  },
+
+  change: {
+    title: (name: string) => `Change ${name}`,
+    readOnly: "May only read",
+    paths: "Paths that it may use",
+    pathsHint: "One a line, like /wiki. Empty: every path.",
+    end: "Access ends",
+    endHint: "In this browser's time zone. Empty: never.",
+    save: "Save",
+  },
+
+  revoke: {
+    title: (name: string) => `Revoke ${name}?`,
+    detail: "Its access ends at once, and what it has open breaks off. To come back it has to be paired anew.",
+    confirm: "Revoke",
+  },
+
+  pins: {
+    title: "Pairing by PIN",
+    asks: (name: string) => `${name} asks to pair`,
+    type: "Type this PIN on the device, or allow it here:",
+    allow: "Allow",
+    allowOf: (name: string) => `Allow ${name}`,
+    rejectOf: (name: string) => `Reject ${name}`,
+  },
+
+  watches: {
+    title: "Watches",
+    active: "Active",
+    none: "No watch is paired.",
+    revoked: "Revoked",
+    noneRevoked: "No watch was revoked.",
+  },
+
+  activity: {
+    none: "Nothing has happened yet.",
+    older: "Show older entries",
+  },
+
+  host: {
+    name: "Host",
+    version: "Version",
+    session: "Signed in until",
+    token: "the owner's token",
+  },
+
+  relay: {
+    title: "Relay",
+    none: "This host is not enrolled with a relay: devices reach it on the local network only.",
+    linking: "linking…",
+    connected: "linked. Devices reach this host from anywhere.",
+    lost: "no link. It is tried again and again.",
+    refused: "refuses this host, and is not asked again. Enrol anew: couplet enroll TOKEN",
+    since: "Since",
+  },
+};

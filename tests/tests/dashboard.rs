@@ -1,0 +1,383 @@
+//! The owner's dashboard in a real browser: signing in, "Connect mobile", devices, and what pages of others have of it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "whatever goes wrong here fails the test")]
+
+use axum::Router;
+use axum::response::Html;
+use axum::routing::get;
+use couplet_protocol::api::{AuditList, DeviceList};
+use e2e::browser::thirtyfour::prelude::*;
+use e2e::dashboard::{CLOSES, link, read_code};
+use e2e::host::PATIENCE;
+use e2e::{Browser, Dashboard, Laptop, Running, TestApp, TestHost};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// A host whose owner is asked about everyone, with an app behind it.
+async fn asking(app: &TestApp) -> TestHost {
+    TestHost::start(|setup| {
+        setup.app(app.url()).env("COUPLET_APPROVE", "always").env("COUPLET_LIMITS__GENERATE_PER_MINUTE", "1000");
+    })
+    .await
+}
+
+/// Presents a one-time token, as an app that knows plain HTTP does.
+async fn exchange(host: &TestHost, qr_url: &str, name: &str, claim: Option<&str>) -> (u16, Value) {
+    let token = qr_url.split_once("?pair=").expect("a link of the plain door").1;
+    let body =
+        json!({ "pair_token": token, "device_name": name, "device_model": "iPad Pro 12.9-inch", "claim": claim });
+    let answer = host.anyone().post("/api/pair/exchange").json(&body).send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_signs_one_browser_in_and_signing_out_ends_every_page_of_it() {
+    let host = TestHost::start(|_| {}).await;
+    let browser = Browser::start(|setup| {
+        setup.watch();
+    })
+    .await;
+    browser.open(host.pairing_url()).await;
+    let dashboard = Dashboard { browser };
+    dashboard.says("couplet dashboard").await;
+    dashboard.look("signed-out").await;
+    let used = link(&host).await;
+    let mut dashboard = {
+        dashboard.browser.open(&used).await;
+        dashboard.browser.shows("nav").await;
+        dashboard
+    };
+    assert_eq!(dashboard.browser.url().await, format!("{}/", host.pairing_url()), "the token is not left in sight");
+    dashboard.says("No device is paired yet.").await;
+    dashboard.look("no-devices").await;
+    let own = format!("{}/", host.pairing_url());
+    let answers = dashboard.browser.answers().await;
+    let others: Vec<_> =
+        answers.iter().filter(|(url, _)| !url.starts_with(&own) && !url.starts_with("data:")).collect();
+    assert!(others.is_empty() && answers.len() > 5, "it asks its host alone: {others:?}");
+    // Nothing stood in the policy's way.
+    let said = dashboard.browser.console().await;
+    assert!(!said.iter().any(|line| line.contains("Content Security Policy")), "{said:?}");
+
+    // Another tab is signed in, too; a used link changes nothing about that.
+    let driver = dashboard.browser.driver().clone();
+    let first = driver.window().await.unwrap();
+    let second = driver.new_tab().await.unwrap();
+    driver.switch_to_window(second).await.unwrap();
+    dashboard.browser.open(&used).await;
+    dashboard.browser.shows("nav").await;
+    dashboard.press("Sign out").await;
+    dashboard.says("couplet dashboard").await;
+    driver.switch_to_window(first).await.unwrap();
+    dashboard.says("CPL-1117").await;
+    dashboard.look("session-over").await;
+
+    // In another browser it is used up.
+    dashboard.browser = Browser::start(|_| ()).await;
+    dashboard.browser.open(&used).await;
+    dashboard.says("CPL-1116").await;
+    dashboard.look("link-used").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scanned_code_pairs_a_laptop_and_every_page_follows() {
+    let app = TestApp::start().await;
+    let host = asking(&app).await;
+    let dashboard = Dashboard::open(&host).await;
+    let driver = dashboard.browser.driver().clone();
+    let first = driver.window().await.unwrap();
+    let second = driver.new_tab().await.unwrap();
+    driver.switch_to_window(second.clone()).await.unwrap();
+    dashboard.browser.open(host.pairing_url()).await;
+    dashboard.says("No device is paired yet.").await;
+    driver.switch_to_window(first.clone()).await.unwrap();
+
+    dashboard.connect().await;
+    assert!(dashboard.said().await.contains("It expires in 5 minutes"), "{}", dashboard.said().await);
+    dashboard.look("code").await;
+    let scanned = read_code(&dashboard.browser.screenshot("dashboard-to-scan").await);
+    assert_eq!(scanned, dashboard.link().await);
+
+    let laptop = Laptop::new();
+    let running = Running::start(laptop.command(&[&scanned, "--json", "--listen", "127.0.0.1:0"]));
+    dashboard.browser.shows("dialog input.code").await;
+    dashboard.says("System").await;
+    dashboard.look("approval").await;
+    let line = running.wait_for_line(PATIENCE, |line| line.contains("check_code")).await;
+    let code = serde_json::from_str::<Value>(&line).unwrap()["check_code"].as_str().unwrap().to_owned();
+    let wrong = if code.starts_with('0') { "111111" } else { "000000" };
+    dashboard.browser.click("dialog input.code").await;
+    dashboard.browser.press(wrong).await;
+    dashboard.press("Approve").await;
+    dashboard.says("CPL-1220").await;
+    dashboard.look("wrong-code").await;
+    // By keyboard alone.
+    dashboard.browser.run("document.querySelector('dialog input.code').focus()", Value::Null).await;
+    dashboard.browser.press(code).await;
+    dashboard.browser.press(Key::Enter).await;
+    dashboard.browser.shows("dialog .stage.good").await;
+    let gone =
+        async || dashboard.browser.evaluate("!document.querySelector('dialog')").await.as_bool().unwrap().then_some(());
+    dashboard.browser.until("the dialog closes by itself", CLOSES, gone).await;
+    let mut forwarder = e2e::Forwarder::ready(running).await;
+    forwarder.state("direct").await;
+
+    // In the second tab, and in the terminal.
+    driver.switch_to_window(second.clone()).await.unwrap();
+    dashboard.browser.shows("main .card").await;
+    dashboard.says("Connected").await;
+    dashboard.look("devices").await;
+    let list: DeviceList = host.owner().expect(Method::GET, "/api/pair/devices", 200, None).await;
+    let name = list.devices[0].device_name.to_string();
+    let listed = Running::start(host.command(&["devices", "list"])).succeeds(PATIENCE).await;
+    assert!(listed.contains(&name), "{listed}");
+
+    // Renamed there, it has that name here; restricted, it may only read.
+    dashboard.press(&format!("Rename or restrict {name}")).await;
+    dashboard.look("change").await;
+    let field = dashboard.browser.shows("dialog input:not([type])").await;
+    field.clear().await.unwrap();
+    field.send_keys("Work laptop").await.unwrap();
+    dashboard.press("May only read").await;
+    dashboard.press("Save").await;
+    dashboard.says("read only, everything").await;
+    driver.switch_to_window(first).await.unwrap();
+    dashboard.says("Work laptop").await;
+    forwarder.state("direct").await;
+    let put = forwarder.caller().request(Method::PUT, "/upload").body("x").send().await.unwrap();
+    assert_eq!(put.status(), 403);
+
+    // Revoked, its download stops.
+    let mut download = forwarder.caller().get("/endless").send().await.unwrap();
+    assert!(download.chunk().await.unwrap().is_some());
+    dashboard.press("Revoke Work laptop").await;
+    dashboard.look("revoke").await;
+    dashboard.press("Revoke").await;
+    let stops = async { while let Ok(Some(_)) = download.chunk().await {} };
+    tokio::time::timeout(PATIENCE, stops).await.expect("the download breaks off");
+    dashboard.says("Work laptop is revoked").await;
+    driver.switch_to_window(second).await.unwrap();
+    dashboard.says("1 revoked device").await;
+    dashboard.press("Activity").await;
+    dashboard.says("Device revoked").await;
+    dashboard.look("activity").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_app_is_approved_or_turned_away_wherever_it_came() {
+    let app = TestApp::start().await;
+    let host = asking(&app).await;
+    let dashboard = Dashboard::open(&host).await;
+    dashboard.connect().await;
+    dashboard.press("apps that know plain HTTP only").await;
+    dashboard.browser.holds("document.querySelector('.copy input').value.startsWith('couplet:')").await;
+    let link = dashboard.link().await;
+    assert_eq!(read_code(&dashboard.browser.screenshot("dashboard-to-scan-plain").await), link);
+    let (status, waits) = exchange(&host, &link, "iPad Pro", None).await;
+    assert_eq!(status, 202);
+    dashboard.says("iPad Pro 12.9-inch").await;
+    dashboard.look("approval-plain").await;
+    dashboard.press("Approve").await;
+    let collected = async || {
+        let (status, _) = exchange(&host, &link, "iPad Pro", waits["claim"].as_str()).await;
+        (status == 200).then_some(())
+    };
+    dashboard.browser.until("the claim is granted", PATIENCE, collected).await;
+    dashboard.browser.shows("dialog .stage.good").await;
+    dashboard.look("paired").await;
+    let gone =
+        async || dashboard.browser.evaluate("!document.querySelector('dialog')").await.as_bool().unwrap().then_some(());
+    dashboard.browser.until("the dialog closes by itself", CLOSES, gone).await;
+
+    // Turned away in the dialog.
+    dashboard.connect().await;
+    dashboard.press("apps that know plain HTTP only").await;
+    dashboard.browser.holds("document.querySelector('.copy input').value.startsWith('couplet:')").await;
+    exchange(&host, &dashboard.link().await, "Stranger", None).await;
+    dashboard.press("Reject").await;
+    dashboard.says("Show a new code").await;
+    dashboard.look("rejected").await;
+    dashboard.press("Show a new code").await;
+    dashboard.browser.shows("svg.qr").await;
+    // Withdrawn with the dialog, by key.
+    let shown = dashboard.link().await;
+    dashboard.browser.press(Key::Escape).await;
+    dashboard.browser.until("Escape closes it", PATIENCE, gone).await;
+    host.event("pairing.rejected", |event| event["device_name"].is_null()).await;
+    assert!(!shown.is_empty());
+
+    // One that came by a code of the terminal waits on the page itself.
+    let offer = host.generate().await;
+    exchange(&host, &offer.qr_url, "Kitchen tablet", None).await;
+    dashboard.says("A device waits for you").await;
+    dashboard.look("waiting").await;
+    dashboard.press("Reject").await;
+    dashboard.says("Kitchen tablet was turned away.").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_nobody_scans_is_renewed_five_times_by_the_hosts_clock() {
+    let host = TestHost::start(|setup| {
+        setup.env("COUPLET_LIMITS__LINK_SECONDS", "10").env("COUPLET_LIMITS__GENERATE_PER_MINUTE", "1000");
+    })
+    .await;
+    let browser = Browser::start(|_| ()).await;
+    // This browser's clock is an hour ahead.
+    let ahead = "const now = Date.now; Date.now = () => now() + 3600000";
+    let tools = browser.driver().cdp();
+    tools.send_raw("Page.addScriptToEvaluateOnNewDocument", json!({ "source": ahead })).await.unwrap();
+    let dashboard = Dashboard::open_in(&host, browser).await;
+    dashboard.connect().await;
+    assert!(dashboard.browser.text().await.contains("Expires in 0:"), "{}", dashboard.browser.text().await);
+    let watch = "window.links = new Set(); window.said = new Set();
+        setInterval(() => {
+            links.add(document.querySelector('.copy input')?.value);
+            said.add(document.querySelector('.unseen').textContent);
+        }, 50)";
+    dashboard.browser.run(watch, Value::Null).await;
+    // Six codes, of ten seconds each.
+    dashboard.says("No new one is made until you ask for it.").await;
+    dashboard.look("paused").await;
+    assert_eq!(dashboard.browser.evaluate("[...links].filter(link => link).length").await, json!(6));
+    let said = dashboard.browser.evaluate("[...said].join('|')").await;
+    assert!(said.as_str().unwrap().contains("Nobody scanned the code"), "{said}");
+    dashboard.press("Show a new code").await;
+    dashboard.browser.shows("svg.qr").await;
+    let before = dashboard.link().await;
+    dashboard.press("Regenerate QR").await;
+    dashboard.browser.holds(&format!("document.querySelector('.copy input').value !== {}", json!(before))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_show_when_they_were_paired_and_last_seen() {
+    let host = TestHost::start(|setup| {
+        setup.movable_clock();
+    })
+    .await;
+    let hostile = "<img src=x onerror=alert(1)>";
+    let offer = host.generate().await;
+    let (status, phone) = exchange(&host, &offer.qr_url, hostile, None).await;
+    assert_eq!(status, 200);
+    host.device(phone["device_token"].as_str().unwrap()).get("/api/pair/me").send().await.unwrap();
+    host.add_device("Editor").await;
+    host.set_clock("+7260");
+    let dashboard = Dashboard::open(&host).await;
+    dashboard.connect().await;
+    let card = "[...document.querySelectorAll('dialog .card')].map(card => card.innerText).join()";
+    dashboard.browser.holds(&format!("{card}.includes('2h ago')")).await;
+    let cards = dashboard.browser.evaluate(card).await.as_str().unwrap().to_owned();
+    let year = &host.generate().await.expires_at[..4];
+    for text in [hostile, "iPad Pro 12.9-inch", "Editor", "never used", "Paired", year, "Revoke"] {
+        assert!(cards.contains(text), "{text}: {cards}");
+    }
+    assert_eq!(dashboard.browser.evaluate("document.querySelectorAll('img').length").await, json!(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_says_when_the_host_is_gone() {
+    let mut host = TestHost::start(|_| {}).await;
+    let dashboard = Dashboard::open(&host).await;
+    dashboard.press("Host").await;
+    dashboard.says("not enrolled with a relay").await;
+    dashboard.look("host").await;
+    host.stop().await;
+    dashboard.says("The host does not answer.").await;
+    dashboard.look("offline").await;
+}
+
+/// A web page of somebody else's.
+async fn foreign_page() -> (u16, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let routes = Router::new().route("/", get(async || Html("<!doctype html><title>Free cats</title><body>cats")));
+    (port, tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() }))
+}
+
+/// Asks each route for what its method is, in each way that a page has.
+const ATTEMPTS: &str = "
+    const frame = name => document.body.appendChild(Object.assign(document.createElement('iframe'), { name }));
+    const quiet = promise => promise.catch(() => {});
+    const tried = [];
+    for (const [method, path] of argument.routes) {
+        const url = argument.base + path;
+        const body = method === 'GET' ? undefined : '{}';
+        tried.push(quiet(fetch(url, { method, body, credentials: 'include', headers: { 'content-type': 'application/json' } })));
+        tried.push(quiet(fetch(url, { method, body, credentials: 'include', headers: { 'couplet-page': 'pag_guess' } })));
+        if (method === 'GET' || method === 'POST') {
+            tried.push(quiet(fetch(url, { method, body, credentials: 'include', mode: 'no-cors' })));
+            frame(method + path);
+            const form = Object.assign(document.createElement('form'), { method, action: url, target: method + path });
+            document.body.appendChild(form).submit();
+        }
+        if (method === 'GET') tried.push(new Promise(done => {
+            const image = Object.assign(new Image(), { src: url });
+            image.onload = image.onerror = done;
+        }));
+    }
+    await Promise.all(tried);
+    return tried.length;";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_others_have_nothing_of_it_and_no_app_its_cookie() {
+    let app = TestApp::start().await;
+    let host = asking(&app).await;
+    let device = host.add_device("Phone").await;
+    let offer = host.generate().await;
+    exchange(&host, &offer.qr_url, "Tablet", None).await;
+    let browser = Browser::start(|setup| {
+        setup.name("evil.example");
+    })
+    .await;
+    let dashboard = Dashboard::open_in(&host, browser).await;
+    dashboard.says("Tablet").await;
+
+    let document: Value = host.anyone().expect(Method::GET, "/api/openapi.json", 200, None).await;
+    let waiting = document_id(&host).await;
+    let mut routes = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let id = if path.contains("pairings") { waiting.clone() } else { device.device_id.to_string() };
+            // Streams do not end, and the tunnel is for anyone.
+            if !path.ends_with("/events") && !path.ends_with("/tunnel") {
+                routes.push(json!([method.to_uppercase(), path.replace("{id}", &id)]));
+            }
+        }
+    }
+    let before = standing(&host).await;
+    let (port, _page) = foreign_page().await;
+    for site in ["evil.example", "127.0.0.1", "localhost"] {
+        dashboard.browser.open(&format!("http://{site}:{port}/")).await;
+        let tried = dashboard.browser.run(ATTEMPTS, json!({ "base": host.pairing_url(), "routes": routes })).await;
+        assert!(tried.as_u64().unwrap() > 50, "{tried}");
+        assert_eq!(standing(&host).await, before, "{site}");
+    }
+    assert_eq!(host.device(&device.device_token).get("/api/pair/me").send().await.unwrap().status(), 200);
+    // The session is as it was.
+    dashboard.browser.open(host.pairing_url()).await;
+    dashboard.says("Tablet").await;
+
+    // A browser sends cookies to every port of an address. Through the gateway, ours does not arrive; what an app without
+    // Couplet before it may see opens nothing.
+    dashboard.browser.open(&format!("{}/echo", app.url())).await;
+    let seen = app.last_request().headers.get("cookie").expect("a browser does that").to_str().unwrap().to_owned();
+    assert!(seen.starts_with("couplet_session="), "{seen}");
+    let stolen = host.anyone().get("/api/pair/devices").header("cookie", &seen).send().await.unwrap();
+    assert_eq!(stolen.status(), 401);
+    let through = host.through_gateway("app", Some(&device.device_token)).get("/echo").header("cookie", &seen);
+    assert_eq!(through.send().await.unwrap().status(), 200);
+    assert_eq!(app.last_request().headers.get("cookie"), None);
+}
+
+/// The id of the claim that waits.
+async fn document_id(host: &TestHost) -> String {
+    let list: Value = host.owner().expect(Method::GET, "/api/pair/pairings", 200, None).await;
+    list["pairings"][0]["id"].as_str().unwrap().to_owned()
+}
+
+/// What a page could have changed: everything that is written down, which is all that changes anything.
+async fn standing(host: &TestHost) -> (usize, String) {
+    let audit: AuditList = host.owner().expect(Method::GET, "/api/audit", 200, None).await;
+    let pairings: Value = host.owner().expect(Method::GET, "/api/pair/pairings", 200, None).await;
+    (audit.entries.len(), pairings.to_string())
+}

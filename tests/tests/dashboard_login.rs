@@ -1,0 +1,293 @@
+//! Signing in to the dashboard, over plain HTTP: what opens a session, what a session needs, and how it ends.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "whatever goes wrong here fails the test")]
+
+use couplet_protocol::Code;
+use couplet_protocol::api::{AuditList, LoginAnswer, LoginLinks, OwnerStatus, QrAnswer};
+use e2e::host::{Caller, PATIENCE};
+use e2e::raw::ask;
+use e2e::{Running, TestHost, problem};
+use reqwest::{Method, RequestBuilder, Response};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+/// The two secrets of a browser that is signed in.
+struct Session {
+    cookie: String,
+    page_key: String,
+}
+
+impl Session {
+    /// Sends both, as the dashboard's pages do.
+    fn asks(&self, request: RequestBuilder) -> RequestBuilder {
+        request.header("cookie", &self.cookie).header("couplet-page", &self.page_key)
+    }
+}
+
+/// The token of a new link.
+async fn token(host: &TestHost) -> String {
+    let links: LoginLinks = host.owner().expect(Method::POST, "/api/owner/links", 200, None).await;
+    links.urls[0].split_once("/#login=").expect("the token stands where no server sees it").1.to_owned()
+}
+
+async fn login(host: &TestHost, token: &str) -> Response {
+    host.anyone().post("/api/owner/login").json(&json!({ "token": token })).send().await.unwrap()
+}
+
+fn cookie(answer: &Response) -> String {
+    answer.headers()["set-cookie"].to_str().unwrap().to_owned()
+}
+
+async fn signed_in(host: &TestHost) -> Session {
+    let answer = login(host, &token(host).await).await;
+    assert_eq!(answer.status(), 200);
+    let cookie = cookie(&answer).split(';').next().unwrap().to_owned();
+    let LoginAnswer { page_key, .. } = answer.json().await.unwrap();
+    Session { cookie, page_key: page_key.expose().to_owned() }
+}
+
+async fn is_refused(request: RequestBuilder, code: Code) {
+    problem::expect(request.send().await.unwrap(), code).await;
+}
+
+#[tokio::test]
+async fn a_link_opens_one_session_that_is_the_owners() {
+    let host = TestHost::start(|_| {}).await;
+    let token = token(&host).await;
+    is_refused(host.anyone().post("/api/owner/login").json(&json!({ "token": "log_guessed" })), Code::LoginLinkInvalid)
+        .await;
+    let answer = login(&host, &token).await;
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    let set = cookie(&answer);
+    for part in ["couplet_session=ses_", "; Path=/;", "; Max-Age=43200;", "; HttpOnly", "; SameSite=Strict"] {
+        assert!(set.contains(part), "{part} in {set}");
+    }
+    assert!(!set.contains("Domain") && !set.contains("Secure"), "over plain HTTP, for this very host: {set}");
+    problem::expect(login(&host, &token).await, Code::LoginLinkUsed).await;
+
+    let session = signed_in(&host).await;
+    let anyone = host.anyone();
+    let status: OwnerStatus = session.asks(anyone.get("/api/owner")).send().await.unwrap().json().await.unwrap();
+    assert!(status.session_expires_at.unwrap() > status.now && status.relay.is_none());
+    let devices = session.asks(anyone.get("/api/pair/devices")).send().await.unwrap();
+    assert_eq!(devices.status(), 200);
+    let made = session.asks(anyone.post("/api/pair/generate")).header("origin", host.pairing_url());
+    assert_eq!(made.send().await.unwrap().status(), 200);
+    let audit: AuditList = host.owner().expect(Method::GET, "/api/audit", 200, None).await;
+    let logins: Vec<_> = audit.entries.iter().filter(|entry| entry.action == "owner.login").collect();
+    assert_eq!(logins.len(), 2);
+    assert!(logins.iter().all(|entry| entry.actor == "owner" && entry.network.as_deref() == Some("127.0.0.1")));
+}
+
+#[tokio::test]
+async fn neither_secret_opens_anything_without_the_other() {
+    let host = TestHost::start(|_| {}).await;
+    let (one, other) = (signed_in(&host).await, signed_in(&host).await);
+    let ask = || host.anyone().get("/api/pair/devices");
+    // The cookie is what a server at another port of this address is sent.
+    is_refused(ask().header("cookie", &one.cookie), Code::OwnerRequired).await;
+    is_refused(ask().header("couplet-page", &one.page_key), Code::OwnerSessionOver).await;
+    is_refused(ask().header("cookie", &one.cookie).header("couplet-page", &other.page_key), Code::OwnerSessionOver)
+        .await;
+    // And what such a server sets stands in nobody's way.
+    let crowded = format!("couplet_session=planted; a=1; {}", one.cookie);
+    let answer = ask().header("cookie", crowded).header("couplet-page", &one.page_key).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    // A wrong token is not made good by a session.
+    is_refused(one.asks(ask()).bearer_auth("adm_wrong"), Code::OwnerRequired).await;
+}
+
+#[tokio::test]
+async fn a_session_is_for_its_own_pages() {
+    let host = TestHost::start(|_| {}).await;
+    let session = signed_in(&host).await;
+    let device = host.add_device("Phone").await;
+    let path = format!("/api/pair/devices/{}", device.device_id);
+    let revoke = || session.asks(host.anyone().delete(&path));
+    is_refused(revoke(), Code::OriginNotAllowed).await;
+    let port = host.pairing_url().rsplit(':').next().unwrap();
+    let gateway = "http://127.0.0.1:7879".to_owned();
+    for origin in ["null".to_owned(), "https://evil.example".to_owned(), gateway, format!("http://localhost:{port}")] {
+        is_refused(revoke().header("origin", origin), Code::OriginNotAllowed).await;
+    }
+    for site in ["cross-site", "same-site"] {
+        let list = session.asks(host.anyone().get("/api/pair/devices")).header("sec-fetch-site", site);
+        is_refused(list, Code::CrossSite).await;
+    }
+    assert_eq!(host.device(&device.device_token).get("/api/pair/me").send().await.unwrap().status(), 200);
+    let answer =
+        revoke().header("origin", host.pairing_url()).header("sec-fetch-site", "same-origin").send().await.unwrap();
+    assert_eq!(answer.status(), 204);
+}
+
+#[tokio::test]
+async fn nobody_signs_in_under_a_name_that_others_can_claim() {
+    let host = TestHost::start(|setup| {
+        setup.arg("--name").arg("nas").env("COUPLET_ALLOWED_HOSTS", "pair.example");
+    })
+    .await;
+    let port = host.pairing_url().rsplit(':').next().unwrap();
+    let token = token(&host).await;
+    let login = |name: &str| {
+        let body = json!({ "token": token }).to_string();
+        format!(
+            "POST /api/owner/login HTTP/1.1\r\nHost: {name}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let answer = ask(host.pairing_url(), login(&format!("nas.local:{port}"))).await;
+    problem::expect_raw(&answer, Code::LoginNameUnsafe);
+    assert_eq!(answer.header("set-cookie"), None);
+    // The page itself is there, and says so.
+    let page = format!("GET / HTTP/1.1\r\nHost: nas.local:{port}\r\nConnection: close\r\n\r\n");
+    assert_eq!(ask(host.pairing_url(), page).await.status, 200);
+
+    // The refusal used nothing up; and a session counts under the name that it was opened under.
+    let answer = ask(host.pairing_url(), login("pair.example")).await;
+    assert_eq!(answer.status, 200);
+    let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap();
+    let body: LoginAnswer = serde_json::from_slice(&answer.body).unwrap();
+    let status = |name: &str| {
+        format!(
+            "GET /api/owner HTTP/1.1\r\nHost: {name}\r\nCookie: {cookie}\r\nCouplet-Page: {}\r\nConnection: close\r\n\r\n",
+            body.page_key.expose()
+        )
+    };
+    assert_eq!(ask(host.pairing_url(), status("pair.example")).await.status, 200);
+    for name in [format!("nas.local:{port}"), format!("127.0.0.1:{port}"), "pair.example:80".to_owned()] {
+        problem::expect_raw(&ask(host.pairing_url(), status(&name)).await, Code::OwnerSessionOver);
+    }
+}
+
+#[tokio::test]
+async fn behind_tls_the_cookie_is_for_tls_alone() {
+    let host = TestHost::start(|setup| {
+        setup.env("COUPLET_ALLOWED_ORIGINS", "https://pair.example");
+    })
+    .await;
+    let body = json!({ "token": token(&host).await });
+    let login = host.anyone().post("/api/owner/login").header("origin", "https://pair.example").json(&body);
+    assert!(cookie(&login.send().await.unwrap()).ends_with("; Secure"));
+}
+
+/// Follows the events with a session, until the host ends them.
+fn follow(host: &TestHost, session: &Session) -> impl Future<Output = ()> + use<> {
+    let request = session.asks(host.anyone().get("/api/pair/events"));
+    async move {
+        let mut answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        while answer.chunk().await.unwrap().is_some() {}
+    }
+}
+
+#[tokio::test]
+async fn logout_ends_the_session_and_what_it_has_open() {
+    let host = TestHost::start(|_| {}).await;
+    let (session, other) = (signed_in(&host).await, signed_in(&host).await);
+    let events = tokio::spawn(follow(&host, &session));
+    let logout = || session.asks(host.anyone().post("/api/owner/logout")).header("origin", host.pairing_url());
+    let answer = logout().send().await.unwrap();
+    assert_eq!(answer.status(), 204);
+    assert!(cookie(&answer).starts_with("couplet_session=; Path=/; Max-Age=0;"));
+    timeout(PATIENCE, events).await.expect("the events end").unwrap();
+    is_refused(logout(), Code::OwnerSessionOver).await;
+    assert_eq!(other.asks(host.anyone().get("/api/owner")).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn links_and_sessions_end_with_their_time_and_with_the_host() {
+    let mut host = TestHost::start(|setup| {
+        setup.movable_clock();
+    })
+    .await;
+    let late = token(&host).await;
+    let session = signed_in(&host).await;
+    let events = tokio::spawn(follow(&host, &session));
+    host.set_clock("+601");
+    problem::expect(login(&host, &late).await, Code::LoginLinkInvalid).await;
+    assert_eq!(session.asks(host.anyone().get("/api/owner")).send().await.unwrap().status(), 200);
+    host.set_clock("+43800");
+    is_refused(session.asks(host.anyone().get("/api/owner")), Code::OwnerSessionOver).await;
+    timeout(PATIENCE, events).await.expect("the events end").unwrap();
+
+    let session = signed_in(&host).await;
+    host.restart().await;
+    is_refused(session.asks(host.anyone().get("/api/owner")), Code::OwnerSessionOver).await;
+}
+
+#[tokio::test]
+async fn the_links_are_printed_for_the_owner_and_written_nowhere() {
+    let mut host = TestHost::start(|setup| {
+        setup.env("RUST_LOG", "trace");
+    })
+    .await;
+    let printed = Running::start(host.command(&["dashboard"])).succeeds(PATIENCE).await;
+    let url = printed.trim();
+    let token = url.strip_prefix(&format!("{}/#login=", host.pairing_url())).expect("one link, and nothing else");
+    let answer = login(&host, token).await;
+    let cookie = cookie(&answer)["couplet_session=".len()..].split(';').next().unwrap().to_owned();
+    let key = answer.json::<LoginAnswer>().await.unwrap().page_key.expose().to_owned();
+    let json: LoginLinks =
+        serde_json::from_str(&Running::start(host.command(&["dashboard", "--json"])).succeeds(PATIENCE).await).unwrap();
+    assert_eq!(json.urls.len(), 1);
+    host.stop().await;
+    let files = std::fs::read_dir(host.state_dir()).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+    let written = [host.logs().into_bytes(), host.printed().into_bytes()].into_iter().chain(files);
+    for bytes in written {
+        let text = String::from_utf8_lossy(&bytes);
+        for secret in [token, &cookie, &key] {
+            assert!(!text.contains(secret) && !text.contains(&secret[4..]), "a secret is written down");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_page_takes_nothing_from_elsewhere_and_runs_nothing_inline() {
+    let host = TestHost::start(|_| {}).await;
+    for (path, kind) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/dashboard.js", "text/javascript; charset=utf-8"),
+        ("/dashboard.css", "text/css; charset=utf-8"),
+        ("/icon.svg", "image/svg+xml"),
+    ] {
+        let answer = host.anyone().get(path).send().await.unwrap();
+        let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!((answer.status().as_u16(), header("content-type").as_str()), (200, kind));
+        assert_eq!(
+            (header("cache-control").as_str(), header("x-content-type-options").as_str()),
+            ("no-store", "nosniff")
+        );
+        assert_eq!(header("referrer-policy"), "no-referrer");
+        let policy = header("content-security-policy");
+        for part in ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "form-action 'none'"] {
+            assert!(policy.contains(part), "{policy}");
+        }
+        assert!(!policy.contains("unsafe") && !policy.contains("http") && !policy.contains('*'), "{policy}");
+        let text = answer.text().await.unwrap();
+        if path == "/" {
+            assert!(!text.contains("<style") && !text.contains("style=") && !text.contains(" on"), "{text}");
+            assert!(text.matches("<script").count() == 1 && text.contains("src=\"/dashboard.js\"></script>"), "{text}");
+        }
+        // The names of XML's languages are no addresses that anything is loaded from.
+        let addresses = text.replace("http://www.w3.org/", "");
+        assert!(!addresses.contains("http://") && !addresses.contains("https://"), "{path} names another origin");
+    }
+}
+
+#[tokio::test]
+async fn a_code_is_made_for_the_owner_of_what_fits_into_one() {
+    let host = TestHost::start(|_| {}).await;
+    let code: QrAnswer = host.owner().expect(Method::POST, "/api/qr", 200, Some(json!({ "text": "COUPLET:AE" }))).await;
+    assert_eq!((code.size, &code.path[..12]), (21, "M0 0h7v1h-7z"));
+    for text in [String::new(), "x".repeat(1025)] {
+        is_refused(host.owner().post("/api/qr").json(&json!({ "text": text })), Code::MalformedBody).await;
+    }
+    let most: Value =
+        host.owner().expect(Method::POST, "/api/qr", 200, Some(json!({ "text": "x".repeat(1024) }))).await;
+    assert!(most["size"].as_u64().unwrap() > 100);
+    is_refused(
+        Caller::new(host.pairing_url(), None).post("/api/qr").json(&json!({ "text": "x" })),
+        Code::OwnerRequired,
+    )
+    .await;
+}
