@@ -42,6 +42,9 @@ export type Offer = {
   link_expires_at: string;
 };
 
+/** What a watch's pairing begins with. */
+export type WatchOffer = { offer_id: string; qr_url: string; expires_at: string };
+
 export type HostEvent = {
   id: number;
   at: string;

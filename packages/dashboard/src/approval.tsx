@@ -1,6 +1,6 @@
 // A device that waits for its owner's word.
 
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
 import { call, type Pairing, type Problem } from "./api";
 import { clock } from "./clock";
@@ -8,13 +8,25 @@ import { Countdown, Facts, ProblemNote } from "./parts";
 import { useTicks, words } from "./state";
 import { texts } from "./texts";
 
-/** Who it is, and the two answers; a device in a sealed session is let in by the code that it shows. */
-export function Approval(props: { pairing: Pairing }) {
+/**
+ * Who it is, and the two answers; a device in a sealed session is let in by the code that it shows. `focus`: it takes the
+ * place of what the owner was looking at.
+ */
+export function Approval(props: { pairing: Pairing; focus?: boolean }) {
   const { pairing } = props;
   const [code, setCode] = useState("");
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<Problem | null>(null);
   const [total] = useState(() => clock.until(pairing.expires_at));
+  const form = useRef<HTMLFormElement>(null);
+  const focus = () => form.current?.querySelector<HTMLElement>("input, button")?.focus();
+  useEffect(() => {
+    if (props.focus) focus();
+  }, []);
+  // Once it can be pressed again.
+  useEffect(() => {
+    if (problem !== null) focus();
+  }, [problem]);
   useTicks(500);
   const name = pairing.device_name ?? texts.aDevice;
 
@@ -34,6 +46,7 @@ export function Approval(props: { pairing: Pairing }) {
   const digits = code.replace(/\D/g, "");
   return (
     <form
+      ref={form}
       class="card wanted"
       aria-label={texts.approval.title(name)}
       onSubmit={(event) => {

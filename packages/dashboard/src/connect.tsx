@@ -3,7 +3,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { Approval } from "./approval";
-import { call, type HostEvent, json, type Offer, type Problem, type QrCode } from "./api";
+import { call, type HostEvent, json, type Offer, type Problem, type QrCode, type WatchOffer } from "./api";
 import { clock } from "./clock";
 import { DeviceList } from "./devices";
 import { Countdown, Dialog, ProblemNote } from "./parts";
@@ -17,10 +17,25 @@ const CLOSES = 4000;
 /** When a screen reader is told how many seconds are left. */
 const TOLD = [60, 30, 10];
 
-/** Which of an offer's two credentials is shown: the sealed session's link, or the one-time token for plain HTTP. */
-type Form = "link" | "lan";
+/**
+ * Whom the code is for: an offer has two credentials, the sealed session's link and the one-time token for plain HTTP; a
+ * watch begins with a nonce, which is an offer of its own.
+ */
+type Form = "link" | "lan" | "watch";
 
-type Shown = { offer: Offer; codes: Record<Form, QrCode>; opened: number };
+type Face = { text: string; end: string; code: QrCode };
+type Shown = { faces: Partial<Record<Form, Face>>; opened: number };
+
+/** Opens an offer for this form. */
+async function opens(form: Form): Promise<{ id: string; texts: [Form, string, string][] }> {
+  if (form === "watch") {
+    const info = await json<WatchOffer>("GET", "/watch/pairing-info");
+    return { id: info.offer_id, texts: [["watch", info.qr_url, info.expires_at]] };
+  }
+  const offer = await json<Offer>("POST", "/api/pair/generate", {});
+  const link: [Form, string, string] = ["link", offer.link, offer.link_expires_at];
+  return { id: offer.offer_id, texts: [link, ["lan", offer.qr_url, offer.expires_at]] };
+}
 
 /** Where the ceremony stands. */
 type Stage =
@@ -40,33 +55,43 @@ export function Connect(props: { onClose: () => void }) {
   const [refused, setRefused] = useState<Problem | null>(null);
   const open = useRef<string | null>(null);
   const refreshes = useRef(0);
-  const { pairings } = useShared();
+  const { pairings, watches } = useShared();
   useTicks(250, stage.at === "waiting");
 
   /** Opens an offer in the place of the one that is open. */
-  async function regenerate(): Promise<void> {
+  async function regenerate(wanted: Form = form): Promise<void> {
     setRefused(null);
     if (stage.at !== "waiting") setStage({ at: "opening" });
     try {
-      const offer = await json<Offer>("POST", "/api/pair/generate", {});
+      const offer = await opens(wanted);
       withdraw(open.current);
-      open.current = offer.offer_id;
-      const code = (text: string) => json<QrCode>("POST", "/api/qr", { text });
-      const [link, lan] = await Promise.all([code(offer.link), code(offer.qr_url)]);
-      setShown({ offer, codes: { link, lan }, opened: clock.now() });
+      open.current = offer.id;
+      const faces: Shown["faces"] = {};
+      for (const [of, text, end] of offer.texts) {
+        faces[of] = { text, end, code: await json<QrCode>("POST", "/api/qr", { text }) };
+      }
+      setForm(wanted);
+      setShown({ faces, opened: clock.now() });
       setStage({ at: "waiting", again: false });
-      announce(texts.connect.shown(clock.until(offer.link_expires_at)));
+      announce(texts.connect.shown(clock.until(faces[wanted]?.end ?? "")));
     } catch (error) {
       const problem = words(error);
       // Asked too often: the code that is open stays.
-      if (stage.at === "waiting" && problem.status === 429) setRefused(problem);
+      if (stage.at === "waiting" && left > 0 && problem.status === 429) setRefused(problem);
       else setStage({ at: "failed", problem });
     }
   }
 
-  function byHand(): void {
+  function byHand(wanted: Form = form): void {
     refreshes.current = 0;
-    void regenerate();
+    void regenerate(wanted);
+  }
+
+  /** The other credential of the same offer, or another offer. */
+  function choose(wanted: Form): void {
+    const other = shown?.faces[wanted];
+    if (other !== undefined && clock.until(other.end) > 0) setForm(wanted);
+    else byHand(wanted);
   }
 
   useEffect(() => {
@@ -83,8 +108,8 @@ export function Connect(props: { onClose: () => void }) {
     if (event.pairing_id !== undefined && event.pairing_id === open.current) setStage((now) => after(event, now));
   });
 
-  const end = shown && (form === "link" ? shown.offer.link_expires_at : shown.offer.expires_at);
-  const left = end === null ? 0 : clock.until(end);
+  const face = shown?.faces[form];
+  const left = face === undefined ? 0 : clock.until(face.end);
   useEffect(() => {
     if (stage.at !== "waiting") return;
     if (TOLD.includes(left)) announce(texts.connect.left(left));
@@ -109,31 +134,30 @@ export function Connect(props: { onClose: () => void }) {
   }, [stage.at]);
 
   const asked = pairings.find((pairing) => pairing.id === open.current && pairing.state === "approval");
-  const waits = stage.at === "waiting" && shown !== null;
   return (
     <Dialog title={texts.connect.title} onClose={props.onClose}>
       {stage.at === "opening" && <p class="stage">{texts.connect.opening}</p>}
-      {waits && end !== null && (
+      {stage.at === "waiting" && face !== undefined && (
         <div class="offer">
-          <Code code={shown.codes[form]} />
+          <Code code={face.code} />
           <div class="offer-side">
             <p>{stage.again ? texts.connect.released : texts.connect.scan[form]}</p>
-            <Countdown left={left} total={(Date.parse(end) - shown.opened) / 1000} />
-            <Copy text={form === "link" ? shown.offer.link : shown.offer.qr_url} />
+            <Countdown left={left} total={(Date.parse(face.end) - (shown?.opened ?? 0)) / 1000} />
+            <Copy text={face.text} />
             {refused && <ProblemNote problem={refused} />}
-            <button type="button" onClick={byHand}>
+            <button type="button" onClick={() => byHand()}>
               {texts.connect.regenerate}
             </button>
-            <Forms form={form} onChange={setForm} />
+            <Forms form={form} watch={watches !== null} onChange={choose} />
           </div>
         </div>
       )}
-      {stage.at === "claimed" && (asked ? <Approval pairing={asked} /> : <Waits name={stage.name} />)}
+      {stage.at === "claimed" && (asked ? <Approval pairing={asked} focus /> : <Waits name={stage.name} />)}
       {stage.at === "paired" && <p class="stage good">{texts.connect.paired(stage.name)}</p>}
       {isOver(stage) && (
         <div class="stage">
           {stage.at === "failed" ? <ProblemNote problem={stage.problem} /> : <p>{said(stage)}</p>}
-          <button type="button" class="main" onClick={byHand}>
+          <button type="button" class="main" onClick={() => byHand()}>
             {texts.connect.anew}
           </button>
         </div>
@@ -201,11 +225,12 @@ function Code(props: { code: QrCode }) {
   );
 }
 
-function Forms(props: { form: Form; onChange: (form: Form) => void }) {
+function Forms(props: { form: Form; watch: boolean; onChange: (form: Form) => void }) {
+  const forms: Form[] = props.watch ? ["link", "lan", "watch"] : ["link", "lan"];
   return (
     <fieldset>
       <legend>{texts.connect.forms}</legend>
-      {(["link", "lan"] as const).map((form) => (
+      {forms.map((form) => (
         <label key={form} class="choice">
           <input type="radio" name="form" checked={props.form === form} onChange={() => props.onChange(form)} />
           <span>{texts.connect.form[form]}</span>

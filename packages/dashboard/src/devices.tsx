@@ -11,9 +11,11 @@ type Open = { device: Device; what: "change" | "revoke" } | null;
 
 /** The devices; `brief` without those that are revoked. */
 export function DeviceList(props: { brief?: boolean }) {
-  const { devices } = useShared();
+  const { devices: all, watches } = useShared();
   const [open, setOpen] = useState<Open>(null);
-  if (devices === null) return <p class="dim">{texts.loading}</p>;
+  if (all === null) return <p class="dim">{texts.loading}</p>;
+  // Watches have their own section, where the host has them at all.
+  const devices = watches === null ? all : all.filter((device) => device.kind !== "watch");
   const active = devices.filter((device) => device.revoked_at === null);
   const revoked = devices.filter((device) => device.revoked_at !== null);
   return (

@@ -150,9 +150,10 @@ export async function begin(token: string | null): Promise<void> {
   } else if (pageKey.read() === null) {
     return change({ owner: { is: "stranger", why: null } });
   }
-  change({ owner: { is: "owner" } });
+  following?.abort();
   following = new AbortController();
   const signal = following.signal;
+  change({ owner: { is: "owner" } });
   const listener = {
     opened() {
       change({ live: true });
@@ -162,9 +163,12 @@ export async function begin(token: string | null): Promise<void> {
     lost: () => change({ live: false }),
     refused: over,
   };
-  addEventListener("visibilitychange", () => {
-    if (!document.hidden && state.owner.is === "owner") void refresh();
-  });
+  const seen = () => {
+    if (!document.hidden) void refresh();
+  };
+  addEventListener("visibilitychange", seen, { signal });
+  // Signed out in another tab.
+  addEventListener("storage", () => pageKey.read() ?? over(null), { signal });
   const timer = setInterval(() => void refreshDevices(), REFRESH);
   // A proxy on the way may hold the stream's beginning back.
   void refresh();
@@ -181,6 +185,7 @@ async function isOwner(): Promise<boolean> {
 
 /** The session has ended: nothing of what it showed stays. */
 function over(why: Problem | null): void {
+  if (state.owner.is !== "owner") return;
   following?.abort();
   pageKey.forget();
   const nothing = { status: null, devices: null, pairings: [], watches: null, pins: null, audit: null, notices: [] };

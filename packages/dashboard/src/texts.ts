@@ -109,6 +109,7 @@ export const texts = {
     scan: {
       link: "Scan this code with your device, or open the link there.",
       lan: "Scan this code with an app that pairs over plain HTTP on this network.",
+      watch: "Scan this code with the phone of your watch.",
     },
     released: "The device went away. The code is open again: scan it once more.",
     link: "Link",
@@ -117,8 +118,8 @@ export const texts = {
     notCopied: "Not copied. The link is selected: copy it with the keyboard.",
     regenerate: "Regenerate QR",
     forms: "Code for",
-    form: { link: "Couplet apps, sealed", lan: "apps that know plain HTTP only" },
-    shown: (seconds: number) => `A pairing code is shown. It expires in ${spoken(seconds)}.`,
+    form: { link: "Couplet apps (sealed)", lan: "Apps that know plain HTTP only", watch: "Watches" },
+    shown: (seconds: number) => `A pairing code is shown. It expires in ${spoken(10 * Math.ceil(seconds / 10))}.`,
     left: (seconds: number) => `${spoken(seconds)} left.`,
     claimed: (name: string) => `${name} has scanned the code. Waiting for it…`,
     paired: (name: string) => `${name} is paired.`,
