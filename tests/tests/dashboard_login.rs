@@ -4,8 +4,9 @@
 use couplet_protocol::Code;
 use couplet_protocol::api::{AuditList, LoginAnswer, LoginLinks, OwnerStatus, QrAnswer};
 use e2e::host::{Caller, PATIENCE};
+use e2e::program::couplet;
 use e2e::raw::ask;
-use e2e::{Running, TestHost, problem};
+use e2e::{Running, Terminal, TestHost, problem};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -239,6 +240,20 @@ async fn the_links_are_printed_for_the_owner_and_written_nowhere() {
             assert!(!text.contains(secret) && !text.contains(&secret[4..]), "a secret is written down");
         }
     }
+}
+
+#[tokio::test]
+async fn on_a_terminal_serve_shows_a_link() {
+    let state = tempfile::tempdir().unwrap();
+    let mut serve = couplet();
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--state-dir", state.path().to_str().unwrap()]);
+    let terminal = Terminal::start(&serve, 140, 30).await;
+    let screen = terminal.shows("a link", PATIENCE, |screen| screen.has("#login=log_")).await;
+    let text = screen.text();
+    let line = text.lines().find(|line| line.trim_start().starts_with("dashboard")).expect("a line of its own");
+    let (base, token) = line.split_whitespace().nth(1).unwrap().split_once("/#login=").unwrap();
+    let login = Caller::new(base, None).post("/api/owner/login").json(&json!({ "token": token }));
+    assert_eq!(login.send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]
