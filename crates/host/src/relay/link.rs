@@ -263,7 +263,7 @@ impl Memory {
     /// Tells the owner, once, and again when it is for another reason: one may call for something to be done.
     fn tell(&mut self, kind: EventKind, trouble: Option<&RelayFailure>) {
         let relay = &self.enrolment.relay;
-        self.core.relay().note(kind, trouble.map(|trouble| trouble.code), self.core.now());
+        self.core.relay().note(kind, trouble.map(RelayFailure::code), self.core.now());
         match trouble {
             Some(trouble) if kind == EventKind::RelayRefused => {
                 tracing::error!(target: "couplet::relay", %relay, %trouble,
