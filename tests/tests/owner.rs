@@ -608,8 +608,7 @@ async fn headers_that_decide_something_stand_once() {
 #[tokio::test]
 async fn what_is_not_there_is_said_as_a_problem() {
     let host = TestHost::start(|_| {}).await;
-    for path in ["/", "/nothing", "/api", "/api/pair", "/api/pair/devices/", "/api/pair/generate/x", "/HEALTH", "/.env"]
-    {
+    for path in ["/nothing", "/api", "/api/pair", "/api/pair/devices/", "/api/pair/generate/x", "/HEALTH", "/.env"] {
         problem::expect(host.owner().get(path).send().await.unwrap(), Code::NoSuchRoute).await;
         problem::expect(host.anyone().post(path).send().await.unwrap(), Code::NoSuchRoute).await;
     }
