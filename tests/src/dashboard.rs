@@ -7,7 +7,6 @@ use couplet_protocol::api::LoginLinks;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::browser::thirtyfour::prelude::*;
 use crate::program::{pages, program};
 use crate::{Browser, TestHost};
 

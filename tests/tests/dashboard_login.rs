@@ -9,6 +9,7 @@ use e2e::raw::ask;
 use e2e::{Running, Terminal, TestHost, problem};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// The two secrets of a browser that is signed in.
@@ -171,21 +172,18 @@ async fn behind_tls_the_cookie_is_for_tls_alone() {
     assert!(cookie(&login.send().await.unwrap()).ends_with("; Secure"));
 }
 
-/// Follows the events with a session, until the host ends them.
-fn follow(host: &TestHost, session: &Session) -> impl Future<Output = ()> + use<> {
-    let request = session.asks(host.anyone().get("/api/pair/events"));
-    async move {
-        let mut answer = request.send().await.unwrap();
-        assert_eq!(answer.status(), 200);
-        while answer.chunk().await.unwrap().is_some() {}
-    }
+/// Follows the events with a session, from now until the host ends them.
+async fn follow(host: &TestHost, session: &Session) -> JoinHandle<()> {
+    let mut answer = session.asks(host.anyone().get("/api/pair/events")).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    tokio::spawn(async move { while answer.chunk().await.unwrap().is_some() {} })
 }
 
 #[tokio::test]
 async fn logout_ends_the_session_and_what_it_has_open() {
     let host = TestHost::start(|_| {}).await;
     let (session, other) = (signed_in(&host).await, signed_in(&host).await);
-    let events = tokio::spawn(follow(&host, &session));
+    let events = follow(&host, &session).await;
     let logout = || session.asks(host.anyone().post("/api/owner/logout")).header("origin", host.pairing_url());
     let answer = logout().send().await.unwrap();
     assert_eq!(answer.status(), 204);
@@ -203,7 +201,7 @@ async fn links_and_sessions_end_with_their_time_and_with_the_host() {
     .await;
     let late = token(&host).await;
     let session = signed_in(&host).await;
-    let events = tokio::spawn(follow(&host, &session));
+    let events = follow(&host, &session).await;
     host.set_clock("+601");
     problem::expect(login(&host, &late).await, Code::LoginLinkInvalid).await;
     assert_eq!(session.asks(host.anyone().get("/api/owner")).send().await.unwrap().status(), 200);

@@ -46,10 +46,19 @@ export function ProblemNote(props: { problem: Problem }) {
   return (
     <div class="note bad" role="alert">
       <strong>{title}</strong>
-      {detail && <p>{detail}</p>}
+      {detail && (
+        <p>
+          <Marked text={detail} />
+        </p>
+      )}
       {code && <p class="dim">{texts.explain(code)}</p>}
     </div>
   );
+}
+
+/** A text of the host's, with what stands between backticks as code. */
+export function Marked(props: { text: string }) {
+  return <>{props.text.split("`").map((part, at) => (at % 2 === 1 ? <code key={at}>{part}</code> : part))}</>;
 }
 
 /** A moment as a distance from now: "5m ago". */
