@@ -45,6 +45,16 @@ pub enum AttemptError {
     Handshake(HandshakeError),
 }
 
+impl AttemptError {
+    /// What the relay said, when it did not lead to the host.
+    pub(crate) fn of_relay(&self) -> Option<&RelayFailure> {
+        match self {
+            AttemptError::Relay(failure) => Some(failure),
+            _ => None,
+        }
+    }
+}
+
 /// What a host said before there were keys. Nothing proves that it was the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hint(u16);

@@ -11,7 +11,7 @@ use couplet_protocol::{Endpoint, Offer, PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
 use crate::path::Ways;
-use crate::relay::{Account, Door, RelayCa, RelayTrust};
+use crate::relay::{Account, Climbs, Door, RelayCa, RelayTrust};
 
 /// Names a host among those that a device knows: its key's fingerprint in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -109,9 +109,9 @@ impl Credentials {
     }
 
     /// The ways to the host, by these credentials.
-    pub(crate) fn ways<'a>(&'a self, trust: &'a RelayTrust, account: Account) -> Ways<'a> {
+    pub(crate) fn ways<'a>(&'a self, trust: &'a RelayTrust, (account, climbs): (Account, Climbs)) -> Ways<'a> {
         let door = self.room_secret.as_ref().map(|secret| Door::Paired(secret, self.room_number));
-        Ways { trust, door, account }
+        Ways { trust, door, account, climbs }
     }
 
     /// Which host it is.

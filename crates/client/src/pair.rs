@@ -14,7 +14,7 @@ use crate::credentials::{Credentials, HostId};
 use crate::error::{OtherKey, PairError};
 use crate::greet::{Met, Opened};
 use crate::path::{Ways, relay_of};
-use crate::relay::{AccountFile, Door, RelayCa, RelayTrust, account_of};
+use crate::relay::{AccountFile, Climbs, Door, RelayCa, RelayTrust, account_of};
 use crate::sealed::SealedError;
 use crate::store::{CredentialStore, StoreError};
 use crate::{random, unblock};
@@ -96,7 +96,7 @@ async fn meet(
     let trust = RelayTrust::new(relay_ca);
     let keys = offer.keys().map_err(|_| PairError::Handshake { error: HandshakeError::Failed, relay: None })?;
     let account = account_of(account, &offer.endpoints).await;
-    let ways = Ways { trust: &trust, door: Some(Door::Offer(Box::new(keys))), account };
+    let ways = Ways { trust: &trust, door: Some(Door::Offer(Box::new(keys))), account, climbs: Climbs::default() };
     let is_far = |endpoint: &&Endpoint| matches!(endpoint, Endpoint::Relay(_));
     let (afar, here): (Vec<_>, Vec<_>) = offer.endpoints.iter().partition(is_far);
     let mut tried = Vec::new();

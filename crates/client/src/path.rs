@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::error::Error;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::attempt::{AttemptError, Hint};
-use crate::relay::{self, Account, Door, RelayTrust};
+use crate::relay::{self, Account, Climbs, Door, RelayTrust};
 use crate::sealed;
 
 /// How long a host on the same network may take to accept a connection (spec/protocol.md, 7).
@@ -44,6 +44,8 @@ pub(crate) struct Ways<'a> {
     /// None: the host has no room at a relay for this device.
     pub(crate) door: Option<Door<'a>>,
     pub(crate) account: Account,
+    /// Which of the pairing's rooms to ask for first.
+    pub(crate) climbs: Climbs,
 }
 
 impl Ways<'_> {
@@ -60,7 +62,7 @@ impl Ways<'_> {
         match (endpoint, &self.door) {
             (Endpoint::Lan(address), _) => direct(*address).await,
             (Endpoint::Relay(name), Some(door)) => {
-                let opened = relay::open(self.trust, name, door, &self.account).await;
+                let opened = relay::open(self.trust, name, (door, self.climbs.up(name)), &self.account).await;
                 opened.map_err(|failure| AttemptError::Relay(Box::new(failure)))
             }
             (Endpoint::Relay(_), None) => Err(AttemptError::NoConnection("there is no room".to_owned())),

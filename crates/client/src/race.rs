@@ -36,7 +36,7 @@ pub(crate) async fn race(
     last: Option<&Endpoint>,
     pauses: &mut Pauses,
 ) -> Result<Opened, Vec<Attempt>> {
-    let ways = credentials.ways(trust, account_of(account, &credentials.endpoints).await);
+    let ways = credentials.ways(trust, (account_of(account, &credentials.endpoints).await, pauses.climbs().clone()));
     let (mut here, mut afar, mut failures) = starters(credentials, &ways, last, pauses);
     let mut lanes = FuturesUnordered::new();
     loop {
@@ -52,8 +52,8 @@ pub(crate) async fn race(
                 match won(met).await {
                     Ok(opened) => return Ok(opened),
                     Err(failure) => {
-                        if let (Endpoint::Relay(relay), AttemptError::Relay(failure)) = (&endpoint, &failure) {
-                            pauses.failed(relay, failure, &ways.account);
+                        if let Endpoint::Relay(relay) = &endpoint {
+                            pauses.failed(relay, failure.of_relay(), &ways.account);
                         }
                         failures.push(Attempt { endpoint, failure });
                     }

@@ -5,6 +5,7 @@
 
 mod account;
 mod answer;
+mod climbs;
 mod connection;
 mod dial;
 mod failure;
@@ -19,6 +20,7 @@ use couplet_protocol::{Endpoint, OfferKeys, RelayName};
 use tokio::time::timeout;
 
 pub use self::account::{AccountFile, AccountToken};
+pub(crate) use self::climbs::Climbs;
 pub use self::connection::{Answer, Connection, clock_ahead};
 pub use self::dial::{connect, lookup, secure, split};
 pub use self::failure::{RelayFailure, SKEW, skew};
@@ -50,17 +52,17 @@ pub(crate) async fn account_of(file: Option<&AccountFile>, endpoints: &[Endpoint
     Some(file.read().await)
 }
 
-/// Opens a way to the host through this relay.
+/// Opens a way to the host through this relay. `up`: how many rooms above the last one it begins.
 pub(crate) async fn open(
     trust: &RelayTrust,
     relay: &RelayName,
-    door: &Door<'_>,
+    (door, up): (&Door<'_>, u32),
     account: &Account,
 ) -> Result<Opening, RelayFailure> {
     let account = account.clone().transpose()?;
     let opening = async {
         let mut node = join::dial(trust, relay).await?;
-        let (joined, room) = enter(trust, relay, &mut node, (door, account.as_ref())).await?;
+        let (joined, room) = enter(trust, relay, &mut node, (door, up, account.as_ref())).await?;
         let (socket, peer) = join::upgrade(trust, relay, node, &joined).await?;
         Ok(Opening { socket, peer, room })
     };
@@ -73,7 +75,7 @@ async fn enter(
     trust: &RelayTrust,
     relay: &RelayName,
     node: &mut join::Node,
-    (door, account): (&Door<'_>, Option<&AccountToken>),
+    (door, up, account): (&Door<'_>, u32, Option<&AccountToken>),
 ) -> Result<(join::Joined, Option<u32>), RelayFailure> {
     let (secret, from) = match door {
         Door::Offer(keys) => {
@@ -84,7 +86,7 @@ async fn enter(
     };
     let hash = secret.relay_secret_hash().map_err(|_| RelayFailure::internal())?;
     let mut steps = Steps::default();
-    for number in from..=from.saturating_add(AHEAD) {
+    for number in from.saturating_add(up)..=from.saturating_add(AHEAD) {
         let room = secret.room(number).map_err(|_| RelayFailure::internal())?;
         let body = join::body(&room, join::Opens::Secret(&hash), account);
         match join::ask(trust, relay, node, body).await {

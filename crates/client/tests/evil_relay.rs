@@ -38,6 +38,7 @@ async fn answers_that_no_relay_gives_are_bounded_and_name_it() {
         answer(&sid.to_uppercase(), "https://relay.example"),
         answer(&sid, "http://127.0.0.1:1"),
         answer(&sid, "https://127.0.0.1/elsewhere"),
+        answer(&sid, "https://localhost:1"),
         "[]".to_owned(),
         format!("{}{}", answer(&sid, "https://relay.example"), " ".repeat(100_000)),
     ];

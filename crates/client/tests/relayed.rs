@@ -10,8 +10,9 @@ use std::sync::atomic::Ordering;
 use couplet_client::{AttemptError, Client, CredentialStore, Credentials, PairError, Reason, State, pair};
 use couplet_protocol::secret::RoomSecret;
 use couplet_protocol::{CheckCode, Code, Endpoint};
+use relaying::common::TestHost;
 use relaying::{ROOM_SECRET, World, serve};
-use responder::{Listener, knows, nowhere, soon, store};
+use responder::{Host, Listener, knows, nowhere, soon, store};
 use serde_json::json;
 
 fn silent(_: &CheckCode) {
@@ -114,6 +115,28 @@ async fn a_locked_room_has_another_behind_it_and_that_is_remembered() {
     relayed(&client, &world).await;
     client.close().await;
     assert_eq!(store.load(&behind.id()).unwrap()[0].room_number, 4);
+}
+
+#[tokio::test]
+async fn a_room_that_opens_and_leads_to_somebody_else_has_another_behind_it() {
+    let world = World::start().await;
+    let (_folder, store, credentials) = paired(&world).await;
+    // Another host, which knows the ids from a relay that was used before, and does not have the host's key.
+    let other = TestHost::enroll(&world.relay).await;
+    let other = World { relay: world.relay.clone(), enrolled: Arc::new(other), host: Host::new(2) };
+    for number in 0..=1 {
+        other.register_room(number).await;
+    }
+    for number in 2..=3 {
+        world.register_room(number).await;
+    }
+    let lures = other.granting(&[]).await;
+    let _host = world.granting(&[]).await;
+    let client = Client::connect(credentials.id(), store.clone()).await.unwrap();
+    relayed(&client, &world).await;
+    client.close().await;
+    assert_eq!(store.load(&credentials.id()).unwrap()[0].room_number, 2);
+    assert_eq!(lures.came.load(Ordering::Relaxed), 2, "each of its rooms is tried once");
 }
 
 #[tokio::test]

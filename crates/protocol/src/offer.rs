@@ -89,6 +89,14 @@ impl RelayName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether this is a place of that relay's: its name or one below it, at whatever port.
+    #[must_use]
+    pub fn is_within(&self, relay: &RelayName) -> bool {
+        let host = |name: &RelayName| name.0.split(':').next().unwrap_or_default().to_owned();
+        let (named, relay) = (host(self), host(relay));
+        named == relay || named.strip_suffix(&relay).is_some_and(|node| node.ends_with('.'))
+    }
 }
 
 impl fmt::Display for RelayName {

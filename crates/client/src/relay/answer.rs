@@ -29,15 +29,16 @@ pub(super) const CODES: &[Code] = &[
     Code::Internal,
 ];
 
-/// Reads the session that is opened.
-pub(super) fn joined(answer: &Answer) -> Result<Joined, RelayFailure> {
+/// Reads the session that this relay has opened.
+pub(super) fn joined(relay: &RelayName, answer: &Answer) -> Result<Joined, RelayFailure> {
     let Some(body) = &answer.body else { return Err(RelayFailure::broken("its body has no end")) };
     if answer.status != StatusCode::OK {
         return Err(answer.refusal(CODES));
     }
     let opened: PairAnswer =
         serde_json::from_slice(body).map_err(|_| RelayFailure::broken("its body names no session"))?;
-    let node = node(&opened.relay_url).ok_or_else(|| RelayFailure::broken("its node is not at https://name"))?;
+    let node = node(&opened.relay_url).filter(|node| node.is_within(relay));
+    let node = node.ok_or_else(|| RelayFailure::broken("its node is not at https:// and its own name"))?;
     Ok(Joined { sid: opened.sid, node })
 }
 
@@ -52,7 +53,8 @@ mod tests {
 
     fn ok(body: Option<&str>) -> Result<Joined, RelayFailure> {
         let body = body.map(|body| bytes::Bytes::copy_from_slice(body.as_bytes()));
-        joined(&Answer { status: StatusCode::OK, headers: http::HeaderMap::new(), body })
+        let relay = RelayName::parse("relay.example").unwrap();
+        joined(&relay, &Answer { status: StatusCode::OK, headers: http::HeaderMap::new(), body })
     }
 
     #[test]
@@ -66,11 +68,18 @@ mod tests {
         assert_eq!(node.as_str(), "n2.relay.example:8443");
         for url in
             ["http://relay.example", "https://relay.example/", "https://u@relay.example", "https://", "wss://r", ""]
+                .into_iter()
+                .chain([
+                    "https://elsewhere.example",
+                    "https://example",
+                    "https://evilrelay.example",
+                    "https://127.0.0.1",
+                ])
         {
             assert_eq!(answer(&sid, url).unwrap_err().code(), Code::RelayBroken, "{url}");
         }
         for sid in ["", "ab", &"zz".repeat(16), &"AB".repeat(16), &format!("{}/../x", &sid[..27])] {
-            assert_eq!(answer(sid, "https://r").unwrap_err().code(), Code::RelayBroken, "{sid}");
+            assert_eq!(answer(sid, "https://relay.example").unwrap_err().code(), Code::RelayBroken, "{sid}");
         }
         assert_eq!(ok(None).unwrap_err().code(), Code::RelayBroken);
         assert_eq!(ok(Some("[]")).unwrap_err().code(), Code::RelayBroken);

@@ -71,7 +71,7 @@ pub(super) async fn ask(
             node.send(request(), body).await.unwrap_or_else(|| Err(hung_up()))?
         }
     };
-    joined(&Answer::read(answer).await)
+    joined(relay, &Answer::read(answer).await)
 }
 
 /// `GET /pair/relay/{sid}` as a WebSocket: on the connection that there is, when it is the right node's.

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::Account;
 use super::account::AccountToken;
+use super::climbs::Climbs;
 use super::failure::RelayFailure;
 
 /// The longest pause: how long a relay counts failures (spec/protocol.md, 6).
@@ -21,9 +22,13 @@ const LOCKED: Duration = Duration::from_secs(60);
 /// The longest pause on the relay's word for what passes soon.
 const SOON: Duration = Duration::from_secs(30);
 
-/// Which relays are left alone until when, and what they said. At most as many as a host has endpoints.
+/// What is remembered of relays that did not lead to the host: which are left alone until when, and what they said; at
+/// most as many as a host has endpoints. And where else to look at the others.
 #[derive(Debug, Default)]
-pub(crate) struct Pauses(Vec<Pause>);
+pub(crate) struct Pauses {
+    pauses: Vec<Pause>,
+    climbs: Climbs,
+}
 
 #[derive(Debug)]
 struct Pause {
@@ -38,7 +43,7 @@ struct Pause {
 impl Pauses {
     /// What this relay said, if it is still to be left alone. What it said of an account counts for that token alone.
     pub(crate) fn on(&self, relay: &RelayName, account: &Account) -> Option<&RelayFailure> {
-        let pause = self.0.iter().find(|pause| pause.relay == *relay)?;
+        let pause = self.pauses.iter().find(|pause| pause.relay == *relay)?;
         let is_same = match (&pause.account, token(account)) {
             (Some(then), Some(now)) => then.is(now),
             (then, now) => then.is_none() && now.is_none(),
@@ -47,23 +52,36 @@ impl Pauses {
         (counts && Instant::now() < pause.until).then_some(&pause.failure)
     }
 
-    /// This relay did not lead to the host.
-    pub(crate) fn failed(&mut self, relay: &RelayName, failure: &RelayFailure, account: &Account) {
-        let at = self.0.iter().position(|pause| pause.relay == *relay);
-        let earlier = at.map(|at| self.0.remove(at));
+    /// Where to look for the host at these relays.
+    pub(crate) fn climbs(&self) -> &Climbs {
+        &self.climbs
+    }
+
+    /// This relay did not lead to the host: for what it said, or although a room opened.
+    pub(crate) fn failed(&mut self, relay: &RelayName, said: Option<&RelayFailure>, account: &Account) {
+        let was_up = self.climbs.failed(relay, said);
+        if let Some(failure) = said.filter(|_| !was_up) {
+            self.pause(relay, failure, account);
+        }
+    }
+
+    fn pause(&mut self, relay: &RelayName, failure: &RelayFailure, account: &Account) {
+        let at = self.pauses.iter().position(|pause| pause.relay == *relay);
+        let earlier = at.map(|at| self.pauses.remove(at));
         let refusals = earlier.map_or(0, |pause| pause.refusals);
         let (wait, refusals) = pause(failure, refusals);
-        if self.0.len() >= ENDPOINTS_MAX {
-            self.0.remove(0);
+        if self.pauses.len() >= ENDPOINTS_MAX {
+            self.pauses.remove(0);
         }
         let account = token(account).cloned();
         let until = Instant::now() + wait;
-        self.0.push(Pause { relay: relay.clone(), until, failure: failure.clone(), refusals, account });
+        self.pauses.push(Pause { relay: relay.clone(), until, failure: failure.clone(), refusals, account });
     }
 
     /// This device is somewhere else now, or has been with its host: what was said is no matter any more.
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        self.pauses.clear();
+        self.climbs.clear();
     }
 }
 
@@ -115,19 +133,19 @@ mod tests {
     async fn a_relay_is_left_alone_and_others_are_not() {
         let name = |text: &str| RelayName::parse(text).unwrap();
         let (mut pauses, refused) = (Pauses::default(), RelayFailure::answered(Code::RoomRefused, None));
-        pauses.failed(&name("a"), &refused, &None);
+        pauses.failed(&name("a"), Some(&refused), &None);
         assert_eq!((pauses.on(&name("a"), &None), pauses.on(&name("b"), &None)), (Some(&refused), None));
         tokio::time::advance(REFUSED).await;
         assert_eq!(pauses.on(&name("a"), &None), None);
-        pauses.failed(&name("a"), &refused, &None);
+        pauses.failed(&name("a"), Some(&refused), &None);
         tokio::time::advance(REFUSED).await;
         assert!(pauses.on(&name("a"), &None).is_some(), "the second time it is longer");
         pauses.clear();
         assert_eq!(pauses.on(&name("a"), &None), None);
         for n in 0..100 {
-            pauses.failed(&name(&format!("r{n}")), &refused, &None);
+            pauses.failed(&name(&format!("r{n}")), Some(&refused), &None);
         }
-        assert_eq!(pauses.0.len(), ENDPOINTS_MAX);
+        assert_eq!(pauses.pauses.len(), ENDPOINTS_MAX);
     }
 
     #[tokio::test(start_paused = true)]
@@ -135,11 +153,11 @@ mod tests {
         let (relay, mut pauses) = (RelayName::parse("a").unwrap(), Pauses::default());
         let shown = |text| Some(Ok(AccountToken::parse(text).unwrap()));
         let expired = RelayFailure::answered(Code::AccountExpired, None);
-        pauses.failed(&relay, &expired, &shown("old"));
+        pauses.failed(&relay, Some(&expired), &shown("old"));
         assert_eq!(pauses.on(&relay, &shown("old")), Some(&expired));
         assert_eq!((pauses.on(&relay, &shown("new")), pauses.on(&relay, &None)), (None, None));
         let locked = RelayFailure::answered(Code::RoomLocked, Some(REFUSED));
-        pauses.failed(&relay, &locked, &shown("old"));
+        pauses.failed(&relay, Some(&locked), &shown("old"));
         assert_eq!(pauses.on(&relay, &shown("new")), Some(&locked), "it has nothing to do with the account");
     }
 }

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use couplet_client::relay::split;
 use couplet_client::sealed::accepted;
 use couplet_protocol::RelayName;
 use couplet_protocol::relay::{HOST_UPGRADE, PairCommand};
@@ -38,13 +37,10 @@ pub(super) async fn run(
     drop(place);
 }
 
-/// The place that a URL names, when it is at the relay of this name: the name itself or one below it, by https, at
-/// whatever port.
+/// The place that a URL names, when it is at the relay of this name and by https.
 pub(super) fn is_of(url: &str, enrolled: &RelayName) -> Option<RelayName> {
     let named = RelayName::parse(url.strip_prefix("https://")?.trim_end_matches('/'))?;
-    let (host, own) = (split(&named).0, split(enrolled).0);
-    let is_below = host.strip_suffix(own).is_some_and(|node| node.len() > 1 && node.ends_with('.'));
-    (host == own || is_below).then_some(named)
+    named.is_within(enrolled).then_some(named)
 }
 
 #[cfg(test)]
