@@ -27,9 +27,6 @@ const EVENTS_MAX: usize = 64;
 /// How many events are kept for a host without a stream: as many as a host has rooms.
 const UNTOLD_MAX: usize = 512;
 
-/// How many sessions a device may ask for at once; then one a second.
-const ASKS: u32 = 8;
-
 /// Everything that is live.
 #[derive(Debug)]
 pub(crate) struct Live {
@@ -143,7 +140,7 @@ impl Mailbox {
 
 impl Live {
     pub(crate) fn new(limits: Caps, tasks: Tasks) -> Arc<Self> {
-        let asks = Rates::new(ASKS, Duration::from_secs(1));
+        let asks = Rates::of_devices();
         Arc::new(Live { table: Mutex::default(), asks, limits, tasks })
     }
 

@@ -26,6 +26,11 @@ impl<K: Hash + Eq> Rates<K> {
         Self::remembering(REMEMBERED, burst, each)
     }
 
+    /// For devices that ask for their hosts: eight at once, then one a second.
+    pub(crate) fn of_devices() -> Self {
+        Self::new(8, Duration::from_secs(1))
+    }
+
     fn remembering(most: usize, burst: u32, each: Duration) -> Self {
         Rates { burst, each, most, spent: Mutex::new(LruCache::unbounded()) }
     }

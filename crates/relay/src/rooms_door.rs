@@ -32,6 +32,7 @@ use self::seats::Seats;
 use self::socket::Over;
 use crate::account::{Accounts, Identity};
 use crate::metrics::Metrics;
+use crate::rate::Rates;
 use crate::registry::{Event, Registry};
 
 /// The largest binary message, in bytes.
@@ -82,6 +83,8 @@ pub(crate) struct RoomsDoor {
     registry: Arc<Registry>,
     accounts: Option<Arc<Accounts>>,
     seats: Seats,
+    /// How often devices join, each by what lets it in.
+    joins: Rates<[u8; 32]>,
     metrics: Arc<Metrics>,
     /// Fires when the relay stops.
     stopping: CancellationToken,
@@ -105,7 +108,15 @@ impl RoomsDoor {
         metrics: Arc<Metrics>,
     ) -> Self {
         let (stopping, sockets) = (CancellationToken::new(), TaskTracker::new());
-        RoomsDoor { registry, accounts, seats: Seats::new(most), metrics, stopping, sockets }
+        RoomsDoor {
+            registry,
+            accounts,
+            seats: Seats::new(most),
+            joins: Rates::of_devices(),
+            metrics,
+            stopping,
+            sockets,
+        }
     }
 
     /// Closes the sockets of rooms that were removed and of hosts that were revoked, for ever. Drop it to stop.

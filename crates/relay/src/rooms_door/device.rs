@@ -6,6 +6,7 @@ use std::sync::Arc;
 use couplet_protocol::RoomId;
 use couplet_protocol::secret::SecretText;
 use futures_util::{Sink, Stream};
+use tokio::time::Instant;
 
 use super::host::ended;
 use super::message::{FromDevice, Hints, Refusal, Reply, credential};
@@ -77,6 +78,8 @@ impl RoomsDoor {
         let judged = self.registry.judge(room, &credential, source).await.inspect_err(refused)?;
         let account = self.identity(account).await?;
         let admitted = judged.admit(account.as_ref()).inspect_err(refused)?;
+        // Each makes the host start anew.
+        self.joins.spend(admitted.by.to_bytes(), Instant::now()).map_err(|_| Refusal::TooOften)?;
         if !self.seats.has_host(room, admitted.host) {
             return Err(Refusal::HostOffline);
         }

@@ -113,6 +113,8 @@ pub(super) enum Refusal {
     HostOffline,
     TooManyRooms,
     Unavailable,
+    /// The device joins more often than it may.
+    TooOften,
     /// A newer socket took the place.
     Replaced,
     /// The other end has left.
@@ -139,6 +141,7 @@ impl Refusal {
             Refusal::HostOffline => ("HOST_OFFLINE", "The Mac is not connected. Try again later."),
             Refusal::TooManyRooms => ("TOO_MANY_ROOMS", "Too many rooms are open"),
             Refusal::Unavailable => ("UNAVAILABLE", "The relay cannot do this right now. Try again later."),
+            Refusal::TooOften => ("TOO_MANY_REQUESTS", "Asked too often. Try again in a second."),
             Refusal::Replaced | Refusal::PeerLeft | Refusal::RoomClosed => return None,
         })
     }
@@ -157,6 +160,7 @@ impl Refusal {
             Refusal::HostOffline => (1013, "host offline"),
             Refusal::TooManyRooms => (1013, "too many rooms"),
             Refusal::Unavailable => (1013, "try again later"),
+            Refusal::TooOften => (1013, "asked too often"),
             Refusal::Replaced => (1000, "replaced"),
             Refusal::PeerLeft => (1001, "the other end has left"),
             Refusal::RoomClosed => (1001, "room closed"),

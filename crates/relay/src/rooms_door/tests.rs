@@ -250,6 +250,22 @@ async fn a_device_without_its_host_uses_nothing_up() {
 }
 
 #[tokio::test]
+async fn a_device_joins_only_so_often() {
+    let doors = Doors::new().await;
+    let mut host = doors.registered().await;
+    let mut device = doors.joined(&mut host, join("secret_hash", 1)).await;
+    for _ in 1..8 {
+        device = doors.joined(&mut host, join("secret_hash", 1)).await;
+    }
+    let (error, code, _) = doors.refused(join("secret_hash", 1)).await;
+    assert_eq!((error["code"].as_str().unwrap(), code), ("TOO_MANY_REQUESTS", 1013));
+    // Who is there stays, and who has another way in comes in.
+    device.bytes(b"here").await;
+    assert_eq!(host.next().await, Outgoing::Binary(Bytes::from_static(b"here")));
+    doors.joined(&mut host, join("pairing_token_hash", 2)).await;
+}
+
+#[tokio::test]
 async fn places_change_hands() {
     let doors = Doors::new().await;
     let mut host = doors.registered().await;
