@@ -1,8 +1,7 @@
 //! The bridge: copies bytes between the two ends of a session, verbatim and unread.
 //!
-//! There is no frame parser here. A session that is idle holds nothing of what went through it. One whose reader stands
-//! still holds 64 KiB a direction: what was [read ahead](crate::ahead), a [`PIECE`] that was put together, and as much
-//! within TLS; besides that only the record that TLS is about to open.
+//! There is no frame parser here. A session that is idle holds nothing of what went through it, and one whose reader stands
+//! still holds a [`CHUNK`] and as much again within TLS, a direction: 64 KiB.
 
 mod copy;
 
@@ -14,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use self::copy::{PIECE, Way, copy};
+use self::copy::{CHUNK, Way, copy};
 use crate::quota::Quota;
 use crate::sockets::Socket;
 use crate::wire::Tls;
@@ -78,7 +77,7 @@ pub(crate) async fn run(
     tell: impl Fn(usize),
 ) -> Carried {
     for end in [&mut device, &mut host] {
-        end.tls.get_mut().1.set_buffer_limit(Some(PIECE));
+        end.tls.get_mut().1.set_buffer_limit(Some(CHUNK));
     }
     let mut ways = [Way::new(std::mem::take(&mut device.early)), Way::new(std::mem::take(&mut host.early))];
     let passed = |len| {

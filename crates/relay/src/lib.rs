@@ -7,7 +7,6 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
-mod ahead;
 mod authority;
 mod bridge;
 pub mod clock;

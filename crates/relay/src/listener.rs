@@ -18,7 +18,6 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-use crate::ahead::Ahead;
 use crate::authority::host_in;
 use crate::config::Limits;
 use crate::http::body::Patience;
@@ -99,7 +98,7 @@ impl Listener {
         if settle(&stream, &self.limits).is_err() {
             return;
         }
-        let handshake = self.tls.accept(Ahead::new(stream));
+        let handshake = self.tls.accept(stream);
         match tokio::time::timeout(self.limits.handshake(), handshake).await {
             Ok(Ok(tls)) => match self.kind {
                 Kind::Devices => self.http(Wire::new(shaken(tls), Vec::new()), peer, Arc::new(socket), None).await,

@@ -9,14 +9,13 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use rustls::ServerConnection;
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::ahead::Ahead;
 use crate::failpoint;
 
 static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
@@ -24,14 +23,12 @@ static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 /// A connection that is written down.
 #[derive(Debug)]
 pub(crate) struct Recorded {
-    tls: TlsStream<Ahead<TcpStream>>,
+    tls: TlsStream<TcpStream>,
     files: Option<(File, File)>,
-    /// How much of what can be read next is written down already.
-    kept: usize,
 }
 
-impl From<TlsStream<Ahead<TcpStream>>> for Recorded {
-    fn from(tls: TlsStream<Ahead<TcpStream>>) -> Self {
+impl From<TlsStream<TcpStream>> for Recorded {
+    fn from(tls: TlsStream<TcpStream>) -> Self {
         failpoint::step();
         let folder = std::env::var_os("COUPLET_RELAY_RECORDING").map(PathBuf::from);
         let files = folder.map(|folder| {
@@ -40,16 +37,16 @@ impl From<TlsStream<Ahead<TcpStream>>> for Recorded {
             // A test that looks through less than all would prove nothing.
             create("read").and_then(|read| Ok((read, create("written")?))).unwrap_or_else(|_| std::process::abort())
         });
-        Recorded { tls, files, kept: 0 }
+        Recorded { tls, files }
     }
 }
 
 impl Recorded {
-    pub(crate) fn get_ref(&self) -> (&Ahead<TcpStream>, &ServerConnection) {
+    pub(crate) fn get_ref(&self) -> (&TcpStream, &ServerConnection) {
         self.tls.get_ref()
     }
 
-    pub(crate) fn get_mut(&mut self) -> (&mut Ahead<TcpStream>, &mut ServerConnection) {
+    pub(crate) fn get_mut(&mut self) -> (&mut TcpStream, &mut ServerConnection) {
         self.tls.get_mut()
     }
 }
@@ -62,29 +59,13 @@ fn keep(file: Option<&mut File>, bytes: &[u8]) {
 
 impl AsyncRead for Recorded {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let read = ready!(self.as_mut().poll_fill_buf(cx))?;
-        let len = read.len().min(buf.remaining());
-        buf.put_slice(&read[..len]);
-        self.consume(len);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncBufRead for Recorded {
-    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        let this = self.get_mut();
-        let read = ready!(Pin::new(&mut this.tls).poll_fill_buf(cx))?;
-        if read.len() > this.kept {
-            keep(this.files.as_mut().map(|files| &mut files.0), &read[this.kept..]);
-            this.kept = read.len();
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.tls).poll_read(cx, buf);
+        keep(self.files.as_mut().map(|files| &mut files.0), &buf.filled()[before..]);
+        if buf.filled().len() > before {
             failpoint::step();
         }
-        Poll::Ready(Ok(read))
-    }
-
-    fn consume(mut self: Pin<&mut Self>, len: usize) {
-        self.kept -= len;
-        Pin::new(&mut self.tls).consume(len);
+        read
     }
 }
 

@@ -8,16 +8,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::ahead::Ahead;
-
 /// TLS over TCP, the server's end.
 #[cfg(not(feature = "failpoints"))]
-pub(crate) type Tls = TlsStream<Ahead<TcpStream>>;
+pub(crate) type Tls = TlsStream<TcpStream>;
 #[cfg(feature = "failpoints")]
 pub(crate) type Tls = crate::recording::Recorded;
 
 /// A connection whose handshake is done.
-pub(crate) fn shaken(tls: TlsStream<Ahead<TcpStream>>) -> Tls {
+pub(crate) fn shaken(tls: TlsStream<TcpStream>) -> Tls {
     #[cfg(feature = "failpoints")]
     let tls = tls.into();
     tls

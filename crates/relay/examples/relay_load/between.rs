@@ -12,7 +12,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::ahead::Ahead;
 use crate::copy::{Way, copy};
 use crate::talk::{Identity, Room, Trust, subscribe, tcp, upgrade};
 
@@ -113,7 +112,7 @@ pub(crate) async fn bridge(listen: u16, backend: u16) {
         tokio::spawn(async move {
             let Ok(far) = TcpStream::connect((Ipv4Addr::LOCALHOST, backend)).await else { return };
             far.set_nodelay(true).unwrap();
-            let (mut near, mut far) = (Ahead::new(near), Ahead::new(far));
+            let (mut near, mut far) = (near, far);
             let mut ways = [Way::new(Vec::new()), Way::new(Vec::new())];
             copy(&mut near, &mut far, &mut ways, &|_| Duration::ZERO).await;
         });

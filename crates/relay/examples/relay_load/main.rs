@@ -12,9 +12,7 @@
 //! written.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a benchmark fails by panicking")]
 
-// The very loop and its reading, which no crate shows.
-#[path = "../../src/ahead.rs"]
-mod ahead;
+// The very copy loop, which no crate shows.
 mod between;
 mod carry;
 #[path = "../../src/bridge/copy.rs"]

@@ -1,8 +1,7 @@
 //! The copy loop: there and back between two connections, verbatim.
 //!
-//! A large piece goes from where it was read straight to the other end. Small ones are put together first, in memory that
-//! all sessions of a thread share, so that a burst of small messages is sealed and sent once. Only what is put together and
-//! not taken is kept; as long as the other end takes nothing, nothing more is read.
+//! What one end sends is read into memory that all sessions of a thread share and written to the other end at once. Only
+//! what that end does not take is kept; as long as it takes nothing, nothing more is read.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -11,21 +10,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// As much as a TLS record carries (RFC 8446, 5.1): small pieces are put together up to this size.
-pub(crate) const PIECE: usize = 16 * 1024;
-/// A piece from this size on is handed on as it is: copying it would cost more than another record.
-const LARGE: usize = PIECE / 2;
+/// How much is read at once.
+pub(crate) const CHUNK: usize = 32 * 1024;
 
 thread_local! {
-    static TOGETHER: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(PIECE));
+    static CHUNKS: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into());
 }
 
 /// Copies there and back until one way is over. `passed` learns of bytes as they pass, and says how long to wait before
 /// the next are read.
-pub(crate) async fn copy<S: AsyncBufRead + AsyncWrite + Unpin>(
+pub(crate) async fn copy<S: AsyncRead + AsyncWrite + Unpin>(
     one: &mut S,
     other: &mut S,
     [there, back]: &mut [Way; 2],
@@ -42,13 +39,11 @@ pub(crate) async fn copy<S: AsyncBufRead + AsyncWrite + Unpin>(
 
 /// One direction.
 pub(crate) struct Way {
-    /// What was put together and not yet taken by the other end, from `at` on.
+    /// What was read and not yet taken by the other end, from `at` on.
     rest: Vec<u8>,
     at: usize,
     /// Whether TLS may hold something back.
     unflushed: bool,
-    /// Whether its source has ended, or failed.
-    over: bool,
     /// Nothing is read until then.
     waits: Option<Pin<Box<Sleep>>>,
     pub(crate) carried: u64,
@@ -58,11 +53,11 @@ impl Way {
     /// `early` goes first.
     pub(crate) fn new(early: Vec<u8>) -> Self {
         let carried = early.len() as u64;
-        Way { rest: early, at: 0, unflushed: false, over: false, waits: None, carried }
+        Way { rest: early, at: 0, unflushed: false, waits: None, carried }
     }
 
     /// Ready when its source has ended and all that it sent was handed on, or when something fails.
-    fn poll<S: AsyncBufRead + AsyncWrite + Unpin>(
+    fn poll<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut S,
@@ -70,33 +65,32 @@ impl Way {
         passed: &impl Fn(usize) -> Duration,
     ) -> Poll<()> {
         loop {
-            if ready!(self.poll_rest(cx, to)).is_err() || self.over {
+            if ready!(self.poll_rest(cx, to)).is_err() {
                 return Poll::Ready(());
             }
             let may_read = self.waits.as_mut().is_none_or(|until| until.as_mut().poll(cx).is_ready());
-            let passing = if may_read {
+            let copied = if may_read {
                 self.waits = None;
-                TOGETHER.with_borrow_mut(|together| self.pass(cx, from, to, together))
+                CHUNKS.with_borrow_mut(|chunk| self.poll_copy(cx, from, to, chunk))
             } else {
-                Ok(0)
+                Poll::Pending
             };
-            match passing {
-                Ok(0) if self.over => {}
-                Ok(0) => {
-                    if self.unflushed && ready!(Pin::new(to).poll_flush(cx)).is_err() {
-                        return Poll::Ready(());
-                    }
-                    self.unflushed = false;
-                    return Poll::Pending;
-                }
-                Ok(len) => {
+            match copied {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(len)) => {
                     self.carried += len as u64;
                     let wait = passed(len);
                     if !wait.is_zero() {
                         self.waits = Some(Box::pin(tokio::time::sleep(wait)));
                     }
                 }
-                Err(_) => return Poll::Ready(()),
+                Poll::Pending => {
+                    if self.unflushed && ready!(Pin::new(to).poll_flush(cx)).is_err() {
+                        return Poll::Ready(());
+                    }
+                    self.unflushed = false;
+                    return Poll::Pending;
+                }
             }
         }
     }
@@ -111,44 +105,26 @@ impl Way {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads a piece and hands it on. Tells how much was read; 0 is nothing for now, or the end.
-    fn pass<S: AsyncBufRead + AsyncWrite + Unpin>(
+    /// Reads a chunk and hands it on. Tells how much was read; 0 is the end.
+    fn poll_copy<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut S,
         to: &mut S,
-        together: &mut Vec<u8>,
-    ) -> io::Result<usize> {
-        together.clear();
-        while together.len() < PIECE {
-            let piece = match Pin::new(&mut *from).poll_fill_buf(cx) {
-                Poll::Ready(Ok(piece)) if !piece.is_empty() => piece,
-                Poll::Pending => break,
-                // What came before goes on its way first.
-                Poll::Ready(_) => {
-                    self.over = true;
-                    break;
-                }
-            };
-            if together.is_empty() && piece.len() >= LARGE {
-                let Poll::Ready(len) = poll_write(cx, to, piece)? else { return Ok(0) };
-                self.unflushed = true;
-                Pin::new(&mut *from).consume(len);
-                return Ok(len);
-            }
-            let len = piece.len().min(PIECE - together.len());
-            together.extend_from_slice(&piece[..len]);
-            Pin::new(&mut *from).consume(len);
-        }
-        let mut left = together.as_slice();
+        chunk: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut read = ReadBuf::new(chunk);
+        ready!(Pin::new(from).poll_read(cx, &mut read))?;
+        let mut left = read.filled();
+        let len = left.len();
         while !left.is_empty() {
-            let Poll::Ready(len) = poll_write(cx, to, left)? else {
+            let Poll::Ready(taken) = poll_write(cx, to, left)? else {
                 left.clone_into(&mut self.rest);
                 break;
             };
-            (left, self.unflushed) = (&left[len..], true);
+            (left, self.unflushed) = (&left[taken..], true);
         }
-        Ok(together.len())
+        Poll::Ready(Ok(len))
     }
 }
 
@@ -162,8 +138,6 @@ fn poll_write<S: AsyncWrite + Unpin>(cx: &mut Context<'_>, to: &mut S, piece: &[
 mod tests {
     use std::collections::VecDeque;
     use std::task::Waker;
-
-    use tokio::io::{AsyncRead, ReadBuf};
 
     use super::*;
 
@@ -189,27 +163,11 @@ mod tests {
         }
     }
 
-    impl AsyncBufRead for Fake {
-        fn poll_fill_buf(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-            let this = self.get_mut();
-            if matches!(this.sends.front(), Some(Err(_))) {
-                return Poll::Ready(this.sends.pop_front().unwrap().map(|_| [].as_slice()));
-            }
-            this.sends.front().map_or(Poll::Pending, |piece| Poll::Ready(Ok(piece.as_deref().unwrap())))
-        }
-
-        fn consume(mut self: Pin<&mut Self>, len: usize) {
-            let piece = self.sends[0].as_mut().unwrap();
-            piece.drain(..len);
-            if piece.is_empty() {
-                self.sends.pop_front();
-            }
-        }
-    }
-
     impl AsyncRead for Fake {
-        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-            unreachable!("it is read in pieces")
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            let Some(piece) = self.sends.pop_front() else { return Poll::Pending };
+            buf.put_slice(&piece?);
+            Poll::Ready(Ok(()))
         }
     }
 
@@ -238,26 +196,21 @@ mod tests {
     }
 
     #[test]
-    fn small_pieces_go_together_and_large_ones_as_they_are() {
-        let (mut way, mut from) = (Way::new(vec![1; 5]), Fake::sending(&[4000, 4000, 4000, 4000, 4000, 9000, 100]));
+    fn each_piece_is_handed_on_as_it_came_and_what_was_early_goes_first() {
+        let (mut way, mut from) = (Way::new(vec![1; 5]), Fake::sending(&[4000, CHUNK, 1]));
         let mut to = Fake::taking(usize::MAX);
         assert!(poll(&mut way, &mut from, &mut to).is_pending());
-        assert_eq!(to.lengths(), [5, PIECE, 5 * 4000 + 9000 + 100 - PIECE]);
-        assert_eq!(way.carried, 5 + 5 * 4000 + 9000 + 100);
-        from = Fake::sending(&[LARGE, PIECE]);
-        assert!(poll(&mut way, &mut from, &mut to).is_pending());
-        assert_eq!(to.lengths()[3..], [LARGE, PIECE]);
+        assert_eq!(to.lengths(), [5, 4000, CHUNK, 1]);
+        assert_eq!(way.carried, 5 + 4000 + CHUNK as u64 + 1);
     }
 
     #[test]
     fn who_takes_nothing_stops_the_reading() {
-        for size in [1000, PIECE] {
+        for size in [1000, CHUNK] {
             let (mut way, mut from, mut to) = (Way::new(Vec::new()), Fake::sending(&[size; 100]), Fake::taking(10));
             assert!(poll(&mut way, &mut from, &mut to).is_pending());
-            let left = from.sends.len();
-            assert!(left >= 100 - PIECE.div_ceil(size), "{left}");
             assert!(poll(&mut way, &mut from, &mut to).is_pending());
-            assert_eq!((from.sends.len(), to.lengths()), (left, vec![10]));
+            assert_eq!((from.sends.len(), to.lengths()), (99, vec![10]), "one piece is in the relay's hands");
             to.takes = usize::MAX;
             assert!(poll(&mut way, &mut from, &mut to).is_pending());
             assert_eq!(to.lengths().iter().sum::<usize>(), 100 * size, "nothing is lost");
@@ -272,7 +225,7 @@ mod tests {
             assert!(poll(&mut way, &mut from, &mut to).is_pending(), "five are left");
             to.takes = 5;
             assert!(poll(&mut way, &mut from, &mut to).is_ready());
-            assert_eq!(to.lengths(), [25, 5]);
+            assert_eq!(to.lengths(), [10, 15, 5]);
         }
     }
 }
