@@ -91,15 +91,6 @@ export type OwnerStatus = {
 /** A QR code: `size` modules on each side, and the dark ones as an SVG path of one unit a module. */
 export type QrCode = { size: number; path: string };
 
-export type Watch = {
-  device_id: string;
-  device_name: string;
-  device_model?: string | null;
-  paired_at: string;
-  last_seen?: string | null;
-  revoked_at?: string | null;
-};
-
 /** A device that asks to pair by PIN. */
 export type PinRequest = {
   id: string;

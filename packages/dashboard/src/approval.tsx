@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 
 import { call, type Pairing, type Problem } from "./api";
 import { clock } from "./clock";
-import { Countdown, Facts, ProblemNote } from "./parts";
+import { Countdown, Facts, ProblemNote, useFocusBack } from "./parts";
 import { useTicks, words } from "./state";
 import { texts } from "./texts";
 
@@ -19,6 +19,7 @@ export function Approval(props: { pairing: Pairing; focus?: boolean }) {
   const [problem, setProblem] = useState<Problem | null>(null);
   const [total] = useState(() => clock.until(pairing.expires_at));
   const form = useRef<HTMLFormElement>(null);
+  useFocusBack(form);
   const focus = () => form.current?.querySelector<HTMLElement>("input, button")?.focus();
   useEffect(() => {
     if (props.focus) focus();

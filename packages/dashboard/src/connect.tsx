@@ -3,7 +3,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { Approval } from "./approval";
-import { call, type HostEvent, json, type Offer, type Problem, type QrCode, type WatchOffer } from "./api";
+import { call, type HostEvent, json, type Offer, Problem, type QrCode, type WatchOffer } from "./api";
 import { clock } from "./clock";
 import { DeviceList } from "./devices";
 import { Countdown, Dialog, ProblemNote } from "./parts";
@@ -44,9 +44,7 @@ type Stage =
   | { at: "claimed"; name: string | null }
   | { at: "paired"; name: string }
   | { at: "paused" }
-  | { at: "rejected"; name: string | null }
-  | { at: "expired" }
-  | { at: "failed"; problem: Problem };
+  | { at: "over"; why: Problem };
 
 export function Connect(props: { onClose: () => void }) {
   const [form, setForm] = useState<Form>("link");
@@ -78,7 +76,7 @@ export function Connect(props: { onClose: () => void }) {
       const problem = words(error);
       // Asked too often: the code that is open stays.
       if (stage.at === "waiting" && left > 0 && problem.status === 429) setRefused(problem);
-      else setStage({ at: "failed", problem });
+      else setStage({ at: "over", why: problem });
     }
   }
 
@@ -154,9 +152,9 @@ export function Connect(props: { onClose: () => void }) {
       )}
       {stage.at === "claimed" && (asked ? <Approval pairing={asked} focus /> : <Waits name={stage.name} />)}
       {stage.at === "paired" && <p class="stage good">{texts.connect.paired(stage.name)}</p>}
-      {isOver(stage) && (
+      {(stage.at === "paused" || stage.at === "over") && (
         <div class="stage">
-          {stage.at === "failed" ? <ProblemNote problem={stage.problem} /> : <p>{said(stage)}</p>}
+          {stage.at === "over" ? <ProblemNote problem={stage.why} /> : <p>{texts.connect.paused}</p>}
           <button type="button" class="main" onClick={() => byHand()}>
             {texts.connect.anew}
           </button>
@@ -170,17 +168,6 @@ export function Connect(props: { onClose: () => void }) {
   );
 }
 
-type Over = Extract<Stage, { at: "paused" | "rejected" | "expired" | "failed" }>;
-
-function isOver(stage: Stage): stage is Over {
-  return ["paused", "rejected", "expired", "failed"].includes(stage.at);
-}
-
-function said(stage: Exclude<Over, { at: "failed" }>): string {
-  if (stage.at !== "rejected") return texts.connect[stage.at];
-  return stage.name === null ? texts.connect.withdrawn : texts.notice.rejected(stage.name);
-}
-
 /** Where the ceremony stands after an event of its offer. */
 function after(event: HostEvent, now: Stage): Stage {
   switch (event.event) {
@@ -192,13 +179,19 @@ function after(event: HostEvent, now: Stage): Stage {
     case "device.paired":
       return { at: "paired", name: event.device_name ?? texts.aDevice };
     case "pairing.rejected":
-      return { at: "rejected", name: event.device_name ?? null };
+      return { at: "over", why: ended(event) };
     case "offer.expired":
-      // While it waits, the countdown decides what comes next.
-      return now.at === "claimed" ? { at: "expired" } : now;
+      // While it waits, the countdown decides what comes next, unless it ended before its time.
+      return now.at === "claimed" || event.code ? { at: "over", why: ended(event) } : now;
     default:
       return now;
   }
+}
+
+/** Why a ceremony has come to nothing. */
+function ended(event: HostEvent): Problem {
+  const cause = texts.ended(event.event, event.code, event.device_name);
+  return new Problem(0, event.code ?? "", cause.title, cause.detail);
 }
 
 /** Ends an offer that nobody will see any more; one that is claimed or over stays as it is. */

@@ -12,46 +12,66 @@ type Open = { device: Device; what: "change" | "revoke" } | null;
 /** The devices; `brief` without those that are revoked. */
 export function DeviceList(props: { brief?: boolean }) {
   const { devices: all, watches } = useShared();
-  const [open, setOpen] = useState<Open>(null);
   if (all === null) return <p class="dim">{texts.loading}</p>;
   // Watches have their own section, where the host has them at all.
-  const devices = watches === null ? all : all.filter((device) => device.kind !== "watch");
+  const devices = watches === null || props.brief ? all : all.filter((device) => device.kind !== "watch");
   const active = devices.filter((device) => device.revoked_at === null);
   const revoked = devices.filter((device) => device.revoked_at !== null);
   return (
     <>
       {active.length === 0 && <p class="dim">{texts.devices.none}</p>}
-      <ul class="cards">
-        {active.map((device) => (
-          <ActiveDevice key={device.device_id} device={device} onOpen={(what) => setOpen({ device, what })} />
-        ))}
-      </ul>
+      <Active devices={active} heading={props.brief ? "h4" : "h3"} />
       {!props.brief && revoked.length > 0 && (
         <details>
           <summary>{texts.devices.revoked(revoked.length)}</summary>
-          <ul class="cards">
-            {revoked.map((device) => (
-              <li key={device.device_id} class="card">
-                <h3>{device.device_name}</h3>
-                <p class="dim">
-                  {texts.devices.revokedAt} {device.revoked_at && <Ago at={device.revoked_at} />}
-                </p>
-              </li>
-            ))}
-          </ul>
+          <Revoked devices={revoked} heading="h3" />
         </details>
       )}
-      {open?.what === "change" && <Change device={open.device} onClose={() => setOpen(null)} />}
-      {open?.what === "revoke" && <Revoke device={open.device} onClose={() => setOpen(null)} />}
     </>
   );
 }
 
-function ActiveDevice(props: { device: Device; onOpen: (what: "change" | "revoke") => void }) {
-  const { device } = props;
+type Cards = { devices: Device[]; heading: "h3" | "h4" };
+
+/** Devices that may come in, each with what the owner can do about it. */
+export function Active(props: Cards) {
+  const [open, setOpen] = useState<Open>(null);
+  const close = () => setOpen(null);
+  return (
+    <>
+      <ul class="cards">
+        {props.devices.map((device) => (
+          <Card key={device.device_id} device={device} heading={props.heading} onOpen={(what) => setOpen({ device, what })} />
+        ))}
+      </ul>
+      {open?.what === "change" && <Change device={open.device} onClose={close} />}
+      {open?.what === "revoke" && <Revoke device={open.device} onClose={close} />}
+    </>
+  );
+}
+
+/** Devices that may not come in any more. */
+export function Revoked(props: Cards) {
+  const Heading = props.heading;
+  return (
+    <ul class="cards">
+      {props.devices.map((device) => (
+        <li key={device.device_id} class="card">
+          <Heading>{device.device_name}</Heading>
+          <p class="dim">
+            {texts.devices.revokedAt} {device.revoked_at && <Ago at={device.revoked_at} />}
+          </p>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function Card(props: { device: Device; heading: "h3" | "h4"; onOpen: (what: "change" | "revoke") => void }) {
+  const { device, heading: Heading } = props;
   return (
     <li class="card">
-      <h3>{device.device_name}</h3>
+      <Heading>{device.device_name}</Heading>
       <p class="dim">
         {[device.device_model, device.platform, texts.kind(device.kind)].filter((part) => part).join(" · ")}
       </p>
@@ -77,7 +97,7 @@ function ActiveDevice(props: { device: Device; onOpen: (what: "change" | "revoke
 }
 
 /** When it last called. */
-export function Seen(props: { at: string | null | undefined }) {
+function Seen(props: { at: string | null }) {
   if (!props.at) return <>{texts.devices.never}</>;
   return (
     <>
@@ -116,7 +136,7 @@ function Change(props: { device: Device; onClose: () => void }) {
     }
     try {
       if (Object.keys(changed).length > 0) await call("PATCH", `/api/pair/devices/${device.device_id}`, changed);
-      await refreshDevices();
+      await refreshDevices(device.kind);
       props.onClose();
     } catch (error) {
       setProblem(words(error));
@@ -173,13 +193,13 @@ function Revoke(props: { device: Device; onClose: () => void }) {
   const { device } = props;
   const revoke = async () => {
     await call("DELETE", `/api/pair/devices/${device.device_id}`);
-    await refreshDevices();
+    await refreshDevices(device.kind);
   };
   return <Confirm title={texts.revoke.title(device.device_name)} act={revoke} onClose={props.onClose} />;
 }
 
 /** Asks before what cannot be undone. */
-export function Confirm(props: { title: string; act: () => Promise<void>; onClose: () => void }) {
+function Confirm(props: { title: string; act: () => Promise<void>; onClose: () => void }) {
   const [problem, setProblem] = useState<Problem | null>(null);
   const [busy, setBusy] = useState(false);
   async function act(): Promise<void> {

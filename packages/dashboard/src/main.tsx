@@ -4,6 +4,7 @@ import { render } from "preact";
 
 import { App } from "./app";
 import "./dashboard.css";
+import "./forms.css";
 import { begin } from "./state";
 
 /** The token of a one-time link stands behind `#`, where no server sees it; it leaves the address bar at once. */

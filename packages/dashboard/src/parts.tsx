@@ -1,6 +1,6 @@
 // Pieces that several pages use.
 
-import type { ComponentChildren } from "preact";
+import type { ComponentChildren, RefObject } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
 
 import { Problem } from "./api";
@@ -11,6 +11,7 @@ import { locale, texts } from "./texts";
 /** A modal dialog of the browser's own: it keeps the focus, and Escape closes it. */
 export function Dialog(props: { title: string; onClose: () => void; children: ComponentChildren }) {
   const dialog = useRef<HTMLDialogElement>(null);
+  const focused = useRef<Element | null>(null);
   const title = useId();
   useEffect(() => {
     const shown = dialog.current;
@@ -22,10 +23,21 @@ export function Dialog(props: { title: string; onClose: () => void; children: Co
       if (!(before instanceof HTMLElement && before.isConnected)) focusPage();
     };
   }, []);
+  useEffect(() => {
+    // What was pressed has made place for something else: the focus stays in the dialog.
+    if (focused.current?.isConnected === false) dialog.current?.querySelector("h2")?.focus();
+  });
   return (
-    <dialog ref={dialog} aria-labelledby={title} onClose={props.onClose}>
+    <dialog
+      ref={dialog}
+      aria-labelledby={title}
+      onClose={props.onClose}
+      onFocusIn={(event) => (focused.current = event.target as Element)}
+    >
       <div class="dialog-head">
-        <h2 id={title}>{props.title}</h2>
+        <h2 id={title} tabIndex={-1}>
+          {props.title}
+        </h2>
         <button type="button" class="quiet" aria-label={texts.close} onClick={() => dialog.current?.close()}>
           <span aria-hidden="true">✕</span>
         </button>
@@ -38,6 +50,17 @@ export function Dialog(props: { title: string; onClose: () => void; children: Co
 /** Puts the focus where the page begins. */
 export function focusPage(): void {
   document.querySelector<HTMLElement>("main h1")?.focus();
+}
+
+/** Gives the focus to the page when what holds it goes; in a dialog, that one cares for it. */
+export function useFocusBack(of: RefObject<HTMLElement | null>): void {
+  useEffect(
+    () => () => {
+      const held = of.current?.contains(document.activeElement) && !of.current.closest("dialog");
+      if (held) queueMicrotask(focusPage);
+    },
+    [],
+  );
 }
 
 /** What went wrong, what to do, and the code under which it is explained. */

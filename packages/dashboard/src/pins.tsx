@@ -1,10 +1,10 @@
 // Devices that ask to pair by PIN: the host shows six digits, the device's person types them, or the owner allows it.
 
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 
 import { call, type PinRequest, type Problem } from "./api";
 import { clock } from "./clock";
-import { Countdown, Facts, ProblemNote } from "./parts";
+import { Countdown, Facts, ProblemNote, useFocusBack } from "./parts";
 import { refreshPins, useShared, useTicks, words } from "./state";
 import { texts } from "./texts";
 
@@ -26,6 +26,8 @@ function Pin(props: { request: PinRequest }) {
   const { request } = props;
   const [total] = useState(() => clock.until(request.expires_at));
   const [problem, setProblem] = useState<Problem | null>(null);
+  const card = useRef<HTMLDivElement>(null);
+  useFocusBack(card);
   useTicks(500);
   const name = request.device_name;
 
@@ -44,7 +46,7 @@ function Pin(props: { request: PinRequest }) {
     [texts.device.network, request.network],
   ];
   return (
-    <div class="card wanted">
+    <div ref={card} class="card wanted">
       <h3>{texts.pins.asks(name)}</h3>
       <Facts rows={facts.filter((row): row is [string, string] => row[1] !== null)} />
       <p>{texts.pins.type}</p>

@@ -13,7 +13,6 @@ import {
   pageKey,
   type PinRequest,
   Problem,
-  type Watch,
 } from "./api";
 import { clock } from "./clock";
 import { follow } from "./events";
@@ -43,7 +42,7 @@ export type State = {
   devices: Device[] | null;
   pairings: Pairing[];
   /** Null, here and below: this host has no such door, or it is not known yet. */
-  watches: Watch[] | null;
+  watches: Device[] | null;
   pins: PinRequest[] | null;
   audit: AuditEntry[] | null;
   /** Whether older entries of the audit log may exist. */
@@ -125,9 +124,10 @@ export function dismiss(id: number): void {
   change({ notices: state.notices.filter((notice) => notice.id !== id) });
 }
 
-/** What went wrong, in words. */
+/** What went wrong, in words. A session that has ended ends the page as well. */
 export function words(error: unknown): Problem {
   if (error instanceof Problem) {
+    if (error.status === 401) over(error);
     return error.isOffline ? new Problem(0, "", texts.offline.title, texts.offline.detail) : error;
   }
   return new Problem(0, "", texts.unexpected, String(error));
@@ -169,7 +169,7 @@ export async function begin(token: string | null): Promise<void> {
   addEventListener("visibilitychange", seen, { signal });
   // Signed out in another tab.
   addEventListener("storage", () => pageKey.read() ?? over(null), { signal });
-  const timer = setInterval(() => void refreshDevices(), REFRESH);
+  const timer = setInterval(() => void Promise.all([refreshDevices(), refreshWatches()]), REFRESH);
   // A proxy on the way may hold the stream's beginning back.
   void refresh();
   await follow(listener, signal);
@@ -215,10 +215,13 @@ async function refreshStatus(): Promise<void> {
   });
 }
 
-export async function refreshDevices(): Promise<void> {
+/** Reads the devices, and the watches too where the device that was changed is one. */
+export async function refreshDevices(kind?: string): Promise<void> {
+  const watches = kind === "watch" ? refreshWatches() : null;
   await read(async () => {
     change({ devices: (await json<{ devices: Device[] }>("GET", "/api/pair/devices")).devices });
   });
+  await watches;
 }
 
 async function refreshPairings(): Promise<void> {
@@ -244,7 +247,7 @@ async function readDoor<T>(path: string, take: (answer: T) => void): Promise<voi
 }
 
 export const refreshWatches = () =>
-  readDoor<{ devices: Watch[] }>("/watch/devices", ({ devices }) => change({ watches: devices }));
+  readDoor<{ devices: Device[] }>("/watch/devices", ({ devices }) => change({ watches: devices }));
 
 export const refreshPins = () =>
   readDoor<{ requests: PinRequest[] }>("/mobile/pairing", ({ requests }) => change({ pins: requests }));

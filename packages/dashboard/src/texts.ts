@@ -101,6 +101,23 @@ export const texts = {
     wanted: (name: string) => `${name} waits for your approval.`,
   },
 
+  /** Why a pairing has ended without a device. */
+  ended(event: string, code: string | undefined, name: string | undefined): { title: string; detail: string } {
+    if (code === "CPL-1701") {
+      return { title: "This code has ended before its time.", detail: "Three devices began to use it and went away." };
+    }
+    if (event === "offer.expired") {
+      const title = name ? `Nobody answered ${name} in time.` : "The code has expired.";
+      return { title, detail: "Show a new code, and answer as soon as the device asks." };
+    }
+    if (!name) return { title: "This code was withdrawn.", detail: "The owner took it back, elsewhere." };
+    if (code !== "CPL-1221") return { title: `${name} was turned away.`, detail: "The owner rejected it." };
+    return {
+      title: `${name} was turned away: the third check code was wrong.`,
+      detail: "If the device is yours, show a new code and type the digits that it shows. If not, somebody else saw the code.",
+    };
+  },
+
   connect: {
     button: "Connect mobile",
     title: "Connect mobile device",
@@ -124,8 +141,6 @@ export const texts = {
     claimed: (name: string) => `${name} has scanned the code. Waiting for it…`,
     paired: (name: string) => `${name} is paired.`,
     paused: "Nobody scanned the code. No new one is made until you ask for it.",
-    withdrawn: "This code was withdrawn.",
-    expired: "The device was not approved in time.",
     anew: "Show a new code",
   },
 
@@ -193,9 +208,9 @@ export const texts = {
 
   watches: {
     title: "Watches",
-    active: "Active",
+    active: "Active watches",
     none: "No watch is paired.",
-    revoked: "Revoked",
+    revoked: "Revoked watches",
     noneRevoked: "No watch was revoked.",
   },
 
