@@ -94,6 +94,12 @@ impl News {
         news
     }
 
+    /// Why it came to that.
+    pub(crate) fn because(mut self, code: Option<Code>) -> Self {
+        self.0.code = code.map(|code| code.to_string());
+        self
+    }
+
     /// The pairing that brought the device.
     pub(crate) fn by_pairing(mut self, id: Option<Uuid>) -> Self {
         self.0.pairing_id = id;

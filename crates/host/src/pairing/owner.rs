@@ -1,7 +1,7 @@
 //! What the owner decides: approve, reject, withdraw.
 
 use couplet_protocol::Code;
-use couplet_protocol::api::{AuditEntry, PairingInfo, PairingState};
+use couplet_protocol::api::{AuditEntry, EventKind, PairingInfo, PairingState};
 use rusqlite::Transaction;
 use uuid::Uuid;
 
@@ -39,18 +39,19 @@ impl Core {
             let mut row = undecided(tx, id, now)?;
             row.step(Step::Grant)?;
             row.save(tx)?;
-            row.record("pairing.approved", Actor::Owner).write(tx, now)
+            row.record("pairing.approved", Actor::Owner).write(tx, now)?;
+            Ok(((), vec![News::of_pairing(EventKind::PairingApproved, now, &row)]))
         };
-        self.store.write(work, |()| ()).await
+        self.store.write(work, self.tell()).await.map(|((), _)| ())
     }
 
     /// The owner says no.
     pub(crate) async fn reject(&self, id: Uuid) -> Result<(), Failure> {
-        self.decide_no(id, None).await
+        self.decide_no(id, Code::PairingRejected).await
     }
 
-    /// The owner's no; `why` when it was not said outright.
-    pub(super) async fn decide_no(&self, id: Uuid, why: Option<&'static str>) -> Result<(), Failure> {
+    /// The owner's no; with [`Code::CheckCodesSpent`], it was not said outright.
+    pub(super) async fn decide_no(&self, id: Uuid, why: Code) -> Result<(), Failure> {
         let now = self.now();
         let work = move |tx: &Transaction<'_>| {
             let mut news = Vec::new();

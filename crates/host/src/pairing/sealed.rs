@@ -152,7 +152,7 @@ impl Core {
                 Err(Failure::new(Code::CheckCodeWrong, next))
             }
             Some(Checked::Spent) => {
-                self.decide_no(row.id, Some("the third wrong check code")).await?;
+                self.decide_no(row.id, Code::CheckCodesSpent).await?;
                 let next = "If the device is yours, start again with a new code: `couplet pair`. If it is not, someone \
                             else saw the code.";
                 Err(Failure::new(Code::CheckCodesSpent, next))

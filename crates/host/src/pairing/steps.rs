@@ -147,15 +147,20 @@ impl PairingRow {
         }
         let record = Record { network: None, detail: why, ..self.record("offer.expired", Actor::Host) };
         record.write(tx, now)?;
-        news.push(News::of_pairing(EventKind::OfferExpired, now, self));
+        let code = match was {
+            PairingState::Waiting => why.map(|_| Code::HandshakeFailed),
+            PairingState::Granted => None,
+            _ => Some(Code::ClaimExpired),
+        };
+        news.push(News::of_pairing(EventKind::OfferExpired, now, self).because(code));
         Ok(())
     }
 
-    /// The owner's no.
+    /// The owner's no; with [`Code::CheckCodesSpent`], it was not said outright.
     pub(super) fn reject(
         &mut self,
         tx: &Transaction<'_>,
-        why: Option<&str>,
+        why: Code,
         now: Timestamp,
         news: &mut Vec<News>,
     ) -> Result<(), Failure> {
@@ -163,8 +168,9 @@ impl PairingRow {
         self.save(tx)?;
         sealed::close(tx, self.id)?;
         let record = self.record("pairing.rejected", Actor::Owner);
-        Record { detail: why.or(record.detail), ..record }.write(tx, now)?;
-        news.push(News::of_pairing(EventKind::PairingRejected, now, self));
+        let unsaid = (why == Code::CheckCodesSpent).then_some("the third wrong check code");
+        Record { detail: unsaid.or(record.detail), ..record }.write(tx, now)?;
+        news.push(News::of_pairing(EventKind::PairingRejected, now, self).because(Some(why)));
         Ok(())
     }
 

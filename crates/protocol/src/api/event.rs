@@ -42,7 +42,7 @@ pub struct Event {
     /// The relay that it is about, or that the device came through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay: Option<String>,
-    /// Why the relay is not there: `CPL-1819`.
+    /// Why a pairing came to nothing, or why the relay is not there: `CPL-1221`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// Whether the owner must type the check code that the device shows.
@@ -62,6 +62,9 @@ pub enum EventKind {
     /// The owner is asked.
     #[serde(rename = "approval.wanted")]
     ApprovalWanted,
+    /// The owner said yes to a device that comes back for its credential. One that waits in a session is paired at once.
+    #[serde(rename = "pairing.approved")]
+    PairingApproved,
     /// The device that claimed an offer went away before it was let in: the offer is open again.
     #[serde(rename = "offer.released")]
     OfferReleased,
@@ -106,6 +109,7 @@ impl EventKind {
             EventKind::OfferCreated => "offer.created",
             EventKind::OfferClaimed => "offer.claimed",
             EventKind::ApprovalWanted => "approval.wanted",
+            EventKind::PairingApproved => "pairing.approved",
             EventKind::OfferReleased => "offer.released",
             EventKind::DevicePaired => "device.paired",
             EventKind::OfferExpired => "offer.expired",
@@ -131,6 +135,7 @@ mod tests {
             EventKind::OfferCreated,
             EventKind::OfferClaimed,
             EventKind::ApprovalWanted,
+            EventKind::PairingApproved,
             EventKind::OfferReleased,
             EventKind::DevicePaired,
             EventKind::OfferExpired,

@@ -148,6 +148,11 @@ impl Ceremony {
                 self.phase = Phase::Asked(asking(event));
                 Step::Wait
             }
+            // By another terminal, or in the dashboard.
+            EventKind::PairingApproved => {
+                self.phase = Phase::Granted(asking(event));
+                Step::Wait
+            }
             // The device went away before it was let in.
             EventKind::OfferReleased => {
                 self.phase = Phase::Open(self.until);
@@ -349,6 +354,15 @@ pub(super) mod tests {
         ceremony.approved();
         assert!(matches!(ceremony.phase(), Phase::Granted(_)));
         assert_eq!(ceremony.on_letter('n'), Step::Wait);
+    }
+
+    #[test]
+    fn a_yes_that_was_said_elsewhere_counts_here() {
+        let (mut ceremony, _) = begun(RENEWALS, true);
+        ceremony.on_event(&event(EventKind::ApprovalWanted, 1));
+        assert_eq!(ceremony.on_event(&event(EventKind::PairingApproved, 1)), Step::Wait);
+        assert!(matches!(ceremony.phase(), Phase::Granted(_)));
+        assert_eq!(ceremony.on_letter('y'), Step::Wait, "there is nothing left to say");
     }
 
     #[test]
