@@ -1,20 +1,13 @@
-//! The owner's dashboard in a real browser: signing in, "Connect mobile", devices, and what pages of others have of it.
+//! The owner's dashboard in a real browser: signing in, "Connect mobile", devices.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "whatever goes wrong here fails the test")]
 
-use std::collections::BTreeSet;
-
-use axum::Router;
-use axum::response::Html;
-use axum::routing::get;
-use couplet_protocol::api::{AuditList, DeviceList};
+use couplet_protocol::api::DeviceList;
 use e2e::browser::thirtyfour::prelude::*;
 use e2e::dashboard::{CLOSES, link, read_code};
 use e2e::host::PATIENCE;
 use e2e::{Browser, Dashboard, Laptop, Running, TestApp, TestHost};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
 /// A host whose owner is asked about everyone, with an app behind it.
 async fn asking(app: &TestApp) -> TestHost {
@@ -287,109 +280,4 @@ async fn the_page_says_when_the_host_is_gone() {
     host.stop().await;
     dashboard.says("The host does not answer.").await;
     dashboard.look("offline").await;
-}
-
-/// A web page of somebody else's.
-async fn foreign_page() -> (u16, JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let routes = Router::new().route("/", get(async || Html("<!doctype html><title>Free cats</title><body>cats")));
-    (port, tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() }))
-}
-
-/// Asks each route for what its method is, in each way that a page has.
-const ATTEMPTS: &str = "
-    const frame = name => document.body.appendChild(Object.assign(document.createElement('iframe'), { name }));
-    const quiet = promise => promise.catch(() => {});
-    const tried = [];
-    for (const [method, path] of argument.routes) {
-        const url = argument.base + path;
-        const body = method === 'GET' ? undefined : '{}';
-        tried.push(quiet(fetch(url, { method, body, credentials: 'include', headers: { 'content-type': 'application/json' } })));
-        tried.push(quiet(fetch(url, { method, body, credentials: 'include', headers: { 'couplet-page': 'pag_guess' } })));
-        if (method === 'GET' || method === 'POST') {
-            tried.push(quiet(fetch(url, { method, body, credentials: 'include', mode: 'no-cors' })));
-            frame(method + path);
-            const form = Object.assign(document.createElement('form'), { method, action: url, target: method + path });
-            document.body.appendChild(form).submit();
-        }
-        if (method === 'GET') tried.push(new Promise(done => {
-            const image = Object.assign(new Image(), { src: url });
-            image.onload = image.onerror = done;
-        }));
-    }
-    await Promise.all(tried);
-    return tried.length;";
-
-#[tokio::test(flavor = "multi_thread")]
-async fn pages_of_others_have_nothing_of_it_and_no_app_its_cookie() {
-    let app = TestApp::start().await;
-    let host = asking(&app).await;
-    let device = host.add_device("Phone").await;
-    let offer = host.generate().await;
-    exchange(&host, &offer.qr_url, "Tablet", None).await;
-    let browser = Browser::start(|setup| {
-        setup.name("evil.example").watch();
-    })
-    .await;
-    let dashboard = Dashboard::open_in(&host, browser).await;
-    dashboard.says("Tablet").await;
-
-    let document: Value = host.anyone().expect(Method::GET, "/api/openapi.json", 200, None).await;
-    let waiting = document_id(&host).await;
-    let mut routes = Vec::new();
-    for (path, methods) in document["paths"].as_object().unwrap() {
-        for method in methods.as_object().unwrap().keys() {
-            let id = if path.contains("pairings") { waiting.clone() } else { device.device_id.to_string() };
-            // Streams do not end, and the tunnel is for anyone.
-            if !path.ends_with("/events") && !path.ends_with("/tunnel") {
-                routes.push(json!([method.to_uppercase(), path.replace("{id}", &id)]));
-            }
-        }
-    }
-    let before = standing(&host).await;
-    // Each path that was answered with a refusal.
-    let refused = async || -> BTreeSet<String> {
-        let answers = dashboard.browser.answers().await.into_iter().filter(|(_, status)| *status >= 400);
-        answers.filter_map(|(url, _)| Some(url.strip_prefix(host.pairing_url())?.to_owned())).collect()
-    };
-    let (port, _page) = foreign_page().await;
-    for site in ["evil.example", "127.0.0.1", "localhost"] {
-        dashboard.browser.open(&format!("http://{site}:{port}/")).await;
-        let tried = dashboard.browser.run(ATTEMPTS, json!({ "base": host.pairing_url(), "routes": routes })).await;
-        assert!(tried.as_u64().unwrap() > 50, "{tried}");
-        assert_eq!(standing(&host).await, before, "{site}");
-        let paths: BTreeSet<&str> = routes.iter().map(|route| route[1].as_str().unwrap()).collect();
-        let refused = refused().await;
-        let missed: Vec<_> = paths.iter().filter(|path| !refused.contains(**path)).collect();
-        assert!(missed.iter().all(|path| ["/health", "/livez", "/readyz"].contains(path)), "{site}: {missed:?}");
-    }
-    assert_eq!(host.device(&device.device_token).get("/api/pair/me").send().await.unwrap().status(), 200);
-    // The session is as it was.
-    dashboard.browser.open(host.pairing_url()).await;
-    dashboard.says("Tablet").await;
-
-    // A browser sends cookies to every port of an address. Through the gateway, ours does not arrive; what an app without
-    // Couplet before it may see opens nothing.
-    dashboard.browser.open(&format!("{}/echo", app.url())).await;
-    let seen = app.last_request().headers.get("cookie").expect("a browser does that").to_str().unwrap().to_owned();
-    assert!(seen.starts_with("couplet_session="), "{seen}");
-    let stolen = host.anyone().get("/api/pair/devices").header("cookie", &seen).send().await.unwrap();
-    assert_eq!(stolen.status(), 401);
-    let through = host.through_gateway("app", Some(&device.device_token)).get("/echo").header("cookie", &seen);
-    assert_eq!(through.send().await.unwrap().status(), 200);
-    assert_eq!(app.last_request().headers.get("cookie"), None);
-}
-
-/// The id of the claim that waits.
-async fn document_id(host: &TestHost) -> String {
-    let list: Value = host.owner().expect(Method::GET, "/api/pair/pairings", 200, None).await;
-    list["pairings"][0]["id"].as_str().unwrap().to_owned()
-}
-
-/// What a page could have changed: everything that is written down, which is all that changes anything.
-async fn standing(host: &TestHost) -> (usize, String) {
-    let audit: AuditList = host.owner().expect(Method::GET, "/api/audit", 200, None).await;
-    let pairings: Value = host.owner().expect(Method::GET, "/api/pair/pairings", 200, None).await;
-    (audit.entries.len(), pairings.to_string())
 }

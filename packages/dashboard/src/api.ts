@@ -97,6 +97,7 @@ export type PinRequest = {
   pin: string;
   device_name: string;
   device_model: string | null;
+  platform?: string;
   network: string | null;
   expires_at: string;
 };

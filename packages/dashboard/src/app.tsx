@@ -7,7 +7,7 @@ import { Activity } from "./activity";
 import { Connect } from "./connect";
 import { DeviceList } from "./devices";
 import { HostPage } from "./host";
-import { focusPage } from "./parts";
+import { focusPage, Marked } from "./parts";
 import { announce, dismiss, signOut, useShared } from "./state";
 import { Pins } from "./pins";
 import { Stranger } from "./stranger";
@@ -83,7 +83,7 @@ function Dashboard() {
       </header>
       {live === false && (
         <p class="note bad wide" role="alert">
-          <strong>{texts.offline.title}</strong> {texts.offline.detail}
+          <strong>{texts.offline.title}</strong> <Marked text={texts.offline.detail} />
         </p>
       )}
       <main id="main" class="page">

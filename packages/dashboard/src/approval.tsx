@@ -15,7 +15,8 @@ import { texts } from "./texts";
 export function Approval(props: { pairing: Pairing; focus?: boolean }) {
   const { pairing } = props;
   const [code, setCode] = useState("");
-  const [busy, setBusy] = useState(false);
+  // Not by disabling the buttons: what is disabled loses the focus.
+  const busy = useRef(false);
   const [problem, setProblem] = useState<Problem | null>(null);
   const [total] = useState(() => clock.until(pairing.expires_at));
   const form = useRef<HTMLFormElement>(null);
@@ -32,7 +33,8 @@ export function Approval(props: { pairing: Pairing; focus?: boolean }) {
   const name = pairing.device_name ?? texts.aDevice;
 
   async function decide(answer: "approve" | "reject"): Promise<void> {
-    setBusy(true);
+    if (busy.current) return;
+    busy.current = true;
     setProblem(null);
     try {
       const body = answer === "approve" && pairing.check_code ? { check_code: code.replace(/\D/g, "") } : undefined;
@@ -40,7 +42,7 @@ export function Approval(props: { pairing: Pairing; focus?: boolean }) {
     } catch (error) {
       setProblem(words(error));
       setCode("");
-      setBusy(false);
+      busy.current = false;
     }
   }
 
@@ -75,10 +77,10 @@ export function Approval(props: { pairing: Pairing; focus?: boolean }) {
       )}
       {problem && <ProblemNote problem={problem} />}
       <div class="actions">
-        <button type="submit" class="main" disabled={busy || (pairing.check_code && digits.length !== 6)}>
+        <button type="submit" class="main" disabled={pairing.check_code && digits.length !== 6}>
           {texts.approval.approve}
         </button>
-        <button type="button" disabled={busy} onClick={() => void decide("reject")}>
+        <button type="button" onClick={() => void decide("reject")}>
           {texts.approval.reject}
         </button>
       </div>

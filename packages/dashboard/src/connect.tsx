@@ -41,7 +41,7 @@ async function opens(form: Form): Promise<{ id: string; texts: [Form, string, st
 type Stage =
   | { at: "opening" }
   | { at: "waiting"; again: boolean }
-  | { at: "claimed"; name: string | null }
+  | { at: "claimed"; name: string; approved: boolean }
   | { at: "paired"; name: string }
   | { at: "paused" }
   | { at: "over"; why: Problem };
@@ -150,7 +150,7 @@ export function Connect(props: { onClose: () => void }) {
           </div>
         </div>
       )}
-      {stage.at === "claimed" && (asked ? <Approval pairing={asked} focus /> : <Waits name={stage.name} />)}
+      {stage.at === "claimed" && (asked ? <Approval pairing={asked} focus /> : <Waits name={stage.name} approved={stage.approved} />)}
       {stage.at === "paired" && <p class="stage good">{texts.connect.paired(stage.name)}</p>}
       {(stage.at === "paused" || stage.at === "over") && (
         <div class="stage">
@@ -173,7 +173,8 @@ function after(event: HostEvent, now: Stage): Stage {
   switch (event.event) {
     case "offer.claimed":
     case "approval.wanted":
-      return { at: "claimed", name: event.device_name ?? null };
+    case "pairing.approved":
+      return { at: "claimed", name: event.device_name ?? texts.aDevice, approved: event.event === "pairing.approved" };
     case "offer.released":
       return { at: "waiting", again: true };
     case "device.paired":
@@ -199,10 +200,10 @@ function withdraw(offer: string | null): void {
   if (offer !== null) call("DELETE", `/api/pair/offers/${offer}`, undefined, { keepalive: true }).catch(() => undefined);
 }
 
-function Waits(props: { name: string | null }) {
+function Waits(props: { name: string; approved: boolean }) {
   return (
     <p class="stage" role="status">
-      {texts.connect.claimed(props.name ?? texts.aDevice)}
+      {texts.connect[props.approved ? "approved" : "claimed"](props.name)}
     </p>
   );
 }

@@ -1,6 +1,6 @@
 // Who is paired: names, what each may do, and the end of it.
 
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 
 import { call, type Device, type Problem } from "./api";
 import { Ago, Day, Dialog, Facts, fullDate, ProblemNote } from "./parts";
@@ -201,15 +201,16 @@ function Revoke(props: { device: Device; onClose: () => void }) {
 /** Asks before what cannot be undone. */
 function Confirm(props: { title: string; act: () => Promise<void>; onClose: () => void }) {
   const [problem, setProblem] = useState<Problem | null>(null);
-  const [busy, setBusy] = useState(false);
+  const busy = useRef(false);
   async function act(): Promise<void> {
-    setBusy(true);
+    if (busy.current) return;
+    busy.current = true;
     try {
       await props.act();
       props.onClose();
     } catch (error) {
       setProblem(words(error));
-      setBusy(false);
+      busy.current = false;
     }
   }
   return (
@@ -217,7 +218,7 @@ function Confirm(props: { title: string; act: () => Promise<void>; onClose: () =
       <p>{texts.revoke.detail}</p>
       {problem && <ProblemNote problem={problem} />}
       <div class="actions">
-        <button type="button" class="danger" disabled={busy} onClick={() => void act()}>
+        <button type="button" class="danger" onClick={() => void act()}>
           {texts.revoke.confirm}
         </button>
         <button type="button" onClick={props.onClose}>

@@ -1,7 +1,7 @@
 // Pieces that several pages use.
 
 import type { ComponentChildren, RefObject } from "preact";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef } from "preact/hooks";
 
 import { Problem } from "./api";
 import { clock } from "./clock";
@@ -13,14 +13,15 @@ export function Dialog(props: { title: string; onClose: () => void; children: Co
   const dialog = useRef<HTMLDialogElement>(null);
   const focused = useRef<Element | null>(null);
   const title = useId();
-  useEffect(() => {
+  // Before it is taken out: only then it gives the focus back.
+  useLayoutEffect(() => {
     const shown = dialog.current;
     const before = document.activeElement;
     shown?.showModal();
     return () => {
       shown?.close();
       // What was pressed may be gone with what it was about.
-      if (!(before instanceof HTMLElement && before.isConnected)) focusPage();
+      if (!(before instanceof HTMLElement && before.isConnected)) queueMicrotask(focusPage);
     };
   }, []);
   useEffect(() => {
@@ -54,7 +55,7 @@ export function focusPage(): void {
 
 /** Gives the focus to the page when what holds it goes; in a dialog, that one cares for it. */
 export function useFocusBack(of: RefObject<HTMLElement | null>): void {
-  useEffect(
+  useLayoutEffect(
     () => () => {
       const held = of.current?.contains(document.activeElement) && !of.current.closest("dialog");
       if (held) queueMicrotask(focusPage);

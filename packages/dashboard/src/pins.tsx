@@ -41,14 +41,15 @@ function Pin(props: { request: PinRequest }) {
     await refreshPins();
   }
 
-  const facts: [string, string | null][] = [
+  const facts: [string, string | null | undefined][] = [
     [texts.device.model, request.device_model],
+    [texts.device.platform, request.platform],
     [texts.device.network, request.network],
   ];
   return (
     <div ref={card} class="card wanted">
       <h3>{texts.pins.asks(name)}</h3>
-      <Facts rows={facts.filter((row): row is [string, string] => row[1] !== null)} />
+      <Facts rows={facts.filter((row): row is [string, string] => !!row[1])} />
       <p>{texts.pins.type}</p>
       <p class="pin">{request.pin}</p>
       {problem && <ProblemNote problem={problem} />}

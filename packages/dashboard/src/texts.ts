@@ -50,6 +50,7 @@ const actions: Record<string, string> = {
   "credential.issued": "Credential handed out",
   "pairing.approved": "Device approved",
   "pairing.rejected": "Device rejected",
+  "pin.wrong": "Wrong PIN",
   "device.paired": "Device paired",
   "device.updated": "Device changed",
   "device.revoked": "Device revoked",
@@ -84,7 +85,7 @@ export const texts = {
 
   offline: {
     title: "The host does not answer.",
-    detail: "What is shown may be old. It is tried again and again; if it stays so, look whether couplet serve runs.",
+    detail: "What is shown may be old. It is tried again and again; if it stays so, look whether `couplet serve` runs.",
   },
 
   stranger: {
@@ -102,13 +103,13 @@ export const texts = {
   },
 
   /** Why a pairing has ended without a device. */
-  ended(event: string, code: string | undefined, name: string | undefined): { title: string; detail: string } {
+  ended(event: string, code = "", name = ""): { title: string; detail: string } {
     if (code === "CPL-1701") {
       return { title: "This code has ended before its time.", detail: "Three devices began to use it and went away." };
     }
     if (event === "offer.expired") {
-      const title = name ? `Nobody answered ${name} in time.` : "The code has expired.";
-      return { title, detail: "Show a new code, and answer as soon as the device asks." };
+      const title = code ? `Nobody answered ${name} in time.` : `${name} did not come for its credential.`;
+      return { title, detail: "Show a new code, and try again." };
     }
     if (!name) return { title: "This code was withdrawn.", detail: "The owner took it back, elsewhere." };
     if (code !== "CPL-1221") return { title: `${name} was turned away.`, detail: "The owner rejected it." };
@@ -139,6 +140,7 @@ export const texts = {
     shown: (seconds: number) => `A pairing code is shown. It expires in ${spoken(10 * Math.ceil(seconds / 10))}.`,
     left: (seconds: number) => `${spoken(seconds)} left.`,
     claimed: (name: string) => `${name} has scanned the code. Waiting for it…`,
+    approved: (name: string) => `${name} is approved. Waiting until it comes for its credential…`,
     paired: (name: string) => `${name} is paired.`,
     paused: "Nobody scanned the code. No new one is made until you ask for it.",
     anew: "Show a new code",

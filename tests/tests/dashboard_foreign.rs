@@ -1,0 +1,191 @@
+//! Pages of others in the browser that has the dashboard open: of another site, of another port of the host, of an app
+//! behind the gateway. They get nothing and change nothing, and no app is sent the dashboard's cookie.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "whatever goes wrong here fails the test")]
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::Html;
+use couplet_protocol::api::AuditList;
+use e2e::host::PATIENCE;
+use e2e::{Browser, Dashboard, Forwarder, Laptop, Running, TestHost};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// A web server of somebody else's, which remembers the cookies that it is sent.
+struct Foreign {
+    port: u16,
+    cookies: Arc<Mutex<Vec<Option<String>>>>,
+    server: JoinHandle<()>,
+}
+
+impl Foreign {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let cookies = Arc::new(Mutex::new(Vec::new()));
+        let page = async |State(seen): State<Arc<Mutex<Vec<Option<String>>>>>, request: Request| {
+            let cookie = request.headers().get("cookie").map(|cookie| cookie.to_str().unwrap().to_owned());
+            seen.lock().unwrap().push(cookie);
+            Html("<!doctype html><title>Free cats</title><body>cats")
+        };
+        let routes = Router::new().fallback(page).with_state(Arc::clone(&cookies));
+        let server = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        Foreign { port, cookies, server }
+    }
+
+    /// The cookies of the requests since the last call.
+    fn cookies(&self) -> Vec<Option<String>> {
+        std::mem::take(&mut self.cookies.lock().unwrap())
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// Asks each route for what its method is, in each way that a page has; returns what it could read, and how often it
+/// tried.
+const ATTEMPTS: &str = "
+    const frame = name => document.body.appendChild(Object.assign(document.createElement('iframe'), { name }));
+    const tried = [], read = [];
+    const attempt = (url, init) => tried.push(fetch(url, { credentials: 'include', ...init })
+        .then(answer => answer.type === 'opaque' || read.push(`${init.method} ${url}`), () => {}));
+    for (const [method, path] of argument.routes) {
+        const url = argument.base + path;
+        const body = method === 'GET' ? undefined : '{}';
+        attempt(url, { method, body, headers: { 'content-type': 'application/json' } });
+        attempt(url, { method, body, headers: { 'couplet-page': 'pag_guess' } });
+        if (method === 'GET' || method === 'POST') {
+            attempt(url, { method, body });
+            attempt(url, { method, body, mode: 'no-cors' });
+            frame(method + path);
+            const form = Object.assign(document.createElement('form'), { method, action: url, target: method + path });
+            document.body.appendChild(form).submit();
+        }
+        if (method === 'GET') tried.push(new Promise(done => {
+            const image = Object.assign(new Image(), { src: url });
+            image.onload = () => done(read.push(`image ${url}`));
+            image.onerror = done;
+        }));
+    }
+    tried.push(new Promise(done => {
+        const events = new EventSource(argument.base + '/api/pair/events', { withCredentials: true });
+        events.onopen = () => done(read.push('events'));
+        events.onerror = () => done(events.close());
+    }));
+    tried.push(new Promise(done => {
+        const socket = new WebSocket(argument.base.replace('http', 'ws') + '/api/pair/tunnel');
+        socket.onopen = () => done(read.push('tunnel'));
+        socket.onerror = done;
+    }));
+    await Promise.all(tried);
+    if (document.cookie.includes('couplet')) read.push(document.cookie);
+    if (localStorage.length > 0) read.push('the key of the page');
+    return { read, tried: tried.length };";
+
+/// A laptop that is let in by its check code, and the app at its own address there.
+async fn laptop(host: &TestHost, laptop: &Laptop) -> Forwarder {
+    let link = host.generate().await.link;
+    let running = Running::start(laptop.command(&[&link, "--json", "--listen", "127.0.0.1:0"]));
+    let line = running.wait_for_line(PATIENCE, |line| line.contains("check_code")).await;
+    let code = serde_json::from_str::<Value>(&line).unwrap()["check_code"].take();
+    let path = format!("/api/pair/pairings/{}/approve", waiting(host).await);
+    let answer = host.owner().post(&path).json(&json!({ "check_code": code })).send().await.unwrap();
+    assert!(answer.status().is_success(), "{answer:?}");
+    let mut forwarder = Forwarder::ready(running).await;
+    forwarder.state("direct").await;
+    forwarder
+}
+
+/// The id of the claim that waits.
+async fn waiting(host: &TestHost) -> String {
+    let list: Value = host.owner().expect(Method::GET, "/api/pair/pairings", 200, None).await;
+    let waits = list["pairings"].as_array().unwrap().iter().find(|pairing| pairing["state"] == "approval");
+    waits.expect("one waits")["id"].as_str().unwrap().to_owned()
+}
+
+/// What a page could have changed: everything that is written down, which is all that changes anything.
+async fn standing(host: &TestHost) -> (usize, String) {
+    let audit: AuditList = host.owner().expect(Method::GET, "/api/audit", 200, None).await;
+    let pairings: Value = host.owner().expect(Method::GET, "/api/pair/pairings", 200, None).await;
+    (audit.entries.len(), pairings.to_string())
+}
+
+/// Every route that there is, with what it names filled in.
+async fn routes(host: &TestHost, device: &str) -> Vec<Value> {
+    let document: Value = host.anyone().expect(Method::GET, "/api/openapi.json", 200, None).await;
+    let waiting = waiting(host).await;
+    let paths = document["paths"].as_object().unwrap().iter();
+    let each = paths.flat_map(|(path, methods)| methods.as_object().unwrap().keys().map(move |method| (path, method)));
+    each.map(|(path, method)| {
+        let id = if path.contains("pairings") { &waiting } else { device };
+        json!([method.to_uppercase(), path.replace("{id}", id)])
+    })
+    .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_others_have_nothing_of_it_and_no_app_its_cookie() {
+    let foreign = Foreign::start().await;
+    let host = TestHost::start(|setup| {
+        setup.app(format!("http://127.0.0.1:{}", foreign.port)).env("COUPLET_APPROVE", "always");
+        setup.env("COUPLET_LIMITS__CLAIM_SECONDS", "600");
+    })
+    .await;
+    let (phone, home) = (host.add_device("Phone").await, Laptop::new());
+    let forwarder = laptop(&host, &home).await;
+    let offer = host.generate().await;
+    let token = offer.qr_url.split_once("?pair=").unwrap().1;
+    let body = json!({ "pair_token": token, "device_name": "Tablet" });
+    assert_eq!(host.anyone().post("/api/pair/exchange").json(&body).send().await.unwrap().status(), 202);
+    let browser = Browser::start(|setup| {
+        setup.name("evil.example").watch();
+    })
+    .await;
+    let dashboard = Dashboard::open_in(&host, browser).await;
+    dashboard.says("Tablet").await;
+
+    let routes = routes(&host, &phone.device_id.to_string()).await;
+    let before = standing(&host).await;
+    // Each path that was answered with a refusal.
+    let refused = async || -> BTreeSet<String> {
+        let answers = dashboard.browser.answers().await.into_iter().filter(|(_, status)| *status >= 400);
+        answers.filter_map(|(url, _)| Some(url.strip_prefix(host.pairing_url())?.to_owned())).collect()
+    };
+    let at = |name: &str| format!("http://{name}:{}", foreign.port);
+    let app = forwarder.url().to_owned();
+    for site in [at("evil.example"), at("127.0.0.1"), at("localhost"), app.clone()] {
+        foreign.cookies();
+        dashboard.browser.open(&site).await;
+        dashboard.says("cats").await;
+        let cookies = foreign.cookies();
+        let outcome = dashboard.browser.run(ATTEMPTS, json!({ "base": host.pairing_url(), "routes": routes })).await;
+        assert_eq!(outcome["read"], json!([]), "{site}");
+        assert!(outcome["tried"].as_u64().unwrap() > 50, "{outcome}");
+        assert_eq!(standing(&host).await, before, "{site}");
+        let paths: BTreeSet<&str> = routes.iter().map(|route| route[1].as_str().unwrap()).collect();
+        let refused = refused().await;
+        let missed: Vec<_> = paths.iter().filter(|path| !refused.contains(**path)).collect();
+        assert!(missed.iter().all(|path| ["/health", "/livez", "/readyz"].contains(path)), "{site}: {missed:?}");
+        // A browser sends cookies to every port of an address; through the gateway, ours does not arrive.
+        let sent = cookies.iter().any(|cookie| cookie.as_deref().is_some_and(|sent| sent.contains("couplet_session=")));
+        assert_eq!(sent, site == at("127.0.0.1"), "{site}: {cookies:?}");
+        if site == at("127.0.0.1") {
+            // And what a server without Couplet before it may see opens nothing.
+            let stolen = cookies.into_iter().flatten().next().unwrap();
+            let answer = host.anyone().get("/api/pair/devices").header("cookie", stolen).send().await.unwrap();
+            assert_eq!(answer.status(), 401);
+        }
+    }
+    // The session is as it was, and so is the device.
+    dashboard.browser.open(host.pairing_url()).await;
+    dashboard.says("Tablet").await;
+    assert_eq!(host.device(&phone.device_token).get("/api/pair/me").send().await.unwrap().status(), 200);
+}

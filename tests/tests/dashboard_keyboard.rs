@@ -1,0 +1,161 @@
+//! The dashboard without a mouse: everything is reached by Tab and seen to be, and done by Enter, Space and Escape.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "whatever goes wrong here fails the test")]
+
+use std::collections::BTreeSet;
+
+use e2e::browser::thirtyfour::Key;
+use e2e::{Dashboard, TestHost};
+use serde_json::{Value, json};
+
+/// What holds the focus: its name, and whether it is seen to.
+const FOCUSED: &str = "(() => {
+    const held = document.activeElement, style = getComputedStyle(held);
+    const name = held.getAttribute('aria-label') ?? (held.labels?.[0]?.innerText || held.innerText).trim().split('\\n')[0];
+    return { name: held === document.body ? '' : name, seen: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2,
+        inside: [...document.querySelectorAll('dialog')].every(dialog => dialog.contains(held) || held === document.body) };
+})()";
+
+/// What can be operated in what is on top, by name.
+const OPERABLE: &str = "(() => {
+    const top = [...document.querySelectorAll('dialog')].at(-1) ?? document;
+    const all = [...top.querySelectorAll('a[href], button, input, textarea, summary')];
+    return all.filter(element => !element.disabled && element.checkVisibility() && !(element.type === 'radio' && !element.checked))
+        .map(element => element.getAttribute('aria-label') ?? (element.labels?.[0]?.innerText || element.innerText).trim().split('\\n')[0]);
+})()";
+
+/// More often than anything here has stops.
+const STOPS: usize = 40;
+
+/// Presses Tab and tells what has the focus then.
+async fn tab(dashboard: &Dashboard) -> String {
+    dashboard.browser.press(Key::Tab).await;
+    let focused = dashboard.browser.evaluate(FOCUSED).await;
+    let name = focused["name"].as_str().unwrap().to_owned();
+    assert!(name.is_empty() || focused["seen"] == json!(true), "the focus is not seen: {focused}");
+    assert_eq!(focused["inside"], json!(true), "the focus has left the dialog: {focused}");
+    name
+}
+
+/// Presses Tab until this has the focus.
+async fn tab_to(dashboard: &Dashboard, name: &str) {
+    let mut passed = Vec::new();
+    for _ in 0..STOPS {
+        let focused = tab(dashboard).await;
+        if focused == name {
+            return;
+        }
+        passed.push(focused);
+    }
+    panic!("{name} is not reached: {passed:?}");
+}
+
+/// Everything that can be operated is reached.
+async fn all_is_reached(dashboard: &Dashboard) {
+    let operable = dashboard.browser.evaluate(OPERABLE).await;
+    let mut missing: BTreeSet<&str> = operable.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    assert!(!missing.is_empty() && !missing.contains(""), "{operable}");
+    for _ in 0..STOPS {
+        if missing.is_empty() {
+            return;
+        }
+        missing.remove(tab(dashboard).await.as_str());
+    }
+    panic!("not reached by Tab: {missing:?}");
+}
+
+/// Waits until this has the focus.
+async fn has_focus(dashboard: &Dashboard, name: &str) {
+    dashboard.browser.holds(&format!("{FOCUSED}.name === {}", json!(name))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_done_by_keys_alone() {
+    let host = TestHost::start(|_| {}).await;
+    host.add_device("Phone").await;
+    host.add_device("Tablet").await;
+    let dashboard = Dashboard::open(&host).await;
+    dashboard.says("Tablet").await;
+    // Past the frame, to the page.
+    assert_eq!(tab(&dashboard).await, "Skip to the page");
+    dashboard.browser.press(Key::Enter).await;
+    has_focus(&dashboard, "Devices").await;
+    all_is_reached(&dashboard).await;
+
+    // The code, and back to where one was.
+    tab_to(&dashboard, "Connect mobile").await;
+    dashboard.browser.press(Key::Enter).await;
+    dashboard.browser.shows("svg.qr").await;
+    all_is_reached(&dashboard).await;
+    let before = dashboard.link().await;
+    tab_to(&dashboard, "Regenerate QR").await;
+    dashboard.browser.press(" ").await;
+    dashboard.browser.holds(&format!("document.querySelector('.copy input').value !== {}", json!(before))).await;
+    // Among the forms of the code one goes by arrows.
+    tab_to(&dashboard, "Couplet apps (sealed)").await;
+    dashboard.browser.press(Key::Down).await;
+    dashboard.browser.holds("document.querySelector('.copy input').value.startsWith('couplet:')").await;
+    dashboard.browser.press(Key::Escape).await;
+    dashboard.browser.holds("!document.querySelector('dialog')").await;
+    has_focus(&dashboard, "Connect mobile").await;
+
+    tab_to(&dashboard, "Rename or restrict Phone").await;
+    dashboard.browser.press(Key::Enter).await;
+    dashboard.browser.shows("dialog").await;
+    all_is_reached(&dashboard).await;
+    tab_to(&dashboard, "Name").await;
+    dashboard.browser.press("Anna's phone").await;
+    tab_to(&dashboard, "May only read").await;
+    dashboard.browser.press(" ").await;
+    dashboard.browser.press(Key::Enter).await;
+    dashboard.says("read only, everything").await;
+    dashboard.says("Anna's phone").await;
+
+    tab_to(&dashboard, "Revoke Tablet").await;
+    dashboard.browser.press(Key::Enter).await;
+    dashboard.browser.shows("dialog").await;
+    all_is_reached(&dashboard).await;
+    tab_to(&dashboard, "Revoke").await;
+    dashboard.browser.press(" ").await;
+    dashboard.says("1 revoked device").await;
+    // What had the focus is gone: the page has it.
+    has_focus(&dashboard, "Devices").await;
+
+    tab_to(&dashboard, "Activity").await;
+    dashboard.browser.press(Key::Enter).await;
+    has_focus(&dashboard, "Activity").await;
+    dashboard.says("Device revoked").await;
+    tab_to(&dashboard, "Dismiss this message").await;
+    tab_to(&dashboard, "Sign out").await;
+    dashboard.browser.press(Key::Enter).await;
+    dashboard.says("couplet dashboard").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_let_in_by_keys_and_nothing_moves_for_those_who_do_not_want_it() {
+    let host = TestHost::start(|setup| {
+        setup.env("COUPLET_APPROVE", "always");
+    })
+    .await;
+    let dashboard = Dashboard::open(&host).await;
+    let still = json!({ "features": [{ "name": "prefers-reduced-motion", "value": "reduce" }] });
+    dashboard.browser.driver().cdp().send_raw("Emulation.setEmulatedMedia", still).await.unwrap();
+    let offer = host.generate().await;
+    let token = offer.qr_url.split_once("?pair=").unwrap().1;
+    let body = json!({ "pair_token": token, "device_name": "Tablet" });
+    assert_eq!(host.anyone().post("/api/pair/exchange").json(&body).send().await.unwrap().status(), 202);
+    dashboard.says("Let Tablet in?").await;
+    assert!(dashboard.said().await.contains("Tablet waits for your approval"), "{}", dashboard.said().await);
+    let moves =
+        "[...document.querySelectorAll('*')].filter(element => getComputedStyle(element).transitionDuration !== '0s'
+        || getComputedStyle(element).animationName !== 'none').length";
+    assert_eq!(dashboard.browser.evaluate(moves).await, json!(0));
+    dashboard.browser.driver().cdp().send_raw("Emulation.setEmulatedMedia", json!({ "features": [] })).await.unwrap();
+    assert_ne!(dashboard.browser.evaluate(moves).await, json!(0), "the ring does move otherwise");
+    all_is_reached(&dashboard).await;
+    tab_to(&dashboard, "Approve").await;
+    dashboard.browser.press(Key::Enter).await;
+    dashboard.browser.holds("!document.querySelector('form.wanted')").await;
+    has_focus(&dashboard, "Devices").await;
+    let event: Value = host.event("approval.wanted", |_| true).await;
+    assert_eq!(event["device_name"], json!("Tablet"));
+}
