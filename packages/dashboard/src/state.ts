@@ -255,7 +255,11 @@ export const refreshPins = () =>
 async function refreshAudit(): Promise<void> {
   await read(async () => {
     const { entries } = await json<{ entries: AuditEntry[] }>("GET", "/api/audit");
-    change({ audit: entries, more: entries.length === LISTED });
+    // What was read before stays below it, unless entries between the two are missing.
+    const oldest = entries.at(-1)?.id ?? 0;
+    const known = state.audit ?? [];
+    const older = known.some((entry) => entry.id === oldest) ? known.filter((entry) => entry.id < oldest) : [];
+    change({ audit: [...entries, ...older], more: older.length > 0 ? state.more : entries.length === LISTED });
   });
 }
 
