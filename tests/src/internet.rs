@@ -11,6 +11,8 @@ use crate::{Forwarder, Machines, Network, Running, program};
 
 /// The relay's address, which is its name as well.
 pub const RELAY: &str = "10.77.0.1";
+/// The host's address on its way to the relay.
+pub const HOST: &str = "10.77.1.2";
 
 /// The two machines, and a relay that both can reach. Dropping it ends and removes all of it.
 #[derive(Debug)]
@@ -42,6 +44,12 @@ impl Internet {
         // What the two say to each other passes the relay's program or nothing.
         let deaf = network.exec(program("bash").get_program(), &["-c", "echo 0 > /proc/sys/net/ipv4/ip_forward"]);
         Running::start(deaf).succeeds(PATIENCE).await;
+        // As behind a router that forwards no port: what somebody out there opens is never answered. Ports from 32768 on
+        // are those of the host's own connections, and nothing listens there.
+        for protocol in ["tcp", "udp"] {
+            let rule = format!("rule add to 10.77.0.0/16 ipproto {protocol} sport 1-32767 blackhole");
+            machines.near().ip(&rule).await;
+        }
         Internet { relay: None, machines, network, folder: tempfile::tempdir().unwrap(), recorded: false }
     }
 
@@ -181,6 +189,14 @@ impl Internet {
     #[must_use]
     pub fn connect(&self, args: &[&str]) -> Running {
         self.machines.connect(&[args, &["--relay-ca", &self.ca()]].concat())
+    }
+
+    /// Whether the host's pairing listener at [`HOST`] answers who is in this network.
+    pub async fn host_answers(&self, from: &Network) -> bool {
+        let curl = program::path().join("curl");
+        let url = format!("http://{HOST}:7878/livez");
+        let mut curl = Running::start(from.exec(curl.as_os_str(), &["-q", "-sSf", "--max-time", "2", &url]));
+        curl.wait(PATIENCE).await.success()
     }
 
     /// How many connections the host has with the relay.

@@ -14,6 +14,9 @@ const SOON: Duration = Duration::from_secs(2);
 async fn who_shares_no_network_pairs_by_the_link_and_goes_on_through_restarts() {
     let mut internet = Internet::apart("apart", &[UPSTREAM]).await;
     let _app = canary::start(&internet.machines).await;
+    // The host listens there, and no port of it is open to anybody outside.
+    assert!(internet.host_answers(internet.machines.near()).await);
+    assert!(!internet.host_answers(internet.network()).await);
     let mut forwarder = internet.pair().await;
     assert!(canary::works(&internet.machines).await);
     let listed = Running::start(internet.machines.owner(&["devices", "--json"])).succeeds(PATIENCE).await;

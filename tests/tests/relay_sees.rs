@@ -5,14 +5,17 @@
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use couplet_protocol::{Offer, OfferKeys};
+use couplet_protocol::secret::RoomSecret;
+use couplet_protocol::{CredentialHash, Offer, OfferKeys, RoomId};
 use data_encoding::{BASE32_NOPAD, BASE64, BASE64URL_NOPAD, HEXLOWER};
 use e2e::canary::{ANSWERED, ASKED, PATH, SENT, TOLD, UPSTREAM, holds};
 use e2e::host::PATIENCE;
 use e2e::websocket::tungstenite::protocol::{Role, WebSocketConfig};
 use e2e::websocket::tungstenite::{Message, WebSocket};
 use e2e::{Forwarder, Internet, Running, canary};
+use hkdf::Hkdf;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 /// Something that a relay must not learn: what it is, and the forms in which it would be found.
 struct Secret {
@@ -67,7 +70,11 @@ struct Seen {
     to_device: Vec<u8>,
     /// These, and all else as it was.
     everything: Vec<u8>,
+    /// What it stored, while the offer was open and at the end.
+    stored: Vec<u8>,
     secrets: Vec<Secret>,
+    /// What it is shown and does not keep.
+    hashes: Vec<Secret>,
 }
 
 impl Seen {
@@ -121,24 +128,51 @@ fn files(folder: &Path, extension: Option<&str>) -> Vec<Vec<u8>> {
     paths.filter(wanted).map(|path| std::fs::read(path).unwrap()).collect()
 }
 
+/// The one-time token of an offer, as spec/protocol.md, 2, has it: the host and the device show its hash and forget it.
+fn relay_token(offer: &Offer) -> [u8; 32] {
+    let mut token = [0; 32];
+    Hkdf::<Sha256>::new(Some(b"couplet/1 offer"), offer.secret.expose()).expand(b"relay token", &mut token).unwrap();
+    token
+}
+
+fn shown(name: &'static str, hash: &CredentialHash) -> Secret {
+    Secret::bytes(name, &HEXLOWER.decode(hash.expose_hex().as_bytes()).unwrap())
+}
+
+fn keys(link: &str) -> OfferKeys {
+    let offer = Offer::from_link(link).unwrap();
+    OfferKeys::derive(&offer.secret, &offer.host_key, offer.expires_at).unwrap()
+}
+
 /// What the offer must keep from the relay.
 fn of_offer(link: &str) -> Vec<Secret> {
-    let offer = Offer::from_link(link).unwrap();
-    let keys = OfferKeys::derive(&offer.secret, &offer.host_key, offer.expires_at).unwrap();
+    let (offer, keys) = (Offer::from_link(link).unwrap(), keys(link));
+    let token = relay_token(&offer);
+    let hash = HEXLOWER.encode(&Sha256::digest(token));
+    assert_eq!(*keys.pairing_token_hash.expose_hex(), hash, "it is this token's");
     vec![
         Secret::bytes("K", offer.secret.expose()),
+        Secret::bytes("the relay token", &token),
         Secret::bytes("the offer's PSK", keys.psk.expose()),
         Secret::bytes("the host's key", offer.host_key.as_bytes()),
         Secret::text("the link", &link[link.len() - 40..]),
     ]
 }
 
-/// What the laptop's credentials must keep from it.
-fn of_credentials(internet: &Internet) -> Vec<Secret> {
+/// The laptop's credentials.
+fn credentials(internet: &Internet) -> Value {
     let mut files = std::fs::read_dir(internet.machines.laptop().folder()).unwrap().map(|file| file.unwrap().path());
     let file = files.find(|file| file.extension().is_some_and(|extension| extension == "json")).unwrap();
-    let kept: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-    let bytes = |name, key: &str| Secret::bytes(name, &BASE64URL_NOPAD.decode(text(&kept[key]).as_bytes()).unwrap());
+    serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+}
+
+fn decoded(value: &Value) -> Vec<u8> {
+    BASE64URL_NOPAD.decode(text(value).as_bytes()).unwrap()
+}
+
+/// What they must keep from it.
+fn of_credentials(kept: &Value) -> Vec<Secret> {
+    let bytes = |name, key: &str| Secret::bytes(name, &decoded(&kept[key]));
     vec![
         Secret::text("the device's token", text(&kept["device_token"])),
         Secret::text("the device's id", text(&kept["device_id"])),
@@ -166,11 +200,17 @@ async fn all_flows(name: &str, unsealed: bool) -> Seen {
     let _app = canary::start(&internet.machines).await;
     let (_pair, link) = internet.machines.link().await;
     let mut secrets = of_offer(&link);
+    let (room, mut hashes) = (keys(&link).room, vec![shown("pairing_token_hash", &keys(&link).pairing_token_hash)]);
+    let mut stored = stored_with(&internet, room);
     let mut forwarder = internet.machines.pair_by(&link, |args| internet.connect(args)).await;
     forwarder.state("relay").await;
     assert!(canary::works(&internet.machines).await);
     forwarder.stop().await;
-    secrets.extend(of_credentials(&internet));
+    let kept = credentials(&internet);
+    secrets.extend(of_credentials(&kept));
+    let secret = RoomSecret::new(decoded(&kept["room_secret"]).try_into().unwrap());
+    hashes.push(shown("secret_hash", &secret.relay_secret_hash().unwrap()));
+    stored.extend(stored_with(&internet, secret.room(0).unwrap()));
 
     let mut again = Forwarder::ready(internet.machines.connect(&[])).await;
     again.state("relay").await;
@@ -189,8 +229,8 @@ async fn all_flows(name: &str, unsealed: bool) -> Seen {
     let recorded = files(&internet.recording(), None).concat();
     assert!(holds(&recorded, "pairing_token_hash") && holds(&recorded, "pair-cmd"), "everything is recorded");
     assert!(recorded.len() > 4 * 1000 * ANSWERED.len(), "{} bytes", recorded.len());
-    let stored = files(&internet.state(), None).concat();
-    assert!(!stored.is_empty());
+    assert!(hashes.iter().all(|hash| hash.is_in(&recorded)), "it is shown them");
+    stored.extend(files(&internet.state(), None).concat());
     // As the devices' listener has it: the same passes the hosts' listener.
     let by_device = |extension, head, reader| {
         let all = files(&internet.recording(), Some(extension));
@@ -207,17 +247,28 @@ async fn all_flows(name: &str, unsealed: bool) -> Seen {
         Secret::text("an answer's body", ANSWERED),
     ]);
     Seen {
-        everything: [recorded, stored, logged, to_host.clone(), to_device.clone()].concat(),
+        everything: [&recorded[..], &stored, &logged, &to_host, &to_device].concat(),
         to_host,
         to_device,
+        stored,
         secrets,
+        hashes,
     }
+}
+
+/// What the relay has stored when this room is registered.
+fn stored_with(internet: &Internet, room: RoomId) -> Vec<u8> {
+    let stored = files(&internet.state(), None).concat();
+    assert!(holds(&stored, &room.to_hex()), "its row is there");
+    stored
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_relay_sees_frames_and_hashes_and_nothing_else() {
     let seen = all_flows("sees", false).await;
     assert_eq!(seen.names_in(&seen.everything), [""; 0], "the relay saw these");
+    let kept: Vec<_> = seen.hashes.iter().filter(|hash| hash.is_in(&seen.stored)).map(|hash| hash.name).collect();
+    assert_eq!(kept, [""; 0], "it stores hashes of these, not them");
     // The same look finds what sessions carry where nothing is sealed, each in its direction, so it could have failed.
     // What is derived from is never sent, sealed or not.
     let bare = all_flows("bare", true).await;

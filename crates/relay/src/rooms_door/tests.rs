@@ -328,9 +328,18 @@ async fn what_is_no_message_ends_the_socket_and_is_never_echoed() {
 }
 
 #[tokio::test]
-async fn unknown_fields_are_passed_over_and_both_hashes_may_be_sent() {
+async fn all_fields_may_be_sent_and_unknown_ones_are_passed_over() {
     let doors = Doors::new().await;
-    let mut host = doors.registered().await;
+    let mut host = doors.host_socket();
+    let mut all = register(1, Some(2));
+    (all["ephemeral_key"], all["later"]) = ("bmV3".into(), json!({"x": [1]}));
+    host.text(all).await;
+    assert_eq!(host.json().await["type"], "room_registered");
+    let mut device = doors.device_socket();
+    device.text(join("secret_hash", 1)).await;
+    let told = device.json().await;
+    assert_eq!((&told["session_nonce"], &told["ephemeral_key"]), (&json!("aG5vbmNl"), &json!("bmV3")));
+    assert_eq!(host.json().await["type"], "peer_joined");
     let mut both = join("secret_hash", 9);
     both["pairing_token_hash"] = hex(2).into();
     both["later"] = json!({"x": [1]});
