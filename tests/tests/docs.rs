@@ -55,7 +55,7 @@ fn setup_of(path: &Path, commands: &str) -> Option<&'static str> {
     match name {
         "forward-auth.md" => Some("proxy.sh"),
         "relay-operators.md" => Some("relay.sh"),
-        "watches.md" => Some("host.sh"),
+        "watches.md" | "dashboard.md" => Some("host.sh"),
         "service.md" => Some("machine.sh"),
         _ if name.starts_with("CPL-") && starts_it => Some("no-host.sh"),
         _ if name.starts_with("CPL-") => Some("host.sh"),
