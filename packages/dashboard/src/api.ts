@@ -88,6 +88,20 @@ export type OwnerStatus = {
   relay: RelayStatus | null;
 };
 
+/** One thing that `couplet doctor` looked at. */
+export type Finding = {
+  part: string;
+  state: "ok" | "warning" | "failed" | "skipped";
+  subject?: string;
+  found: string;
+  cause?: string;
+  next?: string;
+  command?: string;
+  code?: string;
+};
+
+export type DoctorReport = { at: string; findings: Finding[] };
+
 /** A QR code: `size` modules on each side, and the dark ones as an SVG path of one unit a module. */
 export type QrCode = { size: number; path: string };
 

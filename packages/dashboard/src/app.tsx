@@ -90,7 +90,7 @@ function Dashboard() {
         <Notices />
         <h1 tabIndex={-1}>{texts.pages[shown]}</h1>
         {!connecting && <Waiting />}
-        <Pins />
+        {!connecting && <Pins />}
         {shown === "devices" && (
           <>
             <section aria-labelledby="devices-title">

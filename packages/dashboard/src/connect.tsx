@@ -7,6 +7,7 @@ import { call, type HostEvent, json, type Offer, Problem, type QrCode, type Watc
 import { clock } from "./clock";
 import { DeviceList } from "./devices";
 import { Countdown, Dialog, ProblemNote } from "./parts";
+import { Pins } from "./pins";
 import { announce, useEvents, useShared, useTicks, words } from "./state";
 import { texts } from "./texts";
 
@@ -134,6 +135,7 @@ export function Connect(props: { onClose: () => void }) {
   const asked = pairings.find((pairing) => pairing.id === open.current && pairing.state === "approval");
   return (
     <Dialog title={texts.connect.title} onClose={props.onClose}>
+      <Pins />
       {stage.at === "opening" && <p class="stage">{texts.connect.opening}</p>}
       {stage.at === "waiting" && face !== undefined && (
         <div class="offer">

@@ -1,6 +1,7 @@
-// The host itself: its version, its relay, this browser's session.
+// The host itself: its version, its relay, what stands in its way, this browser's session.
 
 import type { RelayStatus } from "./api";
+import { Doctor } from "./doctor";
 import { Ago, Facts, fullDate } from "./parts";
 import { useShared } from "./state";
 import { texts } from "./texts";
@@ -21,6 +22,7 @@ export function HostPage() {
         <h2 id="relay">{texts.relay.title}</h2>
         {status.relay ? <Relay relay={status.relay} /> : <p>{texts.relay.none}</p>}
       </section>
+      <Doctor />
     </>
   );
 }

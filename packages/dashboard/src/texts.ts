@@ -32,6 +32,20 @@ const kinds: Record<string, string> = {
   other: "device",
 };
 
+const parts: Record<string, string> = {
+  host: "Host",
+  folder: "State folder",
+  database: "Database",
+  disk: "Disk",
+  ports: "Ports",
+  addresses: "Addresses",
+  firewall: "Firewall",
+  apps: "App",
+  relay: "Relay",
+  certificates: "Certificates",
+  clock: "Clock",
+};
+
 const actors: Record<string, string> = {
   owner: "by the owner",
   device: "by the device",
@@ -226,6 +240,21 @@ export const texts = {
     version: "Version",
     session: "Signed in until",
     token: "the owner's token",
+  },
+
+  doctor: {
+    title: "Check-up",
+    lead: "Looks for what stands in the way of pairing and use, as `couplet doctor` does. It may take some seconds.",
+    look: "Look now",
+    again: "Look again",
+    looking: "Looking…",
+    found(failed: number, warnings: number): string {
+      if (failed + warnings === 0) return "Nothing stands in the way.";
+      const parts = [failed > 0 && `${failed} failed`, warnings > 0 && plural(warnings, "warning", "warnings")];
+      return `Found: ${parts.filter((part) => part).join(", ")}.`;
+    },
+    state: { ok: "fine", warning: "Warning", failed: "Failed", skipped: "not looked at" },
+    part: (part: string) => parts[part] ?? part,
   },
 
   relay: {
