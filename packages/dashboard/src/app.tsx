@@ -7,7 +7,7 @@ import { Activity } from "./activity";
 import { Connect } from "./connect";
 import { DeviceList } from "./devices";
 import { HostPage } from "./host";
-import { focusPage, Marked } from "./parts";
+import { focusPage, Marked, Spoken } from "./parts";
 import { announce, dismiss, signOut, useShared } from "./state";
 import { Pins } from "./pins";
 import { Stranger } from "./stranger";
@@ -22,7 +22,7 @@ function page(): Page {
 }
 
 export function App() {
-  const { owner, announcement } = useShared();
+  const { owner } = useShared();
   return (
     <>
       {owner.is === "owner" && <Dashboard />}
@@ -32,9 +32,7 @@ export function App() {
           <p>{texts.loading}</p>
         </main>
       )}
-      <div class="unseen" role="status">
-        {announcement}
-      </div>
+      <Spoken />
     </>
   );
 }

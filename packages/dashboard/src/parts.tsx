@@ -5,7 +5,7 @@ import { useEffect, useId, useLayoutEffect, useRef } from "preact/hooks";
 
 import { Problem } from "./api";
 import { clock } from "./clock";
-import { useTicks } from "./state";
+import { useShared, useTicks } from "./state";
 import { locale, texts } from "./texts";
 
 /** A modal dialog of the browser's own: it keeps the focus, and Escape closes it. */
@@ -44,7 +44,18 @@ export function Dialog(props: { title: string; onClose: () => void; children: Co
         </button>
       </div>
       {props.children}
+      <Spoken />
     </dialog>
+  );
+}
+
+/** What a screen reader is told. Each dialog has its own: while it is open, nothing outside is heard. */
+export function Spoken() {
+  const { announcement } = useShared();
+  return (
+    <div class="unseen" role="status">
+      {announcement}
+    </div>
   );
 }
 

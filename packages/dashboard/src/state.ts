@@ -160,7 +160,10 @@ export async function begin(token: string | null): Promise<void> {
       void refresh();
     },
     told: hear,
-    lost: () => change({ live: false }),
+    lost() {
+      if (state.live !== false) announce(texts.offline.title);
+      change({ live: false });
+    },
     refused: over,
   };
   const seen = () => {
