@@ -103,7 +103,7 @@ codes! {
     // 14xx: starting and talking to the host
     PortInUse = 1401, 500, "The port is in use";
     AddressUnusable = 1402, 500, "The host cannot listen on this address";
-    AlreadyRunning = 1403, 500, "A host is already running on this state folder";
+    AlreadyRunning = 1403, 500, "The state folder is in use by another host or relay";
     HostNotRunning = 1404, 500, "No host is running on this state folder";
     ConfigInvalid = 1405, 500, "The configuration cannot be used";
     StateFolderUnusable = 1406, 500, "The state folder cannot be used";
