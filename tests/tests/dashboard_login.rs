@@ -125,27 +125,31 @@ async fn a_session_is_for_its_own_pages() {
 async fn nobody_signs_in_under_a_name_that_others_can_claim() {
     let host = TestHost::start(|setup| {
         setup.arg("--name").arg("nas").env("COUPLET_ALLOWED_HOSTS", "pair.example");
+        setup.env("COUPLET_ALLOWED_ORIGINS", "https://pair.example");
     })
     .await;
     let port = host.pairing_url().rsplit(':').next().unwrap();
     let token = token(&host).await;
-    let login = |name: &str| {
+    let login = |scheme: &str, name: &str| {
+        let origin = format!("{scheme}://{name}");
         let body = json!({ "token": token }).to_string();
         format!(
-            "POST /api/owner/login HTTP/1.1\r\nHost: {name}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+            "POST /api/owner/login HTTP/1.1\r\nHost: {name}\r\nOrigin: {origin}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
              Connection: close\r\n\r\n{body}",
             body.len()
         )
     };
-    let answer = ask(host.pairing_url(), login(&format!("nas.local:{port}"))).await;
-    problem::expect_raw(&answer, Code::LoginNameUnsafe);
-    assert_eq!(answer.header("set-cookie"), None);
+    for name in [format!("nas.local:{port}"), format!("pair.example:{port}"), "pair.example".to_owned()] {
+        let answer = ask(host.pairing_url(), login("http", &name)).await;
+        problem::expect_raw(&answer, Code::LoginNameUnsafe);
+        assert_eq!(answer.header("set-cookie"), None);
+    }
     // The page itself is there, and says so.
     let page = format!("GET / HTTP/1.1\r\nHost: nas.local:{port}\r\nConnection: close\r\n\r\n");
     assert_eq!(ask(host.pairing_url(), page).await.status, 200);
 
     // The refusal used nothing up; and a session counts under the name that it was opened under.
-    let answer = ask(host.pairing_url(), login("pair.example")).await;
+    let answer = ask(host.pairing_url(), login("https", "pair.example")).await;
     assert_eq!(answer.status, 200);
     let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap();
     let body: LoginAnswer = serde_json::from_slice(&answer.body).unwrap();
@@ -159,6 +163,21 @@ async fn nobody_signs_in_under_a_name_that_others_can_claim() {
     for name in [format!("nas.local:{port}"), format!("127.0.0.1:{port}"), "pair.example:80".to_owned()] {
         problem::expect_raw(&ask(host.pairing_url(), status(&name)).await, Code::OwnerSessionOver);
     }
+}
+
+#[tokio::test]
+async fn the_owner_signs_every_browser_out() {
+    let host = TestHost::start(|_| {}).await;
+    let (one, other, unused) = (signed_in(&host).await, signed_in(&host).await, token(&host).await);
+    let events = follow(&host, &other).await;
+    let ended = host.owner().delete("/api/owner/sessions").send().await.unwrap();
+    assert_eq!(ended.status(), 204);
+    timeout(PATIENCE, events).await.expect("the events end").unwrap();
+    for session in [one, other] {
+        is_refused(session.asks(host.anyone().get("/api/owner")), Code::OwnerSessionOver).await;
+    }
+    let login = host.anyone().post("/api/owner/login").header("origin", host.pairing_url());
+    is_refused(login.json(&json!({ "token": unused })), Code::LoginLinkInvalid).await;
 }
 
 #[tokio::test]

@@ -123,6 +123,9 @@ The dashboard does in a browser what pair, devices, approve and reject do here. 
 and ends after ten minutes; a browser stays signed in for twelve hours. Between machines the dashboard is plain HTTP: use it
 on networks that you trust, or at 127.0.0.1 on the host itself.")]
     Dashboard {
+        /// Sign every browser out instead, and end the links that nobody has opened yet
+        #[arg(long, conflicts_with = "json")]
+        sign_out: bool,
         #[command(flatten)]
         json: Json,
     },

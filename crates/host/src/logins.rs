@@ -6,6 +6,7 @@
 //! no other port reads, and pages of other origins cannot send it as a header. Neither alone opens anything.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -89,8 +90,13 @@ impl Logins {
     /// # Errors
     /// The link is unknown, over or used; or the session would be under a name that others can claim: that uses
     /// nothing up.
-    pub(crate) fn login(&self, token: &str, authority: &Authority, now: Timestamp) -> Result<Opened, Failure> {
-        if is_claimable(authority) {
+    pub(crate) fn login(
+        &self,
+        token: &str,
+        (authority, by_tls): (&Authority, bool),
+        now: Timestamp,
+    ) -> Result<Opened, Failure> {
+        if !by_tls && is_claimable(authority) {
             return Err(Failure::new(
                 Code::LoginNameUnsafe,
                 "Open the link at one of the host's addresses: `couplet dashboard` prints them.",
@@ -145,6 +151,13 @@ impl Logins {
         self.memory().end_where(|other| other.cookie == session.cookie);
     }
 
+    /// Ends every session, what they have open, and the links that nobody has opened yet.
+    pub(crate) fn end_all(&self) {
+        let mut memory = self.memory();
+        memory.links.clear();
+        memory.end_where(|_| true);
+    }
+
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -162,10 +175,13 @@ impl Memory {
     }
 }
 
-/// Whether any machine of the network can say that this name is its own (RFC 6762): the browser would send it the
-/// cookie.
+/// Whether somebody of the network could say that this name is their own (RFC 6762, LLMNR, a router that gives names to
+/// who asks for them): without TLS the browser would give them the session. What is no address is one, but for the
+/// machine's own name for itself.
 fn is_claimable(authority: &Authority) -> bool {
-    authority.host().trim_end_matches('.').to_ascii_lowercase().ends_with(".local")
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let is_own = host.eq_ignore_ascii_case("localhost");
+    !is_own && host.parse::<IpAddr>().is_err()
 }
 
 #[cfg(test)]
@@ -183,7 +199,7 @@ mod tests {
     }
 
     fn opened(logins: &Logins) -> Opened {
-        logins.login(logins.link(NOW).0.expose(), &home(), NOW).unwrap()
+        logins.login(logins.link(NOW).0.expose(), (&home(), false), NOW).unwrap()
     }
 
     fn is_open(logins: &Logins, opened: &Opened, now: Timestamp) -> bool {
@@ -193,14 +209,20 @@ mod tests {
     #[test]
     fn a_link_signs_in_once_and_in_time() {
         let logins = Logins::default();
-        let code = |token: &str, now| logins.login(token, &home(), now).unwrap_err().code();
+        let code = |token: &str, now| logins.login(token, (&home(), false), now).unwrap_err().code();
         let (late, end) = logins.link(NOW);
         assert_eq!(code(late.expose(), end), Code::LoginLinkInvalid);
         let (token, _) = logins.link(NOW);
         assert_eq!(code("log_", NOW), Code::LoginLinkInvalid);
-        let unsafe_name = logins.login(token.expose(), &at("Nas.Local.:7878"), NOW).unwrap_err().code();
-        assert_eq!(unsafe_name, Code::LoginNameUnsafe);
-        assert!(logins.login(token.expose(), &home(), NOW).is_ok(), "what was refused used nothing up");
+        for name in ["Nas.Local.:7878", "nas:7878", "nas.home:7878", "pair.example", "127.0.0.1.example:7878"] {
+            let refused = logins.login(token.expose(), (&at(name), false), NOW).unwrap_err().code();
+            assert_eq!(refused, Code::LoginNameUnsafe, "{name}");
+        }
+        assert!(logins.login(token.expose(), (&home(), false), NOW).is_ok(), "what was refused used nothing up");
+        for (name, by_tls) in [("[fd00::1]:7878", false), ("LOCALHOST:7878", false), ("nas.home", true)] {
+            let token = logins.link(NOW).0;
+            assert!(logins.login(token.expose(), (&at(name), by_tls), NOW).is_ok(), "{name}");
+        }
         assert_eq!(code(token.expose(), NOW), Code::LoginLinkUsed);
     }
 
@@ -227,12 +249,25 @@ mod tests {
     }
 
     #[test]
+    fn all_can_be_ended() {
+        let logins = Logins::default();
+        let (one, other, unused) = (opened(&logins), opened(&logins), logins.link(NOW).0);
+        logins.end_all();
+        assert!(!is_open(&logins, &one, NOW) && !is_open(&logins, &other, NOW));
+        let refused = logins.login(unused.expose(), (&home(), false), NOW).unwrap_err();
+        assert_eq!(refused.code(), Code::LoginLinkInvalid);
+    }
+
+    #[test]
     fn the_memory_is_bounded() {
         let logins = Logins::default();
         let first_link = logins.link(NOW).0;
         let first = opened(&logins);
         let all: Vec<_> = (0..SESSIONS).map(|_| opened(&logins)).collect();
-        assert_eq!(logins.login(first_link.expose(), &home(), NOW).unwrap_err().code(), Code::LoginLinkInvalid);
+        assert_eq!(
+            logins.login(first_link.expose(), (&home(), false), NOW).unwrap_err().code(),
+            Code::LoginLinkInvalid
+        );
         assert!(!is_open(&logins, &first, NOW), "the oldest went");
         assert!(all.iter().all(|session| is_open(&logins, session, NOW)));
         assert_eq!(logins.memory().links.len(), LINKS);

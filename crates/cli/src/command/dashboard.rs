@@ -24,3 +24,11 @@ pub(super) async fn run(global: &Global, json: Json) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// Ends every session of the dashboard.
+pub(super) async fn sign_out(global: &Global) -> anyhow::Result<()> {
+    let client = super::client(global).await?;
+    client.done(Method::DELETE, "/api/owner/sessions").await?;
+    output::message("Every browser is signed out, and links that nobody has opened yet have ended.");
+    Ok(())
+}

@@ -50,6 +50,7 @@ fn documented() -> OpenApiRouter<Pairing> {
         .routes(routes!(owner::link))
         .routes(routes!(owner::login))
         .routes(routes!(owner::logout))
+        .routes(routes!(owner::logout_all))
         .routes(routes!(owner::qr))
         .routes(routes!(tunnel::tunnel))
         .routes(routes!(authz::authz))

@@ -57,8 +57,8 @@ pub(super) async fn login(
 ) -> Result<Response, Failure> {
     pairing.core().admit(source.ip)?;
     let Json(body) = body?;
-    let opened = pairing.core().login(&body.token, &host.0, source.ip).await?;
     let by_tls = single(&headers, &header::ORIGIN)?.is_some_and(|origin| origin.starts_with("https://"));
+    let opened = pairing.core().login(&body.token, (&host.0, by_tls), source.ip).await?;
     let answer = LoginAnswer { page_key: opened.page_key.clone(), expires_at: opened.expires_at.to_rfc3339() };
     let mut response = axum::Json(answer).into_response();
     let cookie = cookie(opened.cookie.expose(), SESSION.as_secs(), by_tls)?;
@@ -80,6 +80,18 @@ pub(super) async fn logout(
     let mut response = StatusCode::NO_CONTENT.into_response();
     response.headers_mut().insert(header::SET_COOKIE, cookie("", 0, false)?);
     Ok(response)
+}
+
+/// Signs out every browser, and ends the links that nobody has opened yet.
+#[utoipa::path(delete, path = "/api/owner/sessions", tag = "owner", security(("owner" = [])),
+    responses((status = 204), (status = 401, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn logout_all(
+    _: Owner,
+    State(pairing): State<Pairing>,
+    Extension(source): Extension<Source>,
+) -> Result<StatusCode, Failure> {
+    pairing.core().logout_all(source.ip).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 fn cookie(value: &str, seconds: u64, by_tls: bool) -> Result<HeaderValue, Failure> {

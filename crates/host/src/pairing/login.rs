@@ -33,9 +33,9 @@ impl Core {
         found
     }
 
-    /// Signs in with a link's token, and writes it down.
-    pub(crate) async fn login(&self, token: &str, authority: &Authority, source: IpAddr) -> Result<Opened, Failure> {
-        let opened = self.logins.login(token, authority, self.now())?;
+    /// Signs in with a link's token, and writes it down. `at`: under which name, and whether by TLS.
+    pub(crate) async fn login(&self, token: &str, at: (&Authority, bool), source: IpAddr) -> Result<Opened, Failure> {
+        let opened = self.logins.login(token, at, self.now())?;
         self.note("owner.login", source).await?;
         Ok(opened)
     }
@@ -44,6 +44,12 @@ impl Core {
     pub(crate) async fn logout(&self, session: &OwnerSession, source: IpAddr) -> Result<(), Failure> {
         self.logins.end(session);
         self.note("owner.logout", source).await
+    }
+
+    /// Ends all of them.
+    pub(crate) async fn logout_all(&self, source: IpAddr) -> Result<(), Failure> {
+        self.logins.end_all();
+        self.note("owner.logout_all", source).await
     }
 
     async fn note(&self, action: &'static str, source: IpAddr) -> Result<(), Failure> {
