@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, GATEWAY_PORT, PAIRING_PORT};
 use crate::gateway::Gateway;
-use crate::listen;
+use crate::listen::{self, Place};
 use crate::net::{self, Addresses};
 use crate::pairing::Pairing;
 use crate::relay;
@@ -74,27 +74,17 @@ impl Host {
     pub async fn bind(config: Config) -> Result<Host, StartError> {
         let upstreams = config.checked().map_err(|error| StartError::new(Code::ConfigInvalid, error.to_string()))?;
         let pairing = Pairing::open(config.clone()).await?;
-        let listeners = match config.listen.is_empty() {
-            true => listen::bind_defaults(PAIRING_PORT)?,
-            false => listen::bind_all(&config.listen)?,
-        };
+        let listeners = Place::of_pairing(&config).bind()?;
         let mut apps = Vec::new();
-        for (upstream, port) in upstreams.into_iter().zip(GATEWAY_PORT..) {
-            let given: Vec<SocketAddr> = config.gateway.get(apps.len()).copied().into_iter().collect();
-            // With the pairing addresses given, the apps stay on those.
-            let beside =
-                || config.listen.iter().map(|a| SocketAddr::new(a.ip(), app_port(*a, port))).collect::<Vec<_>>();
-            let listeners = match (given.is_empty(), config.listen.is_empty()) {
-                (false, _) => listen::bind_all(&given)?,
-                (true, true) => listen::bind_defaults(port)?,
-                (true, false) => listen::bind_all(&beside())?,
-            };
+        for (number, upstream) in (0..).zip(upstreams) {
+            let listeners = Place::of_app(&config, number).bind()?;
             let name = upstream.name.clone();
             let gateway =
                 Gateway::new(upstream, pairing.authenticator().clone(), &config.limits, config.trusted_proxies.clone());
-            apps.push(AppListeners { gateway, name, listeners, port });
+            apps.push(AppListeners { gateway, name, listeners, port: GATEWAY_PORT.saturating_add(number) });
         }
-        pairing.core().set_addresses(Addresses { pairing: bound(&listeners) });
+        let at = |app: &AppListeners| (app.name.clone(), bound(&app.listeners));
+        pairing.core().set_addresses(Addresses { pairing: bound(&listeners), apps: apps.iter().map(at).collect() });
         let led_to = apps.iter().map(|app| (app.name.clone(), app.gateway.clone()));
         pairing.core().tunnels().lead_to(Apps::new(led_to));
         pairing.core().relay().begin();
@@ -178,11 +168,18 @@ impl Host {
             let given: HashSet<SocketAddr> = core.config().gateway.iter().copied().collect();
             served.retain(|a, _| a.ip().is_loopback() || lan.contains(&a.ip()) || given.contains(a));
             listeners = bind_new(&lan, PAIRING_PORT, &served);
-            let now = served.keys().filter(|a| a.port() == PAIRING_PORT).copied().chain(bound(&listeners));
-            core.set_addresses(Addresses { pairing: now.collect() });
             if given.is_empty() {
                 apps.iter_mut().for_each(|app| app.listeners = bind_new(&lan, app.port, &served));
             }
+            let now = |port: u16, new: &[TcpListener]| {
+                served.keys().filter(|a| a.port() == port).copied().chain(bound(new)).collect::<Vec<_>>()
+            };
+            let at = |app: &AppListeners| (app.name.clone(), now(app.port, &app.listeners));
+            let apps_at = match given.is_empty() {
+                true => apps.iter().map(at).collect(),
+                false => core.addresses().apps,
+            };
+            core.set_addresses(Addresses { pairing: now(PAIRING_PORT, &listeners), apps: apps_at });
         }
         core.stopping().cancel();
         tasks.close();
@@ -193,11 +190,6 @@ impl Host {
         }
         start::withdraw(&core.config().state_dir);
     }
-}
-
-/// Beside a pairing listener on a free port of the system's choice, an app's port is of its choice too.
-fn app_port(pairing: SocketAddr, port: u16) -> u16 {
-    if pairing.port() == 0 { 0 } else { port }
 }
 
 fn bound(listeners: &[TcpListener]) -> Vec<SocketAddr> {

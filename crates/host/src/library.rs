@@ -41,7 +41,7 @@ impl Pairing {
         let address = listener.local_addr().map_err(|error| {
             StartError::new(Code::AddressUnusable, format!("The listener has no address: {error}."))
         })?;
-        self.core().set_addresses(Addresses { pairing: vec![address] });
+        self.core().set_addresses(Addresses { pairing: vec![address], apps: Vec::new() });
         probe(app.clone()).await?;
         start::announce(&self.core().config().state_dir, &[address])?;
         let told = async {

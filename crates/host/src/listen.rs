@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::config::Limits;
+use crate::config::{Config, GATEWAY_PORT, Limits, PAIRING_PORT};
 use crate::net;
 use crate::slots::{Slot, Slots};
 use crate::start::StartError;
@@ -26,15 +26,58 @@ use crate::unsent::UNSENT_MAX;
 /// How long open connections may take to end once the host stops.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 
-/// Binds loopback and every private address of this machine, at this port. A machine may have no IPv6.
-pub(crate) fn bind_defaults(port: u16) -> Result<Vec<TcpListener>, StartError> {
-    let must = std::iter::once(IpAddr::V4(Ipv4Addr::LOCALHOST)).chain(net::lan_addresses());
-    let mut bound = bind_all(&must.map(|ip| SocketAddr::new(ip, port)).collect::<Vec<_>>())?;
-    match bind(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port)) {
-        Err(error) if error.code() == Code::PortInUse => return Err(error),
-        also => bound.extend(also),
+/// Where something is to be served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// At loopback and every private address of this machine, at this port.
+    Default(u16),
+    /// At these addresses.
+    Given(Vec<SocketAddr>),
+}
+
+impl Place {
+    /// Where the pairing API is to be served.
+    pub(crate) fn of_pairing(config: &Config) -> Self {
+        if config.listen.is_empty() { Place::Default(PAIRING_PORT) } else { Place::Given(config.listen.clone()) }
     }
-    Ok(bound)
+
+    /// Where the app with this number is to be served.
+    pub(crate) fn of_app(config: &Config, number: u16) -> Self {
+        let port = GATEWAY_PORT.saturating_add(number);
+        // Beside a pairing listener on a free port of the system's choice, an app's port is of its choice too.
+        let port_beside = |pairing: u16| if pairing == 0 { 0 } else { port };
+        match (config.gateway.get(usize::from(number)), config.listen.is_empty()) {
+            (Some(given), _) => Place::Given(vec![*given]),
+            (None, true) => Place::Default(port),
+            // With the pairing addresses given, the apps stay on those.
+            (None, false) => Place::Given(
+                config.listen.iter().map(|a| SocketAddr::new(a.ip(), port_beside(a.port()))).collect::<Vec<_>>(),
+            ),
+        }
+    }
+
+    /// The addresses that it means now.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        match self {
+            Place::Default(port) => {
+                let own = std::iter::once(IpAddr::V4(Ipv4Addr::LOCALHOST)).chain(net::lan_addresses());
+                own.map(|ip| SocketAddr::new(ip, *port)).collect()
+            }
+            Place::Given(addresses) => addresses.clone(),
+        }
+    }
+
+    /// Binds them. A machine may have no IPv6.
+    pub(crate) fn bind(&self) -> Result<Vec<TcpListener>, StartError> {
+        let mut bound = bind_all(&self.addresses())?;
+        if let Place::Default(port) = self {
+            match bind(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), *port)) {
+                Err(error) if error.code() == Code::PortInUse => return Err(error),
+                also => bound.extend(also),
+            }
+        }
+        Ok(bound)
+    }
 }
 
 /// Binds one address.
@@ -64,7 +107,7 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Binds each of the addresses.
-pub(crate) fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
+fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
     addresses.iter().map(|address| bind(*address)).collect()
 }
 

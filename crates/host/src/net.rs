@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-/// Where the pairing API is really served.
+/// Where the pairing API and the apps are really served.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Addresses {
     pub(crate) pairing: Vec<SocketAddr>,
+    /// Where each app is served, by its name.
+    pub(crate) apps: Vec<(String, Vec<SocketAddr>)>,
 }
 
 /// Whether the address is loopback, RFC 1918, link-local (RFC 3927, RFC 4291), or unique local (RFC 4193).
@@ -73,10 +75,29 @@ pub(crate) fn lan_addresses() -> Vec<IpAddr> {
 
 /// Bridges of containers and virtual machines come last: their addresses are private, but no phone is on them.
 fn likelihood(name: &str, ip: IpAddr) -> u8 {
-    const VIRTUAL: [&str; 8] = ["docker", "br-", "virbr", "veth", "vmnet", "lxc", "cni", "podman"];
-    let virtual_one = VIRTUAL.iter().any(|prefix| name.starts_with(prefix));
     let link_local = matches!(ip, IpAddr::V4(v4) if v4.is_link_local());
-    4 * u8::from(virtual_one) + 2 * u8::from(link_local) + u8::from(ip.is_ipv6())
+    4 * u8::from(is_virtual(name)) + 2 * u8::from(link_local) + u8::from(ip.is_ipv6())
+}
+
+fn is_virtual(name: &str) -> bool {
+    const VIRTUAL: [&str; 8] = ["docker", "br-", "virbr", "veth", "vmnet", "lxc", "cni", "podman"];
+    VIRTUAL.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether the address is that of a bridge of containers or virtual machines.
+pub(crate) fn is_of_bridge(ip: IpAddr) -> bool {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    interfaces.iter().any(|interface| interface.ip() == ip && is_virtual(&interface.name))
+}
+
+/// The network of one of this machine's addresses: `192.168.1.0/24`.
+pub(crate) fn network_of(ip: IpAddr) -> Option<IpNet> {
+    let interface = if_addrs::get_if_addrs().unwrap_or_default().into_iter().find(|interface| interface.ip() == ip)?;
+    let prefix = match &interface.addr {
+        if_addrs::IfAddr::V4(v4) => v4.prefixlen,
+        if_addrs::IfAddr::V6(v6) => v6.prefixlen,
+    };
+    IpNet::new(ip, prefix).ok().map(|network| network.trunc())
 }
 
 /// All addresses of this machine, read again when an unknown one is asked for, at most once a second.

@@ -41,7 +41,8 @@ impl StartError {
     }
 }
 
-const DATABASE: &str = "couplet.db";
+/// The database's name in the folder.
+pub(crate) const DATABASE: &str = "couplet.db";
 
 /// The host's folder, locked against a second host.
 #[derive(Debug)]
@@ -90,8 +91,13 @@ fn unusable(path: &Path, error: &io::Error) -> StartError {
 /// Makes or opens the folder for a program beside the host. Tells whether a host runs on it.
 pub(crate) fn prepare(path: &Path) -> Result<bool, StartError> {
     keep_private(path).and_then(|()| keep_files_private(path)).map_err(|error| unusable(path, &error))?;
+    Ok(is_held(path))
+}
+
+/// Whether a host holds the folder's lock.
+pub(crate) fn is_held(path: &Path) -> bool {
     let lock = File::open(path.join("lock"));
-    Ok(lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))))
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// A folder that others can look into is closed when it is empty or already ours, and refused when it holds other
@@ -116,7 +122,7 @@ fn keep_private(path: &Path) -> io::Result<()> {
 }
 
 /// What the host keeps in its folder.
-const FILES: [&str; 9] = [
+pub(crate) const FILES: [&str; 9] = [
     DATABASE,
     "couplet.db-wal",
     "couplet.db-shm",
@@ -149,32 +155,43 @@ fn keep_files_private(folder: &Path) -> io::Result<()> {
 }
 
 fn admin_token(path: &Path) -> io::Result<AdminToken> {
-    let Some(text) = read_private(path)? else {
-        let token = AdminToken::from_entropy(crate::random::bytes());
-        write_private(path, token.expose())?;
+    if let Some(token) = read_admin_token(path)? {
         return Ok(token);
-    };
+    }
+    let token = AdminToken::from_entropy(crate::random::bytes());
+    write_private(path, token.expose())?;
+    Ok(token)
+}
+
+/// The owner's token in the file. None when there is no such file.
+pub(crate) fn read_admin_token(path: &Path) -> io::Result<Option<AdminToken>> {
+    let Some(text) = read_private(path)? else { return Ok(None) };
     let broken = "admin-token is no owner's token: delete it, and the next start makes a new one";
-    AdminToken::parse(text.trim()).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, broken))
+    AdminToken::parse(text.trim()).map(Some).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, broken))
 }
 
 /// The host's static key, which every device pins: made once. A new one would lock them all out, so one that cannot
 /// be read is never replaced here.
 fn host_key(path: &Path) -> io::Result<StaticSecret> {
-    let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why);
-    let Some(text) = read_private(path)? else {
-        let secret = Zeroizing::new(crate::random::bytes::<32>());
-        let key = StaticSecret::new(*secret).map_err(|error| invalid(&error.to_string()))?;
-        write_private(path, &Zeroizing::new(BASE64URL_NOPAD.encode(&secret[..])))?;
+    if let Some(key) = read_host_key(path)? {
         return Ok(key);
-    };
+    }
+    let secret = Zeroizing::new(crate::random::bytes::<32>());
+    let key = StaticSecret::new(*secret).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    write_private(path, &Zeroizing::new(BASE64URL_NOPAD.encode(&secret[..])))?;
+    Ok(key)
+}
+
+/// The host's static key in the file. None when there is no such file.
+pub(crate) fn read_host_key(path: &Path) -> io::Result<Option<StaticSecret>> {
+    let Some(text) = read_private(path)? else { return Ok(None) };
     let bytes = BASE64URL_NOPAD.decode(text.trim().as_bytes()).map(Zeroizing::new).unwrap_or_default();
     let secret: Option<[u8; 32]> = bytes.as_slice().try_into().ok();
-    secret.map(Zeroizing::new).and_then(|secret| StaticSecret::new(*secret).ok()).ok_or_else(|| {
-        invalid(
-            "host.key is no host's key: restore it from a backup. Without it every device with a sealed session \
-             must be paired anew: then delete it, and the next start makes a new one",
-        )
+    let key = secret.map(Zeroizing::new).and_then(|secret| StaticSecret::new(*secret).ok());
+    key.map(Some).ok_or_else(|| {
+        let why = "host.key is no host's key: restore it from a backup. Without it every device with a sealed session \
+                   must be paired anew: then delete it, and the next start makes a new one";
+        io::Error::new(io::ErrorKind::InvalidData, why)
     })
 }
 

@@ -1,6 +1,7 @@
 //! The bodies of the HTTP API. Times are RFC 3339 in UTC. Unknown members are ignored.
 
 mod dashboard;
+mod doctor;
 mod event;
 mod watches;
 
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+pub use self::doctor::{DoctorReport, Finding, FindingState, Part};
 pub use self::event::{Event, EventKind};
 pub use self::watches::{RegisterWatchRequest, WatchPaired, WatchPairingInfo};
 use crate::credential::{ClaimToken, PairToken};

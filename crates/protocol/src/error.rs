@@ -107,12 +107,14 @@ codes! {
     HostNotRunning = 1404, 500, "No host is running on this state folder";
     ConfigInvalid = 1405, 500, "The configuration cannot be used";
     StateFolderUnusable = 1406, 500, "The state folder cannot be used";
+    AddressesLocal = 1407, 500, "No other machine can reach this host's addresses";
     // 15xx: the gateway
     UpstreamDown = 1501, 502, "The app does not answer";
     UpstreamSlow = 1502, 504, "The app took too long to answer";
     UpstreamBroken = 1503, 502, "The app broke off its answer";
     RequestNotForwardable = 1504, 400, "The request cannot be forwarded";
     NoSuchApp = 1505, 404, "This host has no such app";
+    UpstreamLocal = 1506, 502, "The app sends devices to localhost";
     // 16xx: a device, and its forwarder
     HostUnreachable = 1601, 503, "The host cannot be reached";
     SessionLost = 1602, 502, "The connection to the host broke off";
@@ -155,6 +157,7 @@ codes! {
     AskedTooOften = 1826, 429, "Requests come too often";
     AccountExpired = 1827, 401, "The account token has expired";
     AccountUnreadable = 1828, 500, "The account token cannot be read";
+    HostCertificateOver = 1829, 500, "This host's certificate for the relay has expired";
     // 19xx: ours
     Internal = 1900, 500, "Something went wrong on the host";
 }

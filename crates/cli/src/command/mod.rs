@@ -6,6 +6,7 @@ mod config;
 mod connect;
 mod dashboard;
 mod devices;
+mod doctor;
 mod enroll;
 mod explain;
 mod man;
@@ -36,6 +37,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Connect(args) => connect::run(&global, args),
         Command::Relay(args) => relay::run(&global, args),
         Command::Explain(args) => explain::run(&args),
+        Command::Doctor(args) => short(doctor::run(&global, &args)),
         Command::Config(args) => config::run(&global, args.command),
         Command::Completions { shell } => completions::run(shell),
         Command::Man { dir } => man::run(dir.as_deref()),

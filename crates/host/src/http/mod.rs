@@ -4,6 +4,7 @@ mod authz;
 pub(crate) mod caller;
 mod dashboard;
 mod devices;
+mod doctor;
 mod events;
 pub(crate) mod guard;
 mod health;
@@ -45,6 +46,7 @@ fn documented() -> OpenApiRouter<Pairing> {
         .routes(routes!(pairings::approve))
         .routes(routes!(pairings::reject))
         .routes(routes!(pairings::audit))
+        .routes(routes!(doctor::doctor))
         .routes(routes!(events::events))
         .routes(routes!(owner::status))
         .routes(routes!(owner::link))

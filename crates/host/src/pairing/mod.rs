@@ -211,6 +211,11 @@ impl Core {
         *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 
+    /// Where everything is served now.
+    pub(crate) fn addresses(&self) -> Addresses {
+        self.addresses.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Whether the address is one of this machine's.
     pub(crate) fn is_own(&self, ip: IpAddr) -> bool {
         self.own.contains(ip)

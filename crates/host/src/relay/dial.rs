@@ -32,14 +32,14 @@ const CODES: &[Code] = &[
 ];
 
 /// A host's connection to its relay: what a session leaves unsent in it can be called back.
-pub(super) type Http = Connection<DeviceSocket>;
+pub(crate) type Http = Connection<DeviceSocket>;
 
-pub(super) async fn connect(tls: &TlsConnector, at: &RelayName) -> Result<Http, RelayFailure> {
+pub(crate) async fn connect(tls: &TlsConnector, at: &RelayName) -> Result<Http, RelayFailure> {
     Connection::open(tls, at, DeviceSocket::new).await
 }
 
 /// Sends a request and reads its whole answer.
-pub(super) async fn ask(
+pub(crate) async fn ask(
     http: &mut Http,
     method: Method,
     path: &str,

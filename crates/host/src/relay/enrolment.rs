@@ -28,7 +28,7 @@ pub(crate) struct Enrolment {
     /// The devices' listener.
     pub(crate) relay: RelayName,
     /// The hosts' listener.
-    pub(super) hosts: RelayName,
+    pub(crate) hosts: RelayName,
     pub(super) host_id: String,
     /// The relay's own CA, in PEM.
     pub(super) ca: String,
@@ -167,16 +167,28 @@ impl Enrolment {
         renewed.hosts_tls().map(|_| renewed)
     }
 
+    /// When the certificate ends, and when it is to be renewed.
+    pub(crate) fn lasts(&self) -> (Timestamp, Timestamp) {
+        (self.end, self.renew_at())
+    }
+
+    /// The authorities by which the relay is trusted, and when each of their certificates ends.
+    pub(crate) fn authorities(&self) -> Vec<(String, Timestamp)> {
+        let ca = [("The relay's own CA", Some(&self.ca)), ("The certificate of --relay-ca", self.relay_ca.as_ref())];
+        let ends = ca.into_iter().filter_map(|(what, pem)| Some((what.to_owned(), end(pem?).ok()?)));
+        ends.collect()
+    }
+
     /// When to ask for the next certificate: after two thirds of its time.
     pub(super) fn renew_at(&self) -> Timestamp {
         self.end.before(Duration::from_secs(CERTIFICATE_SECONDS / 3))
     }
 
-    pub(super) fn hosts_tls(&self) -> Result<TlsConnector, TlsUnusable> {
+    pub(crate) fn hosts_tls(&self) -> Result<TlsConnector, TlsUnusable> {
         relay::tls(Authorities::Only(&self.ca), Some(Identity { certificate: &self.certificate, key: &self.key }))
     }
 
-    pub(super) fn devices_tls(&self) -> Result<TlsConnector, TlsUnusable> {
+    pub(crate) fn devices_tls(&self) -> Result<TlsConnector, TlsUnusable> {
         relay::tls(Authorities::System(self.relay_ca.as_deref()), None)
     }
 }

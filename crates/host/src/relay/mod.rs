@@ -10,7 +10,7 @@
 //! display only, sessions are sealed, and what it says at length is cut short.
 
 mod account;
-mod dial;
+pub(crate) mod dial;
 mod enroll;
 mod enrolment;
 mod events;

@@ -32,6 +32,9 @@ const QUEUE: usize = 256;
 /// How long a call waits for room in the queue before it is answered 503. Once queued it is done, and waits for that.
 const TURN: Duration = Duration::from_secs(10);
 
+/// The schema that this binary writes.
+pub(crate) const SCHEMA: u32 = schema::VERSION;
+
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// A handle to the database thread. The thread ends when the last handle is dropped.
@@ -145,12 +148,12 @@ impl Store {
 }
 
 fn refuse_newer(found: u32) -> Result<(), OpenError> {
-    if found > schema::VERSION { Err(OpenError::TooNew { found, known: schema::VERSION }) } else { Ok(()) }
+    if found > SCHEMA { Err(OpenError::TooNew { found, known: SCHEMA }) } else { Ok(()) }
 }
 
 /// The schema version in the file's header (user_version, at offset 60 of the SQLite file format): read without
 /// SQLite, which may write beside a database that it opens. A file that is absent or too short has version 0.
-fn schema_in_header(path: &Path) -> std::io::Result<u32> {
+pub(crate) fn schema_in_header(path: &Path) -> std::io::Result<u32> {
     let mut header = [0; 64];
     match std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut header)) {
         Ok(()) => Ok(u32::from_be_bytes([header[60], header[61], header[62], header[63]])),
@@ -162,7 +165,7 @@ fn schema_in_header(path: &Path) -> std::io::Result<u32> {
 /// Whether the files can be written, asked before each call. SQLite maps the index of its write-ahead log into
 /// memory, for readers too: on a disk that has become read-only, as Linux makes it after a fault, touching that map
 /// would kill the process (SIGBUS) instead of failing.
-fn writable(path: &Path) -> Result<(), Failure> {
+pub(crate) fn writable(path: &Path) -> Result<(), Failure> {
     let mut index = path.as_os_str().to_owned();
     index.push("-shm");
     let open = |path: &Path| std::fs::OpenOptions::new().append(true).open(path);
