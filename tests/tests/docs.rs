@@ -291,7 +291,12 @@ fn every_code_has_its_page() {
         Code::ALL.len() + 1,
         "one page for each code, and the index"
     );
-    assert_eq!(std::fs::read_to_string(folder.join("README.md")).unwrap(), index, "docs/errors/README.md");
+    let readme = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    let (codes, symptoms) =
+        readme.split_once("\n## When something does not work\n").expect("what one sees leads to a page");
+    assert_eq!(codes, index, "docs/errors/README.md");
+    let links: Vec<&str> = symptoms.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()).collect();
+    assert!(links.len() >= 8 && links.iter().all(|link| folder.join(link).is_file()), "{links:?}");
 }
 
 #[tokio::test]

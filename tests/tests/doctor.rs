@@ -355,8 +355,10 @@ fn copy(from: &Path) -> tempfile::TempDir {
     copy
 }
 
+/// What is in a folder. The index of SQLite's log is left out: whoever opens the database makes it anew.
 fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let files = files.filter(|path| !path.to_string_lossy().ends_with("-shm"));
     let mut all: Vec<_> = files.map(|path| (path.clone(), fs::read(path).unwrap())).collect();
     all.sort();
     all
@@ -373,7 +375,16 @@ async fn a_damaged_database_is_seen_and_left_as_it_is() {
     let whole = copy(&host.state_dir());
     let before = contents(whole.path());
     all_well(&at(whole.path(), &["--only", "database"]).await);
-    assert_eq!(contents(whole.path()), before, "nothing is changed by looking");
+    assert!(contents(whole.path()) == before, "nothing is changed by looking");
+    // Without a log beside it, too.
+    let connection = rusqlite::Connection::open(host.state_dir().join("couplet.db")).unwrap();
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    drop(connection);
+    let folded = copy(&host.state_dir());
+    assert!(!folded.path().join("couplet.db-wal").exists());
+    let before = contents(folded.path());
+    all_well(&at(folded.path(), &["--only", "database"]).await);
+    assert!(contents(folded.path()) == before, "nothing is changed by looking");
 
     let damaged = copy(&host.state_dir());
     let database = damaged.path().join("couplet.db");
@@ -386,7 +397,7 @@ async fn a_damaged_database_is_seen_and_left_as_it_is() {
     let report = at(damaged.path(), &["--only", "database"]).await;
     let found = failure(&report, "is damaged", Code::StoreUnavailable);
     assert!(found.next.as_ref().unwrap().contains("backup"), "{found:?}");
-    assert_eq!(contents(damaged.path()), before, "nothing is changed by looking");
+    assert!(contents(damaged.path()) == before, "nothing is changed by looking");
 
     fs::write(&database, "this is not a database, and longer than a header of one: ".repeat(100)).unwrap();
     failure(&at(damaged.path(), &["--only", "database"]).await, "is damaged", Code::StoreUnavailable);

@@ -1,5 +1,6 @@
 //! The command line. Doc comments here are the help texts.
 
+mod audit;
 mod devices;
 mod doctor;
 mod relay;
@@ -10,6 +11,7 @@ use clap::builder::{FalseyValueParser, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub(crate) use audit::Audit;
 pub(crate) use devices::{Devices, DevicesCommand, List, ScopeArgs};
 pub(crate) use doctor::Doctor;
 pub(crate) use relay::{
@@ -175,6 +177,8 @@ Examples:
     Relay(Relay),
     /// Show what an error code means and what to do, offline; without a code, list them
     Explain(Explain),
+    /// Show who did what: the audit log
+    Audit(Audit),
     /// Look for what stands in the way of pairing and use: ports, addresses, firewall, apps, relay, clock, database, disk
     #[command(after_help = DOCTOR)]
     Doctor(Doctor),

@@ -1,6 +1,7 @@
 //! One file for each command.
 
 mod approve;
+mod audit;
 mod completions;
 mod config;
 mod connect;
@@ -37,6 +38,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Connect(args) => connect::run(&global, args),
         Command::Relay(args) => relay::run(&global, args),
         Command::Explain(args) => explain::run(&args),
+        Command::Audit(args) => short(audit::run(&global, &args)),
         Command::Doctor(args) => short(doctor::run(&global, &args)),
         Command::Config(args) => config::run(&global, args.command),
         Command::Completions { shell } => completions::run(shell),

@@ -195,7 +195,7 @@ fn banner(ready: &Ready, login: Option<&str>, has_apps: bool, next: &str) -> Str
     text += &format!("\n  {:width$}  {}\n", "state", ready.state_dir.display());
     if !ready.reachable {
         text += "\nOnly this machine can reach these addresses: no phone can.\nConnect it to a network (the default \
-                 addresses follow), or name an address with --listen.\n";
+                 addresses follow), or name an address with --listen.\nMore: couplet explain CPL-1407\n";
     }
     if !has_apps {
         text += "\nNo app is behind the gateway yet: couplet serve http://127.0.0.1:3000\n";

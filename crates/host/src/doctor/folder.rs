@@ -45,7 +45,7 @@ fn complaint(path: &Path, metadata: &Metadata, me: u32) -> Option<Finding> {
         let found = format!("{shown} belongs to user {}, and this is user {me}", metadata.uid());
         let finding = failed(PART, found).because("Another user could have put a key of their own there.");
         let next = "Run this as the user that runs the host; or, if the folder is to be this user's, take it over.";
-        return Some(finding.about(shown.to_string()).then(next).run(format!("sudo chown -R {me}: {name}")).see(CODE));
+        return Some(finding.about(shown.to_string()).then(next).run(format!("sudo chown -R {me} {name}")).see(CODE));
     }
     let open = metadata.mode() & 0o077;
     if open == 0 {

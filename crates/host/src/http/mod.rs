@@ -1,5 +1,6 @@
 //! The HTTP API: routes, and the one OpenAPI document that is made from them.
 
+mod audit;
 mod authz;
 pub(crate) mod caller;
 mod dashboard;
@@ -45,7 +46,7 @@ fn documented() -> OpenApiRouter<Pairing> {
         .routes(routes!(pairings::list))
         .routes(routes!(pairings::approve))
         .routes(routes!(pairings::reject))
-        .routes(routes!(pairings::audit))
+        .routes(routes!(audit::audit))
         .routes(routes!(doctor::doctor))
         .routes(routes!(events::events))
         .routes(routes!(owner::status))

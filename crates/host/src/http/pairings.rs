@@ -1,13 +1,10 @@
 //! `/api/pair/pairings`: the claims that wait for the owner.
-#![allow(unused_qualifications, reason = "utoipa writes them for query parameters")]
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Query, State};
-use couplet_protocol::api::{ApproveRequest, AuditList, PairingList};
+use axum::extract::{Path, State};
+use couplet_protocol::api::{ApproveRequest, PairingList};
 use couplet_protocol::{Code, Problem};
 use http::StatusCode;
-use serde::Deserialize;
-use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::caller::Owner;
@@ -54,24 +51,4 @@ pub(super) async fn approve(
 pub(super) async fn reject(_: Owner, State(pairing): State<Pairing>, path: Id) -> Result<StatusCode, Failure> {
     pairing.core().reject(id(path)?).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Where a page of the audit log begins.
-#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
-pub(super) struct Before {
-    /// Only entries older than this one.
-    before: Option<i64>,
-}
-
-/// The audit log, newest first, 500 entries at a time.
-#[utoipa::path(get, path = "/api/audit", tag = "owner", security(("owner" = [])), params(Before),
-    responses((status = 200, body = AuditList), (status = 401, body = Problem), (status = 503, body = Problem)))]
-pub(super) async fn audit(
-    _: Owner,
-    State(pairing): State<Pairing>,
-    before: Result<Query<Before>, axum::extract::rejection::QueryRejection>,
-) -> Result<axum::Json<AuditList>, Failure> {
-    let Query(Before { before }) =
-        before.map_err(|_| Failure::new(Code::MalformedQuery, "Send `before=` with an entry's id, or nothing."))?;
-    Ok(axum::Json(AuditList { entries: pairing.core().audit(before).await? }))
 }

@@ -12,7 +12,7 @@ use super::steps::refused;
 use crate::clock::Timestamp;
 use crate::events::News;
 use crate::problem::Failure;
-use crate::store::audit::{self, Actor};
+use crate::store::audit::{self, Actor, Which};
 use crate::store::offers::{self, PairingRow};
 
 impl Core {
@@ -66,9 +66,9 @@ impl Core {
         self.store.write(work, after).await.map(|((), _)| ())
     }
 
-    /// The audit log, newest first.
-    pub(crate) async fn audit(&self, before: Option<i64>) -> Result<Vec<AuditEntry>, Failure> {
-        self.store.read(move |tx| audit::list(tx, before)).await
+    /// Entries of the audit log, newest first.
+    pub(crate) async fn audit(&self, which: Which) -> Result<Vec<AuditEntry>, Failure> {
+        self.store.read(move |tx| audit::list(tx, &which)).await
     }
 }
 

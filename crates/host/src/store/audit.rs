@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::problem::Failure;
 
 /// How many entries one listing shows.
-const LISTED: u32 = 500;
+pub(crate) const LISTED: u32 = 500;
 
 /// Who did it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,10 +58,39 @@ impl<'a> Record<'a> {
     }
 }
 
-/// The newest entries, newest first; before entry `before` when given.
-pub(crate) fn list(tx: &Transaction<'_>, before: Option<i64>) -> Result<Vec<AuditEntry>, Failure> {
-    let mut statement = tx.prepare_cached("SELECT * FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?")?;
-    let rows = statement.query_map(params![before.unwrap_or(i64::MAX), LISTED], |row| {
+/// Which entries to list; all of them, when nothing is named.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Which {
+    /// Older than this entry.
+    pub(crate) before: Option<i64>,
+    /// Newer than this entry.
+    pub(crate) after: Option<i64>,
+    /// Written at this time or later.
+    pub(crate) since: Option<Timestamp>,
+    /// Of this action, or of its family: `device` for `device.paired` and `device.revoked`.
+    pub(crate) action: Option<String>,
+    /// About this device.
+    pub(crate) device: Option<Uuid>,
+    /// At most so many, and never more than [`LISTED`].
+    pub(crate) limit: Option<u32>,
+}
+
+const LIST: &str = "SELECT * FROM audit WHERE id < ?1 AND id > ?2 AND (?3 IS NULL OR at >= ?3)
+    AND (?4 IS NULL OR action = ?4 OR substr(action, 1, length(?4) + 1) = ?4 || '.')
+    AND (?5 IS NULL OR device_id = ?5) ORDER BY id DESC LIMIT ?6";
+
+/// The newest of these entries, newest first.
+pub(crate) fn list(tx: &Transaction<'_>, which: &Which) -> Result<Vec<AuditEntry>, Failure> {
+    let mut statement = tx.prepare_cached(LIST)?;
+    let wanted = params![
+        which.before.unwrap_or(i64::MAX),
+        which.after.unwrap_or(0),
+        which.since,
+        which.action,
+        which.device.map(|id| id.to_string()),
+        which.limit.unwrap_or(LISTED).min(LISTED),
+    ];
+    let rows = statement.query_map(wanted, |row| {
         let id = |column| -> rusqlite::Result<Option<Uuid>> {
             Ok(row.get::<_, Option<String>>(column)?.and_then(|text| text.parse().ok()))
         };
