@@ -18,6 +18,8 @@ use crate::net;
 const PART: Part = Part::Apps;
 /// How many redirects within the app are followed.
 const HOPS: usize = 3;
+/// How much of a path is shown, in characters.
+const SHOWN: usize = 80;
 /// The longest that connecting may take here, whatever the setting says.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -53,11 +55,15 @@ async fn one(patient: Patient<'_>, number: u16, upstream: &Upstream) -> Finding 
             },
         }
     }
-    let finding = warning(PART, format!("{} redirects again and again, last to {path}", named(upstream)));
-    finding
-        .about(&upstream.name)
-        .because("Behind a gateway it may miss a header that tells how it is called.")
-        .run(curl(upstream))
+    let found = format!("{} redirects again and again, last to {}", named(upstream), shown(&path));
+    let cause = "Behind a gateway it may miss a header that tells how it is called.";
+    warning(PART, found).about(&upstream.name).because(cause).run(curl(upstream))
+}
+
+/// A path as it is shown: what follows the `?` may be a secret of the app, and may be long.
+fn shown(path: &str) -> String {
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    path.chars().take(SHOWN).collect()
 }
 
 /// How a device calls the app: what the gateway hands on as `Host`.
@@ -165,6 +171,13 @@ fn is_of_whoever_asks(authority: &Authority) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_shown_without_what_may_be_a_secret() {
+        assert_eq!(shown("/login?token=canary"), "/login");
+        assert_eq!(shown("/a#canary"), "/a");
+        assert_eq!(shown(&"/é".repeat(100)).chars().count(), SHOWN);
+    }
 
     #[test]
     fn a_redirect_leads_on_home_or_elsewhere() {

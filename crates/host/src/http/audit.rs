@@ -17,6 +17,7 @@ use crate::store::audit::Which;
 
 /// Which entries of the audit log.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
     /// Only entries older than this one.
     before: Option<i64>,

@@ -14,6 +14,7 @@ use crate::problem::Failure;
 
 /// What to look at.
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Only {
     /// This part alone; all of them when absent.
     #[param(inline)]

@@ -27,6 +27,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::auth::Authenticator;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, RelayUse};
+use crate::doctor::Examined;
 use crate::events::{Events, News};
 use crate::logins::Logins;
 use crate::net::{Addresses, OwnAddresses};
@@ -75,6 +76,7 @@ pub(crate) struct Core {
     own: Arc<OwnAddresses>,
     relay: Relay,
     stopping: CancellationToken,
+    examined: Arc<Examined>,
 }
 
 #[derive(Debug)]
@@ -119,6 +121,7 @@ impl Pairing {
             own: Arc::default(),
             relay: Relay::new(enrolment),
             stopping: CancellationToken::new(),
+            examined: Arc::default(),
         };
         core.start_up().await.map_err(|failure| start::upkeep_error(&failure))?;
         let upkeep = AbortOnDropHandle::new(tokio::spawn(core.clone().keep_up()));
@@ -187,6 +190,11 @@ impl Core {
     /// The sealed sessions.
     pub(crate) fn tunnels(&self) -> &Tunnels {
         &self.tunnels
+    }
+
+    /// What `couplet doctor` found last.
+    pub(crate) fn examined(&self) -> &Examined {
+        &self.examined
     }
 
     /// The relay, if there is one.
