@@ -272,10 +272,11 @@ async fn apps_that_do_not_answer_as_they_should_are_told_apart() {
     let to_login = Router::new().route("/", get(|| async { Redirect::to("https://login.example/") }));
     let to_login = app(to_login).await;
     let failing = app(Router::new().route("/", get(|| async { StatusCode::INTERNAL_SERVER_ERROR }))).await;
+    let around = app(Router::new().fallback(async || Redirect::to("/again?token=canary"))).await;
     let (silent, odd) = (mute(b"").await, mute(b"SSH-2.0-OpenSSH_9.2\r\n").await);
     let down = format!("http://127.0.0.1:{}", e2e::free_port());
     let named = [("well", well.url()), ("home", to_home), ("away", to_login), ("failing", failing)];
-    let named = named.into_iter().chain([("silent", silent), ("odd", odd), ("down", down)]);
+    let named = named.into_iter().chain([("silent", silent), ("odd", odd), ("down", down), ("around", around)]);
     let apps: Vec<String> = named.map(|(name, url)| format!("{name}={url}")).collect();
     let host = TestHost::start(|setup| {
         for app in &apps {
@@ -286,7 +287,8 @@ async fn apps_that_do_not_answer_as_they_should_are_told_apart() {
     let report = of(&host, &["apps"]).await;
     let about = |name: &str| report.findings.iter().find(|finding| finding.subject.as_deref() == Some(name)).unwrap();
     assert_eq!([about("well").state, about("away").state], [FindingState::Ok, FindingState::Ok], "{report:#?}");
-    assert_eq!(about("failing").state, FindingState::Warning);
+    assert_eq!([about("failing").state, about("around").state], [FindingState::Warning, FindingState::Warning]);
+    assert!(!format!("{report:?}").contains("canary"), "{report:#?}");
     for (name, code) in [
         ("down", Code::UpstreamDown),
         ("silent", Code::UpstreamSlow),

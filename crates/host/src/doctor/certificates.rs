@@ -7,6 +7,7 @@ use couplet_protocol::api::{Finding, Part};
 
 use super::{Patient, failed, ok, relay, skipped, warning};
 use crate::clock::{Clock, Timestamp};
+use crate::pairing::Core;
 use crate::relay::Enrolment;
 
 const PART: Part = Part::Certificates;
@@ -14,7 +15,7 @@ const PART: Part = Part::Certificates;
 const AUTHORITY: Duration = Duration::from_secs(30 * 86_400);
 
 pub(super) fn look(patient: Patient<'_>) -> Vec<Finding> {
-    let now = patient.core.map_or_else(|| Clock::start().now(), |core| core.now());
+    let now = patient.core.map_or_else(|| Clock::start().now(), Core::now);
     match relay::enrolment(patient) {
         // What is wrong with it stands with the relay.
         Ok(None) | Err(_) => vec![skipped(PART, "This host has no certificate: it is enrolled with no relay")],

@@ -89,7 +89,8 @@ fn secrets(patient: Patient<'_>, folder: &Path) -> Vec<Finding> {
 fn unreadable(path: &Path, error: &io::Error) -> Finding {
     // Our own texts say what to do already.
     if error.kind() == ErrorKind::InvalidData {
-        return failed(PART, format!("{} cannot be used", path.display())).because(format!("{error}.")).see(CODE);
+        let finding = failed(PART, format!("{} cannot be used", path.display())).because(format!("{error}."));
+        return finding.then("Stop the host before, and start it again then.").run("couplet serve").see(CODE);
     }
     let finding = failed(PART, format!("{} cannot be read", path.display())).because(format!("{error}."));
     let next = "Run this as the user that runs the host, or give the folder to this one.";

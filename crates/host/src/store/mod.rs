@@ -156,6 +156,8 @@ fn refuse_newer(found: u32) -> Result<(), OpenError> {
 pub(crate) fn schema_in_header(path: &Path) -> std::io::Result<u32> {
     let mut header = [0; 64];
     match std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut header)) {
+        // SQLite itself says that it is none.
+        Ok(()) if !header.starts_with(b"SQLite format 3\0") => Ok(0),
         Ok(()) => Ok(u32::from_be_bytes([header[60], header[61], header[62], header[63]])),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) => Ok(0),
         Err(error) => Err(error),
