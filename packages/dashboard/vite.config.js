@@ -1,4 +1,4 @@
-// Three files with fixed names: the host embeds them one by one, and a rebuild that changes nothing changes no byte.
+// Files with fixed names: the host embeds them one by one, and a rebuild that changes nothing changes no byte.
 import { defineConfig } from "vite";
 
 export default defineConfig({

@@ -18,8 +18,12 @@ pub struct Dashboard {
 }
 
 /// How a page is looked at: its name, its colours, its width and height.
-const LOOKS: [(&str, &str, u32, u32); 3] =
-    [("light", "light", 1280, 800), ("dark", "dark", 1280, 800), ("phone", "light", 320, 700)];
+const LOOKS: [(&str, &str, u32, u32); 4] = [
+    ("light", "light", 1280, 800),
+    ("dark", "dark", 1280, 800),
+    ("phone", "light", 320, 700),
+    ("phone-dark", "dark", 320, 700),
+];
 
 /// What axe is asked for: WCAG 2.2 at levels A and AA, and what its authors advise.
 const AXE: &str =
@@ -79,8 +83,8 @@ impl Dashboard {
         value.as_str().unwrap().to_owned()
     }
 
-    /// Looks at the page as it is now, in each look: keeps a picture, and expects that nothing is wider than the screen
-    /// and that axe finds nothing.
+    /// Looks at the page as it is now, in each look: keeps a picture, and expects that nothing is wider than the screen,
+    /// that axe finds nothing and that the policy has refused nothing. Without motion, so that pictures are the same.
     pub async fn look(&self, name: &str) {
         let axe = std::fs::read_to_string(pages().join("node_modules/axe-core/axe.min.js")).unwrap();
         self.browser.run(&axe, Value::Null).await;
@@ -97,6 +101,9 @@ impl Dashboard {
             assert_eq!(self.browser.evaluate(too_wide).await, json!(false), "{name}, {look}: something is too wide");
             assert_eq!(self.browser.run(AXE, Value::Null).await, json!([]), "{name}, {look}");
         }
+        // Nothing stands in the policy's way.
+        let said = self.browser.console().await;
+        assert!(!said.iter().any(|line| line.contains("Content Security Policy")), "{name}: {said:?}");
         tools.send_raw("Emulation.clearDeviceMetricsOverride", json!({})).await.unwrap();
         tools.send_raw("Emulation.setEmulatedMedia", json!({ "features": [] })).await.unwrap();
     }

@@ -2,7 +2,7 @@
 //! behind the gateway. They get nothing and change nothing, and no app is sent the dashboard's cookie.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "whatever goes wrong here fails the test")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::response::Html;
 use couplet_protocol::api::AuditList;
 use e2e::host::PATIENCE;
-use e2e::{Browser, Dashboard, Forwarder, Laptop, Running, TestHost};
+use e2e::{Browser, Dashboard, Forwarder, Laptop, Running, Signer, TestHost};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -118,14 +118,34 @@ async fn standing(host: &TestHost) -> (usize, String) {
     (audit.entries.len(), pairings.to_string())
 }
 
-/// Every route that there is, with what it names filled in.
+/// What is for everyone, and tells nothing of this host that a page could not know.
+const PUBLIC: [&str; 4] = ["/health", "/livez", "/readyz", "/api/openapi.json"];
+
+/// Every route that there is, with what it names filled in: what is there, and waits for such a request.
 async fn routes(host: &TestHost, device: &str) -> Vec<Value> {
     let document: Value = host.anyone().expect(Method::GET, "/api/openapi.json", 200, None).await;
-    let waiting = waiting(host).await;
+    let (waiting, offer) = (waiting(host).await, host.generate().await.offer_id.to_string());
+    let watch = Signer::start().key().pair(host, "Watch").await.id;
+    let pin = match document["paths"]["/mobile/pairing"].is_object() {
+        true => {
+            let body = json!({ "device_name": "By PIN" });
+            let asked = host.anyone().post("/mobile/pairing").json(&body).send().await.unwrap();
+            assert_eq!(asked.status(), 200);
+            let list: Value = host.owner().expect(Method::GET, "/mobile/pairing", 200, None).await;
+            list["requests"][0]["id"].as_str().unwrap().to_owned()
+        }
+        false => String::new(),
+    };
     let paths = document["paths"].as_object().unwrap().iter();
     let each = paths.flat_map(|(path, methods)| methods.as_object().unwrap().keys().map(move |method| (path, method)));
     each.map(|(path, method)| {
-        let id = if path.contains("pairings") { &waiting } else { device };
+        let id = match path.as_str() {
+            path if path.contains("/pairings/") => &waiting,
+            path if path.contains("/offers/") => &offer,
+            path if path.starts_with("/watch/") => &watch,
+            path if path.starts_with("/mobile/") => &pin,
+            _ => device,
+        };
         json!([method.to_uppercase(), path.replace("{id}", id)])
     })
     .collect()
@@ -154,26 +174,39 @@ async fn pages_of_others_have_nothing_of_it_and_no_app_its_cookie() {
 
     let routes = routes(&host, &phone.device_id.to_string()).await;
     let before = standing(&host).await;
-    // Each path that was answered with a refusal.
-    let refused = async || -> BTreeSet<String> {
-        let answers = dashboard.browser.answers().await.into_iter().filter(|(_, status)| *status >= 400);
-        answers.filter_map(|(url, _)| Some(url.strip_prefix(host.pairing_url())?.to_owned())).collect()
+    // How often each path was answered with each status, since the browser began.
+    let answered = async || -> BTreeMap<(String, u64), usize> {
+        let mut counted = BTreeMap::new();
+        for (url, status) in dashboard.browser.answers().await {
+            if let Some(path) = url.strip_prefix(host.pairing_url()) {
+                *counted.entry((path.to_owned(), status)).or_default() += 1;
+            }
+        }
+        counted
     };
     let at = |name: &str| format!("http://{name}:{}", foreign.port);
     let app = forwarder.url().to_owned();
     for site in [at("evil.example"), at("127.0.0.1"), at("localhost"), app.clone()] {
         foreign.cookies();
         dashboard.browser.open(&site).await;
+        let earlier = answered().await;
         dashboard.says("cats").await;
         let cookies = foreign.cookies();
         let outcome = dashboard.browser.run(ATTEMPTS, json!({ "base": host.pairing_url(), "routes": routes })).await;
         assert_eq!(outcome["read"], json!([]), "{site}");
         assert!(outcome["tried"].as_u64().unwrap() > 50, "{outcome}");
         assert_eq!(standing(&host).await, before, "{site}");
-        let paths: BTreeSet<&str> = routes.iter().map(|route| route[1].as_str().unwrap()).collect();
-        let refused = refused().await;
-        let missed: Vec<_> = paths.iter().filter(|path| !refused.contains(**path)).collect();
-        assert!(missed.iter().all(|path| ["/health", "/livez", "/readyz"].contains(path)), "{site}: {missed:?}");
+        // Each was refused for who asks, before anything of it was looked at, and none was done.
+        let later = answered().await;
+        let new = later.iter().filter(|(answer, count)| earlier.get(*answer).is_none_or(|before| before < *count));
+        let new: BTreeSet<(&str, u64)> = new.map(|((path, status), _)| (path.as_str(), *status)).collect();
+        for route in &routes {
+            let path = route[1].as_str().unwrap();
+            let refused = new.iter().any(|(of, status)| *of == path && [401, 403, 421].contains(status));
+            assert!(refused || PUBLIC.contains(&path), "{site}: {route} was not refused");
+        }
+        let done: Vec<_> = new.iter().filter(|(path, status)| *status < 400 && !PUBLIC.contains(path)).collect();
+        assert!(done.is_empty(), "{site}: {done:?}");
         // A browser sends cookies to every port of an address; through the gateway, ours does not arrive.
         let sent = cookies.iter().any(|cookie| cookie.as_deref().is_some_and(|sent| sent.contains("couplet_session=")));
         assert_eq!(sent, site == at("127.0.0.1"), "{site}: {cookies:?}");

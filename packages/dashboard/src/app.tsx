@@ -2,13 +2,13 @@
 
 import { useEffect, useState } from "preact/hooks";
 
-import { Approval } from "./approval";
+import { Waiting } from "./approval";
 import { Activity } from "./activity";
 import { Connect } from "./connect";
 import { DeviceList } from "./devices";
 import { HostPage } from "./host";
 import { focusPage, Marked, Spoken } from "./parts";
-import { announce, dismiss, signOut, useShared } from "./state";
+import { dismiss, notify, signOut, useShared, words } from "./state";
 import { Pins } from "./pins";
 import { Stranger } from "./stranger";
 import { texts } from "./texts";
@@ -74,7 +74,7 @@ function Dashboard() {
               </a>
             ))}
           </nav>
-          <button type="button" class="quiet" onClick={() => void signOut().catch(() => announce(texts.offline.title))}>
+          <button type="button" class="quiet" onClick={() => void signOut().catch((error) => notify(false, words(error).title))}>
             {texts.signOut}
           </button>
         </div>
@@ -104,21 +104,6 @@ function Dashboard() {
       </main>
       {connecting && <Connect onClose={() => setConnecting(false)} />}
     </>
-  );
-}
-
-/** The claims that wait for the owner, by whatever door they came, on every page. */
-function Waiting() {
-  const { pairings } = useShared();
-  const asked = pairings.filter((pairing) => pairing.state === "approval");
-  if (asked.length === 0) return null;
-  return (
-    <section aria-labelledby="waiting">
-      <h2 id="waiting">{texts.approval.waiting(asked.length)}</h2>
-      {asked.map((pairing) => (
-        <Approval key={pairing.id} pairing={pairing} />
-      ))}
-    </section>
   );
 }
 

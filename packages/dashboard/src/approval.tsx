@@ -5,7 +5,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { call, type Pairing, type Problem } from "./api";
 import { clock } from "./clock";
 import { Countdown, Facts, ProblemNote, useFocusBack } from "./parts";
-import { useTicks, words } from "./state";
+import { useShared, useTicks, words } from "./state";
 import { texts } from "./texts";
 
 /**
@@ -86,6 +86,21 @@ export function Approval(props: { pairing: Pairing; focus?: boolean }) {
       </div>
       <Countdown left={clock.until(pairing.expires_at)} total={total} />
     </form>
+  );
+}
+
+/** The claims that wait for the owner, by whatever door they came, `except` the one that is shown elsewhere. */
+export function Waiting(props: { except?: string | null }) {
+  const { pairings } = useShared();
+  const asked = pairings.filter((pairing) => pairing.state === "approval" && pairing.id !== props.except);
+  if (asked.length === 0) return null;
+  return (
+    <section aria-labelledby="waiting">
+      <h2 id="waiting">{texts.approval.waiting(asked.length)}</h2>
+      {asked.map((pairing) => (
+        <Approval key={pairing.id} pairing={pairing} />
+      ))}
+    </section>
   );
 }
 

@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 
-import { Approval } from "./approval";
+import { Approval, Waiting } from "./approval";
 import { call, type HostEvent, json, type Offer, Problem, type QrCode, type WatchOffer } from "./api";
 import { clock } from "./clock";
 import { DeviceList } from "./devices";
@@ -54,30 +54,44 @@ export function Connect(props: { onClose: () => void }) {
   const [refused, setRefused] = useState<Problem | null>(null);
   const open = useRef<string | null>(null);
   const refreshes = useRef(0);
-  const { pairings, watches } = useShared();
+  // The number of the newest call that opens an offer, and where the ceremony stands right now.
+  const turn = useRef(0);
+  const now = useRef<Stage>(stage);
+  const { pairings, watches, rejoined } = useShared();
   useTicks(250, stage.at === "waiting");
 
-  /** Opens an offer in the place of the one that is open. */
+  function go(next: Stage): void {
+    now.current = next;
+    setStage(next);
+  }
+
+  /** Opens an offer in the place of the one that is open, unless that is claimed meanwhile. */
   async function regenerate(wanted: Form = form): Promise<void> {
+    turn.current += 1;
+    const mine = turn.current;
+    const isMine = () => mine === turn.current && now.current.at !== "claimed" && now.current.at !== "paired";
     setRefused(null);
-    if (stage.at !== "waiting") setStage({ at: "opening" });
+    if (now.current.at !== "waiting") go({ at: "opening" });
     try {
       const offer = await opens(wanted);
-      withdraw(open.current);
-      open.current = offer.id;
       const faces: Shown["faces"] = {};
       for (const [of, text, end] of offer.texts) {
-        faces[of] = { text, end, code: await json<QrCode>("POST", "/api/qr", { text }) };
+        if (isMine()) faces[of] = { text, end, code: await json<QrCode>("POST", "/api/qr", { text }) };
       }
+      // Nobody is to see it any more.
+      if (!isMine()) return withdraw(offer.id);
+      withdraw(open.current);
+      open.current = offer.id;
       setForm(wanted);
       setShown({ faces, opened: clock.now() });
-      setStage({ at: "waiting", again: false });
+      go({ at: "waiting", again: false });
       announce(texts.connect.shown(clock.until(faces[wanted]?.end ?? "")));
     } catch (error) {
+      if (!isMine()) return;
       const problem = words(error);
       // Asked too often: the code that is open stays.
-      if (stage.at === "waiting" && left > 0 && problem.status === 429) setRefused(problem);
-      else setStage({ at: "over", why: problem });
+      if (now.current.at === "waiting" && left > 0 && problem.status === 429) setRefused(problem);
+      else go({ at: "over", why: problem });
     }
   }
 
@@ -95,7 +109,11 @@ export function Connect(props: { onClose: () => void }) {
 
   useEffect(() => {
     void regenerate();
-    const leave = () => withdraw(open.current);
+    const leave = () => {
+      // What is under way is nobody's.
+      turn.current += 1;
+      withdraw(open.current);
+    };
     addEventListener("pagehide", leave);
     return () => {
       removeEventListener("pagehide", leave);
@@ -104,8 +122,18 @@ export function Connect(props: { onClose: () => void }) {
   }, []);
 
   useEvents((event) => {
-    if (event.pairing_id !== undefined && event.pairing_id === open.current) setStage((now) => after(event, now));
+    if (event.pairing_id !== undefined && event.pairing_id === open.current) go(after(event, now.current));
   });
+
+  // After a break, in which events may have been missed.
+  useEffect(() => {
+    const held = pairings.find((pairing) => pairing.id === open.current);
+    if (now.current.at === "waiting" && held !== undefined) {
+      go({ at: "claimed", name: held.device_name ?? texts.aDevice, approved: held.state === "granted" });
+    } else if (now.current.at === "claimed" && held === undefined) {
+      go({ at: "over", why: new Problem(0, "", texts.missed.title, texts.missed.detail) });
+    }
+  }, [rejoined]);
 
   const face = shown?.faces[form];
   const left = face === undefined ? 0 : clock.until(face.end);
@@ -116,7 +144,7 @@ export function Connect(props: { onClose: () => void }) {
     if (refreshes.current === REFRESHES) {
       withdraw(open.current);
       open.current = null;
-      setStage({ at: "paused" });
+      go({ at: "paused" });
       announce(texts.connect.paused);
     } else {
       refreshes.current += 1;
@@ -136,6 +164,7 @@ export function Connect(props: { onClose: () => void }) {
   return (
     <Dialog title={texts.connect.title} onClose={props.onClose}>
       <Pins />
+      <Waiting except={open.current} />
       {stage.at === "opening" && <p class="stage">{texts.connect.opening}</p>}
       {stage.at === "waiting" && face !== undefined && (
         <div class="offer">

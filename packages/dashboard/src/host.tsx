@@ -2,8 +2,8 @@
 
 import type { RelayStatus } from "./api";
 import { Doctor } from "./doctor";
-import { Ago, Facts, fullDate } from "./parts";
-import { useShared } from "./state";
+import { Ago, Facts, fullDate, Marked } from "./parts";
+import { notify, signOutEverywhere, useShared, words } from "./state";
 import { texts } from "./texts";
 
 export function HostPage() {
@@ -18,9 +18,13 @@ export function HostPage() {
           [texts.host.session, status.session_expires_at ? fullDate(status.session_expires_at) : texts.host.token],
         ]}
       />
+      <p class="dim">{texts.host.everywhereHint}</p>
+      <button type="button" onClick={() => void signOutEverywhere().catch((error) => notify(false, words(error).title))}>
+        {texts.host.everywhere}
+      </button>
       <section aria-labelledby="relay">
         <h2 id="relay">{texts.relay.title}</h2>
-        {status.relay ? <Relay relay={status.relay} /> : <p>{texts.relay.none}</p>}
+        {status.relay ? <Relay relay={status.relay} /> : <p><Marked text={texts.relay.none} /></p>}
       </section>
       <Doctor />
     </>

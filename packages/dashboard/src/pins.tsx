@@ -26,12 +26,15 @@ function Pin(props: { request: PinRequest }) {
   const { request } = props;
   const [total] = useState(() => clock.until(request.expires_at));
   const [problem, setProblem] = useState<Problem | null>(null);
+  const busy = useRef(false);
   const card = useRef<HTMLDivElement>(null);
   useFocusBack(card);
   useTicks(500);
   const name = request.device_name;
 
   async function decide(answer: "accept" | "reject"): Promise<void> {
+    if (busy.current) return;
+    busy.current = true;
     setProblem(null);
     try {
       await call("POST", `/mobile/pairing/${request.id}/${answer}`);
@@ -39,6 +42,7 @@ function Pin(props: { request: PinRequest }) {
       setProblem(words(error));
     }
     await refreshPins();
+    busy.current = false;
   }
 
   const facts: [string, string | null | undefined][] = [

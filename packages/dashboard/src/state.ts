@@ -18,7 +18,7 @@ import { clock } from "./clock";
 import { follow } from "./events";
 import { texts } from "./texts";
 
-/** How often what no event tells of is asked for: when a device was last seen. */
+/** How often what no event tells of is asked for: when a device was last seen, and the time. */
 const REFRESH = 60_000;
 /** How many entries of the audit log the host tells at once. */
 const LISTED = 500;
@@ -38,6 +38,8 @@ export type State = {
   owner: Owner;
   /** Whether the events arrive; null before the first try. */
   live: boolean | null;
+  /** How often everything was read anew after events may have been missed. */
+  rejoined: number;
   status: OwnerStatus | null;
   devices: Device[] | null;
   pairings: Pairing[];
@@ -55,6 +57,7 @@ export type State = {
 let state: State = {
   owner: { is: "unknown" },
   live: null,
+  rejoined: 0,
   status: null,
   devices: null,
   pairings: [],
@@ -144,6 +147,7 @@ export async function begin(token: string | null): Promise<void> {
     } catch (error) {
       // Whoever opens a used link again is still the owner where the session goes on.
       if (pageKey.read() === null || !(await isOwner())) {
+        following?.abort();
         return change({ owner: { is: "stranger", why: words(error) } });
       }
     }
@@ -157,7 +161,7 @@ export async function begin(token: string | null): Promise<void> {
   const listener = {
     opened() {
       change({ live: true });
-      void refresh();
+      void refresh().then(() => change({ rejoined: state.rejoined + 1 }));
     },
     told: hear,
     lost() {
@@ -172,7 +176,7 @@ export async function begin(token: string | null): Promise<void> {
   addEventListener("visibilitychange", seen, { signal });
   // Signed out in another tab.
   addEventListener("storage", () => pageKey.read() ?? over(null), { signal });
-  const timer = setInterval(() => void Promise.all([refreshDevices(), refreshWatches()]), REFRESH);
+  const timer = setInterval(() => void refresh(), REFRESH);
   // A proxy on the way may hold the stream's beginning back.
   void refresh();
   await follow(listener, signal);
@@ -200,6 +204,12 @@ export async function signOut(): Promise<void> {
   over(null);
 }
 
+/** Ends the session of every browser. */
+export async function signOutEverywhere(): Promise<void> {
+  await call("DELETE", "/api/owner/sessions");
+  over(null);
+}
+
 /** Reads into the state; a session that has ended ends the page, anything else is left to the stream's own tries. */
 async function read(work: () => Promise<void>): Promise<void> {
   try {
@@ -209,37 +219,51 @@ async function read(work: () => Promise<void>): Promise<void> {
   }
 }
 
-async function refreshStatus(): Promise<void> {
-  await read(async () => {
-    const began = performance.now();
-    const status = await json<OwnerStatus>("GET", "/api/owner");
-    clock.sync(status.now, began, performance.now());
-    change({ status });
-  });
+/** One reading at a time; one that is asked for meanwhile follows. So what is shown is what was asked for last. */
+function reader(work: () => Promise<void>): () => Promise<void> {
+  let running: Promise<void> | null = null;
+  let again = false;
+  const run = async () => {
+    do {
+      again = false;
+      await read(work);
+    } while (again);
+    running = null;
+  };
+  return () => {
+    again = true;
+    running ??= run();
+    return running;
+  };
 }
+
+const refreshStatus = reader(async () => {
+  const began = performance.now();
+  const status = await json<OwnerStatus>("GET", "/api/owner");
+  clock.sync(status.now, began, performance.now());
+  change({ status });
+});
+
+const readDevices = reader(async () => {
+  change({ devices: (await json<{ devices: Device[] }>("GET", "/api/pair/devices")).devices });
+});
 
 /** Reads the devices, and the watches too where the device that was changed is one. */
 export async function refreshDevices(kind?: string): Promise<void> {
-  const watches = kind === "watch" ? refreshWatches() : null;
-  await read(async () => {
-    change({ devices: (await json<{ devices: Device[] }>("GET", "/api/pair/devices")).devices });
-  });
-  await watches;
+  await Promise.all([readDevices(), kind === "watch" && refreshWatches()]);
 }
 
-async function refreshPairings(): Promise<void> {
-  await read(async () => {
-    change({ pairings: (await json<{ pairings: Pairing[] }>("GET", "/api/pair/pairings")).pairings });
-  });
-}
+const refreshPairings = reader(async () => {
+  change({ pairings: (await json<{ pairings: Pairing[] }>("GET", "/api/pair/pairings")).pairings });
+});
 
 /** Paths that this host does not have: asked for once. */
 const absent = new Set<string>();
 
 /** Reads from a door that not every host has. */
-async function readDoor<T>(path: string, take: (answer: T) => void): Promise<void> {
-  if (absent.has(path)) return;
-  await read(async () => {
+function doorReader<T>(path: string, take: (answer: T) => void): () => Promise<void> {
+  return reader(async () => {
+    if (absent.has(path)) return;
     try {
       take(await json<T>("GET", path));
     } catch (error) {
@@ -249,22 +273,22 @@ async function readDoor<T>(path: string, take: (answer: T) => void): Promise<voi
   });
 }
 
-export const refreshWatches = () =>
-  readDoor<{ devices: Device[] }>("/watch/devices", ({ devices }) => change({ watches: devices }));
+export const refreshWatches = doorReader<{ devices: Device[] }>("/watch/devices", ({ devices }) =>
+  change({ watches: devices }),
+);
 
-export const refreshPins = () =>
-  readDoor<{ requests: PinRequest[] }>("/mobile/pairing", ({ requests }) => change({ pins: requests }));
+export const refreshPins = doorReader<{ requests: PinRequest[] }>("/mobile/pairing", ({ requests }) =>
+  change({ pins: requests }),
+);
 
-async function refreshAudit(): Promise<void> {
-  await read(async () => {
-    const { entries } = await json<{ entries: AuditEntry[] }>("GET", "/api/audit");
-    // What was read before stays below it, unless entries between the two are missing.
-    const oldest = entries.at(-1)?.id ?? 0;
-    const known = state.audit ?? [];
-    const older = known.some((entry) => entry.id === oldest) ? known.filter((entry) => entry.id < oldest) : [];
-    change({ audit: [...entries, ...older], more: older.length > 0 ? state.more : entries.length === LISTED });
-  });
-}
+const refreshAudit = reader(async () => {
+  const { entries } = await json<{ entries: AuditEntry[] }>("GET", "/api/audit");
+  // What was read before stays below it, unless entries between the two are missing.
+  const oldest = entries.at(-1)?.id ?? 0;
+  const known = state.audit ?? [];
+  const older = known.some((entry) => entry.id === oldest) ? known.filter((entry) => entry.id < oldest) : [];
+  change({ audit: [...entries, ...older], more: older.length > 0 ? state.more : entries.length === LISTED });
+});
 
 /** The next older part of the audit log. */
 export async function readOlder(): Promise<void> {

@@ -70,6 +70,7 @@ const actions: Record<string, string> = {
   "device.revoked": "Device revoked",
   "owner.login": "Signed in to the dashboard",
   "owner.logout": "Signed out of the dashboard",
+  "owner.logout_everywhere": "Signed every browser out",
 };
 
 export const texts = {
@@ -116,17 +117,25 @@ export const texts = {
     wanted: (name: string) => `${name} waits for your approval.`,
   },
 
+  missed: {
+    title: "What became of this code was missed.",
+    detail: "The connection to the host had broken off. Look among the devices, or show a new code.",
+  },
+
   /** Why a pairing has ended without a device. */
-  ended(event: string, code = "", name = ""): { title: string; detail: string } {
+  ended(event: string, code = "", who: string | undefined): { title: string; detail: string } {
     if (code === "CPL-1701") {
-      return { title: "This code has ended before its time.", detail: "Three devices began to use it and went away." };
+      const detail = "Three devices began to use it and went away. Show a new code, and let only your device see it.";
+      return { title: "This code has ended before its time.", detail };
     }
+    const name = who ?? texts.aDevice;
     if (event === "offer.expired") {
       const title = code ? `Nobody answered ${name} in time.` : `${name} did not come for its credential.`;
       return { title, detail: "Show a new code, and try again." };
     }
-    if (!name) return { title: "This code was withdrawn.", detail: "The owner took it back, elsewhere." };
-    if (code !== "CPL-1221") return { title: `${name} was turned away.`, detail: "The owner rejected it." };
+    const anew = "Show a new code to try again.";
+    if (!who) return { title: "This code was withdrawn.", detail: `The owner took it back, elsewhere. ${anew}` };
+    if (code !== "CPL-1221") return { title: `${name} was turned away.`, detail: `The owner rejected it. ${anew}` };
     return {
       title: `${name} was turned away: the third check code was wrong.`,
       detail: "If the device is yours, show a new code and type the digits that it shows. If not, somebody else saw the code.",
@@ -240,6 +249,8 @@ export const texts = {
     version: "Version",
     session: "Signed in until",
     token: "the owner's token",
+    everywhere: "Sign out everywhere",
+    everywhereHint: "Ends the dashboard in every browser, this one too. Do it if somebody else may be signed in.",
   },
 
   doctor: {
@@ -259,7 +270,7 @@ export const texts = {
 
   relay: {
     title: "Relay",
-    none: "This host is not enrolled with a relay: devices reach it on the local network only.",
+    none: "This host is not enrolled with a relay: devices reach it on the local network only. `couplet enroll` changes that.",
     linking: "linking…",
     connected: "linked. Devices reach this host from anywhere.",
     lost: "no link. It is tried again and again.",

@@ -1,4 +1,4 @@
-//! The dashboard's page: three files that say nothing of this host, so anyone may read them. What they show, they ask
+//! The dashboard's page: four files that say nothing of this host, so anyone may read them. What they show, they ask
 //! for as the owner.
 
 use axum::Router;
