@@ -1,15 +1,13 @@
 // What stands in the way of pairing and use: what `couplet doctor` finds, with what mends it.
 
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 
-import { call, type DoctorReport, type Finding, json, type Problem } from "./api";
+import { type DoctorReport, type Finding, json, type Problem } from "./api";
 import { fullDate, Marked, ProblemNote } from "./parts";
 import { announce, words } from "./state";
 import { texts } from "./texts";
 
-/** Nothing on a host without this route. */
 export function Doctor() {
-  const [known, setKnown] = useState(false);
   const [report, setReport] = useState<DoctorReport | null>(null);
   const [problem, setProblem] = useState<Problem | null>(null);
   const [looking, setLooking] = useState(false);
@@ -29,15 +27,6 @@ export function Doctor() {
     setLooking(false);
   }
 
-  useEffect(() => {
-    // One part, which takes no time.
-    void call("GET", "/api/doctor?only=host").then(
-      () => setKnown(true),
-      (error) => setKnown(![404, 405].includes(words(error).status)),
-    );
-  }, []);
-
-  if (!known) return null;
   return (
     <section aria-labelledby="doctor">
       <h2 id="doctor">{texts.doctor.title}</h2>

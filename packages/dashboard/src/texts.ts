@@ -70,7 +70,7 @@ const actions: Record<string, string> = {
   "device.revoked": "Device revoked",
   "owner.login": "Signed in to the dashboard",
   "owner.logout": "Signed out of the dashboard",
-  "owner.logout_everywhere": "Signed every browser out",
+  "owner.logout_all": "Signed every browser out",
 };
 
 export const texts = {
