@@ -215,3 +215,15 @@ async fn a_long_log_is_read_to_its_beginning() {
     dashboard.browser.holds("document.querySelector('.log li').innerText.includes('Code opened')").await;
     dashboard.says("The very first").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_browser_signs_every_browser_out() {
+    let host = TestHost::start(|_| {}).await;
+    let (here, there) = (Dashboard::open(&host).await, Dashboard::open(&host).await);
+    here.press("Host").await;
+    here.press("Sign out everywhere").await;
+    for dashboard in [here, there] {
+        dashboard.says("couplet dashboard").await;
+        assert_eq!(dashboard.browser.evaluate("document.querySelectorAll('nav').length").await, json!(0));
+    }
+}
