@@ -77,6 +77,13 @@ impl Dashboard {
         self.browser.shows("svg.qr").await;
     }
 
+    /// Asks for the code of apps that know plain HTTP only, and waits for its link.
+    pub async fn plain_link(&self) -> String {
+        self.press("Apps that know plain HTTP only").await;
+        self.browser.holds("document.querySelector('.copy input').value.startsWith('couplet:')").await;
+        self.link().await
+    }
+
     /// The link beside the code.
     pub async fn link(&self) -> String {
         let value = self.browser.evaluate("document.querySelector('.copy input').value").await;

@@ -27,6 +27,7 @@ pub mod machines;
 pub mod network;
 pub mod pattern;
 pub mod picture;
+pub mod plain;
 pub mod problem;
 pub mod program;
 pub mod provider;

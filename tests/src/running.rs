@@ -83,6 +83,15 @@ impl Running {
         self.stdout.text()
     }
 
+    /// Waits for its end and for all that it wrote: exit code, standard output, standard error.
+    pub async fn ended(&mut self, timeout: Duration) -> (i32, String, String) {
+        let status = self.wait(timeout).await;
+        self.stdout.end(timeout).await;
+        self.stderr.end(timeout).await;
+        let code = status.code().unwrap_or_else(|| panic!("{} was ended by a signal\n{}", self.name, self.written()));
+        (code, self.stdout.text(), self.stderr.text())
+    }
+
     /// Waits for a line on its standard output.
     pub async fn wait_for_line(&self, timeout: Duration, wanted: impl Fn(&str) -> bool) -> String {
         match self.stdout.wait_for(timeout, wanted).await {

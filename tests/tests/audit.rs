@@ -1,24 +1,14 @@
 //! `couplet audit` and its route: who did what, by time, kind and device, page by page, and as it happens.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::process::Command;
-
 use couplet_protocol::Code;
 use couplet_protocol::api::{AuditEntry, AuditList};
 use e2e::host::PATIENCE;
 use e2e::{Running, TestHost, problem};
 use reqwest::Method;
 
-async fn run(command: Command) -> (i32, String, String) {
-    let mut running = Running::start(command);
-    let code = running.wait(PATIENCE).await.code().expect("no signal ended it");
-    running.stdout.end(PATIENCE).await;
-    running.stderr.end(PATIENCE).await;
-    (code, running.stdout.text(), running.stderr.text())
-}
-
 async fn succeeds(host: &TestHost, args: &[&str]) -> (String, String) {
-    let (code, out, err) = run(host.command(&[&["audit"], args].concat())).await;
+    let (code, out, err) = Running::start(host.command(&[&["audit"], args].concat())).ended(PATIENCE).await;
     assert_eq!(code, 0, "{args:?}: {out}{err}");
     (out, err)
 }
@@ -77,7 +67,7 @@ async fn the_log_is_listed_by_kind_device_and_time() {
         (&["audit", "--since", "yesterday"], 2),
         (&["audit", "--follow", "--before", "7"], 2),
     ] {
-        let (code, out, err) = run(host.command(args)).await;
+        let (code, out, err) = Running::start(host.command(args)).ended(PATIENCE).await;
         assert_eq!((code, out.as_str()), (wanted, ""), "{args:?}: {err}");
     }
 }

@@ -8,23 +8,14 @@ use e2e::{Running, Terminal, TestApp, TestHost};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// Runs a command to its end: exit code, standard output, standard error.
-async fn run(command: std::process::Command) -> (i32, String, String) {
-    let mut running = Running::start(command);
-    let code = running.wait(PATIENCE).await.code().expect("no signal ended it");
-    running.stdout.end(PATIENCE).await;
-    running.stderr.end(PATIENCE).await;
-    (code, running.stdout.text(), running.stderr.text())
-}
-
 async fn succeeds(host: &TestHost, args: &[&str]) -> (String, String) {
-    let (code, out, err) = run(host.command(args)).await;
+    let (code, out, err) = Running::start(host.command(args)).ended(PATIENCE).await;
     assert_eq!(code, 0, "{args:?}: {out}{err}");
     (out, err)
 }
 
 async fn fails(host: &TestHost, args: &[&str], expected: i32) -> String {
-    let (code, out, err) = run(host.command(args)).await;
+    let (code, out, err) = Running::start(host.command(args)).ended(PATIENCE).await;
     assert_eq!((code, out.as_str()), (expected, ""), "{args:?}: {err}");
     err
 }
@@ -177,7 +168,7 @@ async fn alone(home: &std::path::Path, args: &[&str], env: &[(&str, &str)]) -> (
     let mut command = couplet();
     command.args(args).env("HOME", home).env("XDG_CONFIG_HOME", home).env("XDG_STATE_HOME", home);
     command.envs(env.iter().copied());
-    run(command).await
+    Running::start(command).ended(PATIENCE).await
 }
 
 #[tokio::test]
@@ -237,7 +228,7 @@ async fn completions_and_manual_pages_are_made() {
     let ask = "set -eu; source \"$1\"; COMP_WORDS=(couplet pa); COMP_CWORD=1; \
                complete -p couplet >&2; _couplet couplet pa couplet; echo \"${COMPREPLY[@]}\"";
     bash.args(["--norc", "-c", ask, "bash"]).arg(&file);
-    let (code, out, err) = run(bash).await;
+    let (code, out, err) = Running::start(bash).ended(PATIENCE).await;
     assert_eq!((code, out.trim()), (0, "pair"), "{err}");
 
     let folder = home.path().join("man");

@@ -8,6 +8,7 @@ use std::time::Duration;
 use couplet_protocol::api::DeviceList;
 use e2e::host::{PATIENCE, Setup};
 use e2e::picture::Theme;
+use e2e::plain::exchange;
 use e2e::program::couplet_path;
 use e2e::terminal::Screen;
 use e2e::{Network, Running, Terminal, TestHost};
@@ -27,18 +28,6 @@ async fn next_link(terminal: &Terminal, before: &str) -> (String, Screen) {
     let is_new = |screen: &Screen| link(screen).is_some_and(|link| link != before);
     let screen = terminal.shows("a new link", PATIENCE, is_new).await;
     (link(&screen).unwrap(), screen)
-}
-
-/// Does what a phone does that has read this text: the status, and the answer.
-async fn exchange(link: &str, name: &str, claim: Option<&Value>) -> (u16, Value) {
-    let (authority, token) = link.strip_prefix("couplet://").unwrap().split_once("?pair=").unwrap();
-    let mut body = json!({ "pair_token": token, "device_name": name, "device_model": "iPad13,8" });
-    if let Some(claim) = claim {
-        body["claim"] = claim.clone();
-    }
-    let exchange = reqwest::Client::new().post(format!("http://{authority}/api/pair/exchange")).json(&body);
-    let answer = exchange.send().await.unwrap();
-    (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
 async fn is_dead(link: &str) {

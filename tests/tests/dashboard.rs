@@ -5,6 +5,7 @@ use couplet_protocol::api::DeviceList;
 use e2e::browser::thirtyfour::prelude::*;
 use e2e::dashboard::{CLOSES, link, read_code};
 use e2e::host::PATIENCE;
+use e2e::plain::{MODEL, exchange};
 use e2e::{Browser, Dashboard, Laptop, Running, TestApp, TestHost};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -16,15 +17,6 @@ async fn asking(app: &TestApp) -> TestHost {
         setup.env("COUPLET_LIMITS__CLAIM_SECONDS", "600");
     })
     .await
-}
-
-/// Presents a one-time token, as an app that knows plain HTTP does.
-async fn exchange(host: &TestHost, qr_url: &str, name: &str, claim: Option<&str>) -> (u16, Value) {
-    let token = qr_url.split_once("?pair=").expect("a link of the plain door").1;
-    let body =
-        json!({ "pair_token": token, "device_name": name, "device_model": "iPad Pro 12.9-inch", "claim": claim });
-    let answer = host.anyone().post("/api/pair/exchange").json(&body).send().await.unwrap();
-    (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,17 +157,15 @@ async fn a_plain_app_is_approved_or_turned_away_wherever_it_came() {
     let host = asking(&app).await;
     let dashboard = Dashboard::open(&host).await;
     dashboard.connect().await;
-    dashboard.press("Apps that know plain HTTP only").await;
-    dashboard.browser.holds("document.querySelector('.copy input').value.startsWith('couplet:')").await;
-    let link = dashboard.link().await;
+    let link = dashboard.plain_link().await;
     assert_eq!(read_code(&dashboard.browser.screenshot("dashboard-to-scan-plain").await), link);
-    let (status, waits) = exchange(&host, &link, "iPad Pro", None).await;
+    let (status, waits) = exchange(&link, "iPad Pro", None).await;
     assert_eq!(status, 202);
-    dashboard.says("iPad Pro 12.9-inch").await;
+    dashboard.says(MODEL).await;
     dashboard.look("approval-plain").await;
     dashboard.press("Approve").await;
     let collected = async || {
-        let (status, _) = exchange(&host, &link, "iPad Pro", waits["claim"].as_str()).await;
+        let (status, _) = exchange(&link, "iPad Pro", Some(&waits["claim"])).await;
         (status == 200).then_some(())
     };
     dashboard.browser.until("the claim is granted", PATIENCE, collected).await;
@@ -187,9 +177,7 @@ async fn a_plain_app_is_approved_or_turned_away_wherever_it_came() {
 
     // Turned away in the dialog.
     dashboard.connect().await;
-    dashboard.press("Apps that know plain HTTP only").await;
-    dashboard.browser.holds("document.querySelector('.copy input').value.startsWith('couplet:')").await;
-    exchange(&host, &dashboard.link().await, "Stranger", None).await;
+    exchange(&dashboard.plain_link().await, "Stranger", None).await;
     dashboard.press("Reject").await;
     dashboard.says("Show a new code").await;
     dashboard.look("rejected").await;
@@ -202,7 +190,7 @@ async fn a_plain_app_is_approved_or_turned_away_wherever_it_came() {
 
     // One that came by a code of the terminal waits on the page itself.
     let offer = host.generate().await;
-    exchange(&host, &offer.qr_url, "Kitchen tablet", None).await;
+    exchange(&offer.qr_url, "Kitchen tablet", None).await;
     dashboard.says("A device waits for you").await;
     dashboard.look("waiting").await;
     dashboard.press("Reject").await;
@@ -250,7 +238,7 @@ async fn devices_show_when_they_were_paired_and_last_seen() {
     .await;
     let hostile = "<img src=x onerror=alert(1)>";
     let offer = host.generate().await;
-    let (status, phone) = exchange(&host, &offer.qr_url, hostile, None).await;
+    let (status, phone) = exchange(&offer.qr_url, hostile, None).await;
     assert_eq!(status, 200);
     host.device(phone["device_token"].as_str().unwrap()).get("/api/pair/me").send().await.unwrap();
     host.add_device("Editor").await;
@@ -260,7 +248,7 @@ async fn devices_show_when_they_were_paired_and_last_seen() {
     let card = "[...document.querySelectorAll('dialog .card')].map(card => card.innerText).join()";
     dashboard.browser.holds(&format!("{card}.includes('2h ago')")).await;
     let cards = dashboard.browser.evaluate(card).await.as_str().unwrap().to_owned();
-    for text in [hostile, "iPad Pro 12.9-inch", "Editor", "never used", "Paired", "Revoke"] {
+    for text in [hostile, MODEL, "Editor", "never used", "Paired", "Revoke"] {
         assert!(cards.contains(text), "{text}: {cards}");
     }
     assert_eq!(dashboard.browser.evaluate("document.querySelectorAll('img').length").await, json!(0));

@@ -4,15 +4,9 @@
 
 use couplet_protocol::message::Control;
 use e2e::host::PATIENCE;
+use e2e::plain::exchange;
 use e2e::{Browser, Dashboard, Laptop, Relay, Running, Terminal, TestApp, TestDevice, TestHost};
 use serde_json::{Value, json};
-
-/// Presents a token of the plain door, for a device that waits, and later for its credential.
-async fn exchange(host: &TestHost, link: &str, name: &str, claim: Option<&Value>) -> (u16, Value) {
-    let body = json!({ "pair_token": link.split_once("?pair=").unwrap().1, "device_name": name, "claim": claim });
-    let answer = host.anyone().post("/api/pair/exchange").json(&body).send().await.unwrap();
-    (answer.status().as_u16(), answer.json().await.unwrap())
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_and_terminal_are_in_step_whoever_says_yes() {
@@ -32,7 +26,7 @@ async fn pages_and_terminal_are_in_step_whoever_says_yes() {
     let terminal = Terminal::start(&host.command(&["pair", "--link", "lan"]), 80, 24).await;
     let screen = terminal.shows("a link", PATIENCE, |screen| screen.word("couplet://").is_some()).await;
     let offered = screen.word("couplet://").unwrap();
-    let (status, waits) = exchange(&host, &offered, "Tablet", None).await;
+    let (status, waits) = exchange(&offered, "Tablet", None).await;
     assert_eq!(status, 202);
     terminal.shows("the question", PATIENCE, |screen| screen.has("Tablet")).await;
     dashboard.says("Let Tablet in?").await;
@@ -42,7 +36,7 @@ async fn pages_and_terminal_are_in_step_whoever_says_yes() {
     dashboard.browser.holds("!document.querySelector('form.wanted')").await;
     driver.switch_to_window(second).await.unwrap();
     dashboard.browser.holds("!document.querySelector('form.wanted')").await;
-    assert_eq!(exchange(&host, &offered, "Tablet", Some(&waits["claim"])).await.0, 200);
+    assert_eq!(exchange(&offered, "Tablet", Some(&waits["claim"])).await.0, 200);
     let (code, left) = terminal.end(PATIENCE).await;
     assert!(code == 0 && left.contains("Tablet"), "{code}: {left}");
     dashboard.says("Tablet is paired.").await;
@@ -50,15 +44,13 @@ async fn pages_and_terminal_are_in_step_whoever_says_yes() {
     // A code of the page, and a yes in the terminal.
     driver.switch_to_window(first).await.unwrap();
     dashboard.connect().await;
-    dashboard.press("Apps that know plain HTTP only").await;
-    dashboard.browser.holds("document.querySelector('.copy input').value.startsWith('couplet:')").await;
-    let offered = dashboard.link().await;
-    let (_, waits) = exchange(&host, &offered, "Phone", None).await;
+    let offered = dashboard.plain_link().await;
+    let (_, waits) = exchange(&offered, "Phone", None).await;
     dashboard.says("Let Phone in?").await;
     Running::start(host.command(&["approve", "Phone"])).succeeds(PATIENCE).await;
     dashboard.says("Phone is approved. Waiting until it comes").await;
     dashboard.look("approved").await;
-    assert_eq!(exchange(&host, &offered, "Phone", Some(&waits["claim"])).await.0, 200);
+    assert_eq!(exchange(&offered, "Phone", Some(&waits["claim"])).await.0, 200);
     dashboard.browser.shows("dialog .stage.good").await;
 }
 

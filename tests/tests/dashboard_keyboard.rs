@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use e2e::browser::thirtyfour::Key;
+use e2e::plain::exchange;
 use e2e::{Dashboard, TestHost};
 use serde_json::{Value, json};
 
@@ -140,9 +141,7 @@ async fn a_device_is_let_in_by_keys_and_nothing_moves_for_those_who_do_not_want_
     let still = json!({ "features": [{ "name": "prefers-reduced-motion", "value": "reduce" }] });
     dashboard.browser.driver().cdp().send_raw("Emulation.setEmulatedMedia", still).await.unwrap();
     let offer = host.generate().await;
-    let token = offer.qr_url.split_once("?pair=").unwrap().1;
-    let body = json!({ "pair_token": token, "device_name": "Tablet" });
-    assert_eq!(host.anyone().post("/api/pair/exchange").json(&body).send().await.unwrap().status(), 202);
+    assert_eq!(exchange(&offer.qr_url, "Tablet", None).await.0, 202);
     dashboard.says("Let Tablet in?").await;
     assert!(dashboard.said().await.contains("Tablet waits for your approval"), "{}", dashboard.said().await);
     let moves =

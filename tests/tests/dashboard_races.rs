@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "whatever goes wrong here fails the test")]
 
 use e2e::browser::thirtyfour::Key;
+use e2e::plain::exchange;
 use e2e::{Browser, Dashboard, Laptop, Running, TestApp, TestHost};
 use serde_json::{Value, json};
 
@@ -102,10 +103,7 @@ async fn of_two_codes_that_were_asked_for_the_newer_one_is_shown_and_open() {
     is_withdrawn(&host, &offers[0]).await;
     release(&dashboard, 0).await;
     is_withdrawn(&host, &offers[1]).await;
-    let link = dashboard.link().await;
-    let body = json!({ "pair_token": link.split_once("?pair=").unwrap().1, "device_name": "Tablet" });
-    let answer = host.anyone().post("/api/pair/exchange").json(&body).send().await.unwrap();
-    assert_eq!(answer.status(), 202, "what is shown is open");
+    assert_eq!(exchange(&dashboard.link().await, "Tablet", None).await.0, 202, "what is shown is open");
     dashboard.browser.shows("dialog form.wanted").await;
 }
 

@@ -5,18 +5,14 @@
 use e2e::browser::thirtyfour::Key;
 use e2e::dashboard::link;
 use e2e::host::PATIENCE;
+use e2e::plain::exchange;
 use e2e::{Browser, Dashboard, Laptop, Relay, Running, TestApp, TestHost, free_port};
 use serde_json::{Value, json};
 
 /// Asks for the host's plain code in the dialog, and presents it as an app that knows plain HTTP does.
-async fn asks_by_code(dashboard: &Dashboard, host: &TestHost, name: &str) {
+async fn asks_by_code(dashboard: &Dashboard, name: &str) {
     dashboard.connect().await;
-    dashboard.press("Apps that know plain HTTP only").await;
-    dashboard.browser.holds("document.querySelector('.copy input').value.startsWith('couplet:')").await;
-    let link = dashboard.link().await;
-    let body = json!({ "pair_token": link.split_once("?pair=").unwrap().1, "device_name": name });
-    let answer = host.anyone().post("/api/pair/exchange").json(&body).send().await.unwrap();
-    assert_eq!(answer.status(), 202);
+    assert_eq!(exchange(&dashboard.plain_link().await, name, None).await.0, 202);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,14 +52,14 @@ async fn what_came_to_nothing_is_said_with_its_cause_and_code() {
     .await;
     let dashboard = Dashboard::open(&host).await;
     // Nobody answers.
-    asks_by_code(&dashboard, &host, "Tablet").await;
+    asks_by_code(&dashboard, "Tablet").await;
     dashboard.says("Let Tablet in?").await;
     dashboard.says("Nobody answered Tablet in time.").await;
     dashboard.says("CPL-1209").await;
     dashboard.look("expired").await;
     // Rejected elsewhere.
     dashboard.browser.press(Key::Escape).await;
-    asks_by_code(&dashboard, &host, "Tablet").await;
+    asks_by_code(&dashboard, "Tablet").await;
     dashboard.says("Let Tablet in?").await;
     Running::start(host.command(&["reject", "Tablet"])).succeeds(PATIENCE).await;
     dashboard.says("The owner rejected it.").await;

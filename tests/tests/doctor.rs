@@ -19,19 +19,10 @@ use reqwest::Method;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
-/// Runs a command to its end: exit code, standard output, standard error.
-async fn run(command: Command) -> (i32, String, String) {
-    let mut running = Running::start(command);
-    let code = running.wait(PATIENCE).await.code().expect("no signal ended it");
-    running.stdout.end(PATIENCE).await;
-    running.stderr.end(PATIENCE).await;
-    (code, running.stdout.text(), running.stderr.text())
-}
-
 /// What `--json` says; its exit code must be that of the report.
 async fn looked(mut command: Command) -> DoctorReport {
     command.arg("--json");
-    let (code, out, err) = run(command).await;
+    let (code, out, err) = Running::start(command).ended(PATIENCE).await;
     let report: DoctorReport = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"));
     assert_eq!((code, err.as_str()), (i32::from(!report.ok), ""), "{out}");
     report
@@ -149,7 +140,7 @@ async fn a_healthy_host_passes_before_it_runs_and_while_it_does() {
     one(&report, FindingState::Ok, "answers, with status 200");
     one(&report, FindingState::Ok, "opens and is whole");
 
-    let (code, out, err) = run(within(&network, folder.path(), &["doctor"])).await;
+    let (code, out, err) = Running::start(within(&network, folder.path(), &["doctor"])).ended(PATIENCE).await;
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     assert!(out.ends_with("\nNothing stands in the way.\n") && !out.contains('\u{1b}'), "{out}");
     let states = ["ok    ", "skip  "];
@@ -168,7 +159,7 @@ async fn the_owner_has_it_over_http_and_nobody_asks_for_what_there_is_not() {
     assert!(report.ok && report.findings.iter().all(|finding| finding.part.name() == "disk"));
     let answer = host.owner().get("/api/doctor?only=everything").send().await.unwrap();
     assert!(problem::expect(answer, Code::MalformedQuery).await.detail.contains("addresses"));
-    let (code, _, said) = run(host.command(&["doctor", "--only", "everything"])).await;
+    let (code, _, said) = Running::start(host.command(&["doctor", "--only", "everything"])).ended(PATIENCE).await;
     assert!(code == 2 && said.contains("addresses"), "{said}");
 }
 
