@@ -432,4 +432,16 @@ fn every_dependency_says_why_it_is_here() {
     for name in names.filter(|name| !name.starts_with("couplet-")) {
         assert!(reasons.contains(&format!("| `{name}` | ")), "{name} has no line in docs/dependencies.md");
     }
+    for package in ["dashboard", "sdk"] {
+        let description: serde_json::Value =
+            serde_json::from_str(&read(&format!("packages/{package}/package.json"))).unwrap();
+        let tables = ["dependencies", "devDependencies", "peerDependencies"].map(|table| &description[table]);
+        let names: Vec<&String> =
+            tables.into_iter().filter_map(serde_json::Value::as_object).flat_map(serde_json::Map::keys).collect();
+        assert!(!names.is_empty(), "{package}");
+        for name in names {
+            let line = reasons.lines().any(|line| line.starts_with('|') && line.contains(&format!("`{name}`")));
+            assert!(line, "{name} of packages/{package} has no line in docs/dependencies.md");
+        }
+    }
 }

@@ -1,0 +1,2 @@
+/** The web component `<couplet-connect>`. */
+export {};

@@ -1,0 +1,2 @@
+/** Couplet for apps: pair with a host, and speak HTTP with it through a sealed session. */
+export type { ByteLink } from "./link.js";

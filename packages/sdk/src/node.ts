@@ -1,0 +1,2 @@
+/** Couplet in Node.js: all of the core, and what of it needs Node's own modules. */
+export * from "./index.js";

@@ -1,0 +1,2 @@
+/** For the tests of apps: a host to pair with, in memory. */
+export type { ByteLink } from "./link.js";
