@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use couplet_protocol::api::{Event, EventKind, NetworkPath};
-use couplet_protocol::{Code, RelayName};
+use couplet_protocol::{Code, Pin, RelayName};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
@@ -50,6 +50,7 @@ impl News {
             relay: None,
             code: None,
             check_code: false,
+            pin: None,
         })
     }
 
@@ -97,6 +98,12 @@ impl News {
     /// Why it came to that.
     pub(crate) fn because(mut self, code: Option<Code>) -> Self {
         self.0.code = code.map(|code| code.to_string());
+        self
+    }
+
+    /// With the PIN that the owner is to type on the device.
+    pub(crate) fn with_pin(mut self, pin: Pin) -> Self {
+        self.0.pin = Some(pin);
         self
     }
 

@@ -3,6 +3,7 @@
 mod dashboard;
 mod doctor;
 mod event;
+mod mobile;
 mod watches;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,10 @@ use uuid::Uuid;
 
 pub use self::doctor::{DoctorReport, Finding, FindingState, Part};
 pub use self::event::{Event, EventKind};
+pub use self::mobile::{
+    LinkAnswer, PinAccepted, PinPairingAnswer, PinPairingRequest, PinPending, PinRequest, PinRequestList, TypedPin,
+    VerifyPinRequest,
+};
 pub use self::watches::{RegisterWatchRequest, WatchPaired, WatchPairingInfo};
 use crate::credential::{ClaimToken, PairToken};
 use crate::name::{DeviceModel, DeviceName, DevicePlatform};
@@ -246,6 +251,8 @@ pub enum Door {
     /// One that anyone asked for, with `lan_pairing = "open"`.
     #[serde(rename = "watch_lan")]
     WatchLan,
+    /// `POST /mobile/pairing`: the host shows a PIN for the device.
+    Pin,
 }
 
 /// A pairing that waits for its owner.

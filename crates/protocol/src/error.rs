@@ -95,6 +95,11 @@ codes! {
     WatchNonceUsed = 1223, 409, "The pairing nonce was already used";
     WatchSignatureInvalid = 1224, 401, "The signature over the pairing nonce is not valid";
     WatchKeyInvalid = 1225, 400, "The public key is no P-256 key";
+    PinWrong = 1226, 400, "The PIN is another one";
+    PinsSpent = 1227, 410, "The third PIN was wrong: the request has ended";
+    PinRejected = 1228, 410, "The owner rejected the request to pair by PIN";
+    PinExpired = 1229, 410, "The request to pair by PIN has ended";
+    PinPending = 1230, 409, "Another request to pair by PIN waits from this address";
     // 13xx: the store
     StoreUnavailable = 1301, 503, "The database cannot be used right now";
     DiskFull = 1302, 503, "The disk is full";

@@ -37,7 +37,7 @@ pub(crate) struct CheckedHost(pub(crate) Authority);
 
 /// The middleware.
 pub(crate) async fn guard(State(pairing): State<Pairing>, request: Request, next: Next) -> Response {
-    let asked = (request.method().clone(), request.uri().path().to_owned());
+    let asked = (request.method().clone(), loggable(request.uri().path()));
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
     let response = answer(&pairing, request, next).await;
     let (status, (method, path)) = (response.status().as_u16(), asked);
@@ -46,6 +46,15 @@ pub(crate) async fn guard(State(pairing): State<Pairing>, request: Request, next
         tracing::debug!(target: "couplet::http", ?peer, %method, path, status, "refused");
     }
     response
+}
+
+/// The path as the log may have it: what stands in it behind a request by PIN collects that one's credential.
+fn loggable(path: &str) -> String {
+    const REQUESTS: &str = "/mobile/pairing/";
+    match path.strip_prefix(REQUESTS) {
+        Some(rest) => format!("{REQUESTS}…{}", rest.find('/').map_or("", |end| &rest[end..])),
+        None => path.to_owned(),
+    }
 }
 
 async fn answer(pairing: &Pairing, request: Request, next: Next) -> Response {

@@ -10,6 +10,7 @@ mod events;
 pub(crate) mod guard;
 mod health;
 mod json;
+mod mobile;
 mod offers;
 mod owner;
 mod pair_url;
@@ -58,6 +59,10 @@ fn documented() -> OpenApiRouter<Pairing> {
         .routes(routes!(tunnel::tunnel))
         .routes(routes!(authz::authz))
         .routes(routes!(pair_url::pair))
+        .routes(routes!(mobile::list, mobile::ask))
+        .routes(routes!(mobile::verify))
+        .routes(routes!(mobile::accept))
+        .routes(routes!(mobile::reject))
         .routes(routes!(watches::pairing_info))
         .routes(routes!(watches::list, watches::register))
         .routes(routes!(watches::revoke))

@@ -17,6 +17,8 @@ pub(crate) enum Step {
     Grant,
     /// The device has its credential.
     Deliver,
+    /// The device comes back by a link that it alone is told: the offer is open, to be claimed by that.
+    Invite,
     /// The device went away before the owner said anything: another one may claim the offer.
     Release,
     /// The owner says no, or withdraws the offer.
@@ -37,6 +39,7 @@ pub(crate) fn next(state: PairingState, step: Step) -> Result<PairingState, Code
         (Claimed | Approval, Step::Grant) => Ok(Granted),
         (Granted, Step::Deliver) => Ok(Paired),
         (Claimed | Approval, Step::Release) => Ok(Waiting),
+        (Granted, Step::Invite) => Ok(Waiting),
         (Waiting | Claimed | Approval | Granted, Step::Reject) => Ok(Rejected),
         (Waiting | Claimed | Approval | Granted, Step::Expire) => Ok(Expired),
         (Rejected, Step::Claim | Step::Deliver) => Err(Code::PairingRejected),
@@ -48,6 +51,7 @@ pub(crate) fn next(state: PairingState, step: Step) -> Result<PairingState, Code
         | (Waiting | Approval | Granted | Paired | Rejected | Expired, Step::Ask)
         | (Waiting | Granted | Paired | Rejected | Expired, Step::Grant)
         | (Waiting | Granted | Paired | Rejected | Expired, Step::Release)
+        | (Waiting | Claimed | Approval | Paired | Rejected | Expired, Step::Invite)
         | (Paired | Rejected | Expired, Step::Reject | Step::Expire) => Err(Code::AlreadyDecided),
     }
 }
@@ -58,7 +62,7 @@ pub(crate) fn next(state: PairingState, step: Step) -> Result<PairingState, Code
 pub(crate) fn asks(door: Door, approve: Approve, path: NetworkPath) -> bool {
     match door {
         Door::Prefill => false,
-        Door::Lan | Door::WatchLan => true,
+        Door::Lan | Door::WatchLan | Door::Pin => true,
         Door::Otp | Door::Url | Door::Offer | Door::Watch => match approve {
             Approve::Never => false,
             Approve::Relay => path == NetworkPath::Relay,
@@ -75,8 +79,16 @@ mod tests {
     use super::*;
 
     const STATES: [PairingState; 7] = [Waiting, Claimed, Approval, Granted, Paired, Rejected, Expired];
-    const STEPS: [Step; 7] =
-        [Step::Claim, Step::Ask, Step::Grant, Step::Deliver, Step::Release, Step::Reject, Step::Expire];
+    const STEPS: [Step; 8] = [
+        Step::Claim,
+        Step::Ask,
+        Step::Grant,
+        Step::Deliver,
+        Step::Invite,
+        Step::Release,
+        Step::Reject,
+        Step::Expire,
+    ];
 
     #[test]
     fn the_whole_table() {
@@ -86,6 +98,7 @@ mod tests {
             (Claimed, Step::Grant, Granted),
             (Approval, Step::Grant, Granted),
             (Granted, Step::Deliver, Paired),
+            (Granted, Step::Invite, Waiting),
             (Claimed, Step::Release, Waiting),
             (Approval, Step::Release, Waiting),
         ];
@@ -122,6 +135,7 @@ mod tests {
             (Door::Lan, NetworkPath::Lan, true, true, true),
             (Door::Watch, NetworkPath::Lan, false, false, true),
             (Door::WatchLan, NetworkPath::Lan, true, true, true),
+            (Door::Pin, NetworkPath::Lan, true, true, true),
             (Door::Prefill, NetworkPath::Lan, false, false, false),
         ] {
             assert_eq!(asks(door, Approve::Never, path), never, "{door:?} {path:?}");
@@ -133,7 +147,7 @@ mod tests {
     proptest! {
         /// However the steps come, a device is paired at most once, only after a grant, and an end is an end.
         #[test]
-        fn paired_once_and_only_after_a_grant(steps in prop::collection::vec(0usize..7, 0..24)) {
+        fn paired_once_and_only_after_a_grant(steps in prop::collection::vec(0usize..8, 0..24)) {
             let (mut state, mut granted, mut paired) = (Waiting, false, 0);
             for step in steps.into_iter().map(|i| STEPS[i]) {
                 let Ok(after) = next(state, step) else { continue };

@@ -8,6 +8,7 @@ mod login;
 mod minted;
 mod offers;
 mod owner;
+mod pins;
 mod sealed;
 mod steps;
 mod upkeep;
@@ -39,9 +40,11 @@ use crate::store::Store;
 use crate::tunnel::Tunnels;
 
 use claims::Claims;
+use pins::Pins;
 pub(crate) use claims::{Granted, Identity, Ticket, Verdict};
 pub(crate) use doors::Outcome;
 pub(crate) use offers::{OpenOffer, TRIES};
+pub(crate) use pins::Verified;
 pub(crate) use sealed::Claimed;
 pub(crate) use steps::{Claimant, deliver};
 
@@ -69,6 +72,7 @@ pub(crate) struct Core {
     host_key: Arc<StaticSecret>,
     claims: Claims,
     logins: Logins,
+    pins: Pins,
     tunnels: Arc<Tunnels>,
     rates: Arc<Rates>,
     addresses: Arc<RwLock<Addresses>>,
@@ -85,6 +89,8 @@ struct Rates {
     anyone: Rate<IpAddr>,
     /// By the addresses that a relay names, which it could make up: apart, so that it takes nothing from the LAN's.
     relayed: Rate<IpAddr>,
+    /// PINs that are tried, by whomever.
+    pins: Rate<()>,
 }
 
 impl Pairing {
@@ -106,6 +112,7 @@ impl Pairing {
                 generate: Rate::per_minute(limits.generate_per_minute),
                 anyone: Rate::per_minute(limits.exchange_per_minute),
                 relayed: Rate::per_minute(limits.exchange_per_minute),
+                pins: Rate::per_hour(pins::TRIES_PER_HOUR),
             }),
             store,
             auth,
@@ -114,6 +121,7 @@ impl Pairing {
             host_key: Arc::new(state.host_key),
             claims: Claims::default(),
             logins: Logins::default(),
+            pins: Pins::default(),
             tunnels: Arc::new(Tunnels::new(limits.max_sessions)),
             config: Arc::new(config),
             addresses: Arc::default(),

@@ -110,7 +110,7 @@ impl Core {
     }
 
     /// The offer of a link that ends then, rounded up to whole seconds.
-    fn seal_offer(&self, end: Timestamp, authority: &str) -> Offer {
+    pub(super) fn seal_offer(&self, end: Timestamp, authority: &str) -> Offer {
         let mut endpoints = self.endpoints();
         if endpoints.is_empty() {
             // A library's host need not know where it is served; the caller found it.

@@ -16,13 +16,13 @@ use crate::store::audit::{self, Actor, Which};
 use crate::store::offers::{self, PairingRow};
 
 impl Core {
-    /// The open claims, oldest first.
+    /// The open claims, oldest first. Those by PIN are listed apart, with their PINs.
     pub(crate) async fn pairings(&self) -> Result<Vec<PairingInfo>, Failure> {
         let now = self.now();
         let open = self.store.read(offers::open).await?;
         Ok(open
             .iter()
-            .filter(|row| row.state != PairingState::Waiting && row.expires_at > now)
+            .filter(|row| row.state != PairingState::Waiting && row.expires_at > now && !row.waits_by_pin())
             .map(PairingRow::info)
             .collect())
     }
@@ -58,9 +58,10 @@ impl Core {
             undecided(tx, id, now)?.reject(tx, why, now, &mut news)?;
             Ok(((), news))
         };
-        let (claims, tell) = (self.claims.clone(), self.tell());
+        let (claims, pins, tell) = (self.claims.clone(), self.pins.clone(), self.tell());
         let after = move |result: &((), Vec<News>)| {
             claims.conclude(id, Verdict::Refused(Code::PairingRejected));
+            pins.forget(id);
             tell(result);
         };
         self.store.write(work, after).await.map(|((), _)| ())

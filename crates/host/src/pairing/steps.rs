@@ -8,6 +8,7 @@ use couplet_protocol::{Code, DeviceModel, DeviceName, DevicePlatform, Digest, Re
 use rusqlite::Transaction;
 
 use super::ceremony::{self, Step};
+use super::pins::PIN_LIFE;
 use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::events::News;
@@ -84,7 +85,10 @@ impl PairingRow {
         self.check_room_to_ask(tx, limits)?;
         self.step(Step::Ask)?;
         self.claim_hash = claim.map(Digest::to_hex);
-        self.expires_at = now.after(Duration::from_secs(limits.claim_seconds));
+        self.expires_at = now.after(match self.door {
+            Door::Pin => PIN_LIFE,
+            _ => Duration::from_secs(limits.claim_seconds),
+        });
         self.save(tx)?;
         self.record("approval.wanted", Actor::Anyone).write(tx, now)?;
         news.push(News::of_pairing(EventKind::ApprovalWanted, now, self));
@@ -94,7 +98,7 @@ impl PairingRow {
     /// Each door has its own bound, and an open one also one for each source: it must not close the doors that the
     /// owner opens. Those are bounded by the offers that the owner makes.
     fn check_room_to_ask(&self, tx: &Transaction<'_>, limits: &Limits) -> Result<(), Failure> {
-        let is_open = matches!(self.door, Door::Lan | Door::WatchLan);
+        let is_open = matches!(self.door, Door::Lan | Door::WatchLan | Door::Pin);
         if !is_open && self.door != Door::Offer {
             return Ok(());
         }
@@ -218,6 +222,9 @@ pub(super) fn refused(code: Code) -> Failure {
         Code::ClaimInvalid => "Start again with a new code.",
         Code::WatchNonceInvalid => "Ask for a new nonce (GET /watch/pairing-info); each is good for a minute.",
         Code::WatchNonceUsed => "Each nonce pairs one watch. Ask for a new one: GET /watch/pairing-info.",
+        Code::PinsSpent => "Begin anew, and type the six digits that the host shows then.",
+        Code::PinRejected => "The owner said no. If that was a mistake, begin anew.",
+        Code::PinExpired => "Begin anew: each request waits five minutes, and ends when the host is started anew.",
         Code::OfferBusy => "Wait until the other device is let in or turned away, or ask the owner for a new code.",
         _ => "Look at `couplet devices` and start again if need be.",
     };

@@ -37,7 +37,7 @@ impl Core {
         self.clean_up().await
     }
 
-    /// Sealed sessions ended with the process before. Who had claimed an offer in one must do so again; who was
+    /// Sealed sessions, and PINs, ended with the process before. Who had claimed an offer in one must do so again; who was
     /// granted a credential may have it or not, and gets its whole time anew to come back with it.
     async fn pick_up(&self) -> Result<(), Failure> {
         let now = self.now();
@@ -47,6 +47,8 @@ impl Core {
             for mut row in offers::open(tx)? {
                 if row.waits_in_session() {
                     free(tx, &mut row, now, &mut news)?;
+                } else if row.waits_by_pin() {
+                    row.expire(tx, Some("the host was started anew"), now, &mut news)?;
                 } else if may_have_arrived(&row) {
                     row.expires_at = until;
                     row.save(tx)?;
@@ -125,9 +127,12 @@ impl Core {
             }
             Ok((ended, news))
         };
-        let (claims, tell) = (self.claims.clone(), self.tell());
+        let (claims, pins, tell) = (self.claims.clone(), self.pins.clone(), self.tell());
         let after = move |result: &(Vec<Uuid>, Vec<News>)| {
-            result.0.iter().for_each(|id| claims.conclude(*id, Verdict::Refused(Code::ClaimExpired)));
+            for id in &result.0 {
+                claims.conclude(*id, Verdict::Refused(Code::ClaimExpired));
+                pins.forget(*id);
+            }
             tell(result);
         };
         self.store.write(work, after).await.map(drop)

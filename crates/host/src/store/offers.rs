@@ -11,7 +11,7 @@ use crate::problem::Failure;
 use crate::store::ByName;
 
 stored_by_name!(Door: Otp = "otp", Url = "url", Lan = "lan", Prefill = "prefill", Offer = "offer",
-    Watch = "watch", WatchLan = "watch_lan");
+    Watch = "watch", WatchLan = "watch_lan", Pin = "pin");
 stored_by_name!(PairingState: Waiting = "waiting", Claimed = "claimed", Approval = "approval", Granted = "granted",
     Paired = "paired", Rejected = "rejected", Expired = "expired");
 

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Door, NetworkPath};
+use crate::pin::Pin;
 
 /// What the host tells its owner as it happens, one `event: <kind>` of `GET /api/pair/events` each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -48,6 +49,10 @@ pub struct Event {
     /// Whether the owner must type the check code that the device shows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub check_code: bool,
+    /// The six digits that the owner has typed on the device, when that asks to pair by PIN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub pin: Option<Pin>,
 }
 
 /// The kinds of [`Event`].

@@ -1,0 +1,114 @@
+//! `/mobile/pairing`: pairing by a PIN that the host shows, for devices without a camera.
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Extension, Path, State};
+use axum::response::{IntoResponse, Response};
+use couplet_protocol::api::{
+    PinAccepted, PinPairingAnswer, PinPairingRequest, PinPending, PinRequestList, VerifyPinRequest,
+};
+use couplet_protocol::{ClaimToken, Code, DevicePlatform, Problem};
+use http::StatusCode;
+
+use super::caller::Owner;
+use super::guard::{CheckedHost, Source};
+use super::json::{Json, JsonOrEmpty, named};
+use crate::pairing::{Claimant, Pairing, Verified};
+use crate::problem::Failure;
+
+type Name = Result<Path<String>, PathRejection>;
+
+/// Asks to pair by PIN: the host shows six digits to its owner, and the device's person types them there. The same request
+/// sent again is the same one.
+#[utoipa::path(post, path = "/mobile/pairing", tag = "mobile", request_body = PinPairingRequest,
+    responses((status = 200, body = PinPairingAnswer), (status = 400, body = Problem), (status = 409, body = Problem),
+        (status = 422, body = Problem), (status = 429, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn ask(
+    State(pairing): State<Pairing>,
+    Extension(source): Extension<Source>,
+    body: Result<Json<PinPairingRequest>, Failure>,
+) -> Result<axum::Json<PinPairingAnswer>, Failure> {
+    pairing.core().admit(source.ip)?;
+    let Json(body) = body?;
+    let (name, model) = named(&body.device_name, body.device_model.as_deref())?;
+    let bad = |error| Failure::new(Code::DeviceNameInvalid, format!("Change platform: {error}."));
+    let platform = body.platform.as_deref().map(DevicePlatform::parse).transpose().map_err(bad)?;
+    let claimant = Claimant { name, model, platform, source: source.ip, relay: None };
+    Ok(axum::Json(pairing.core().request_pin(claimant).await?))
+}
+
+/// Sends the PIN; without one, asks whether the owner has said yes. The third wrong PIN ends the request. 200 is answered
+/// once: with a token, or with a link for a device that speaks sealed sessions.
+#[utoipa::path(post, path = "/mobile/pairing/{id}/verify", tag = "mobile",
+    params(("id" = String, Path, description = "the id of the request")),
+    request_body(content = Option<VerifyPinRequest>),
+    responses((status = 200, body = PinAccepted), (status = 202, body = PinPending), (status = 400, body = Problem),
+        (status = 404, body = Problem), (status = 409, body = Problem), (status = 410, body = Problem),
+        (status = 429, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn verify(
+    State(pairing): State<Pairing>,
+    Extension(source): Extension<Source>,
+    Extension(host): Extension<CheckedHost>,
+    path: Name,
+    JsonOrEmpty(body): JsonOrEmpty<VerifyPinRequest>,
+) -> Result<Response, Failure> {
+    // Asking for the owner's word is how a device waits, and is not counted, unless it asks about nothing.
+    if body.pin.is_some() {
+        pairing.core().admit(source.ip)?;
+    }
+    let id = path.ok().and_then(|Path(id)| ClaimToken::parse(&id).ok());
+    let unknown = || Failure::new(Code::NoSuchPairing, "Send the id of the answer of POST /mobile/pairing as it was.");
+    let not_a_pin = || Failure::new(Code::PinWrong, "A PIN is six digits. This one was not counted.");
+    let typed = body.pin.as_ref().map(|pin| pin.read().ok_or_else(not_a_pin)).transpose()?;
+    let authority = pairing.core().offered_authority(&host.0);
+    let verified = match id {
+        Some(id) => pairing.core().verify_pin(&id, typed, body.sealed, &authority).await,
+        None => Err(unknown()),
+    };
+    match verified {
+        Ok(Verified::Paired(credential)) => Ok(axum::Json(PinAccepted::Paired(credential)).into_response()),
+        Ok(Verified::Link(link)) => Ok(axum::Json(PinAccepted::Link(link)).into_response()),
+        Ok(Verified::Waits(until)) => {
+            let instructions = "The host shows six digits to its owner. Send them as `pin`, or repeat this request every \
+                                few seconds until the answer is another.";
+            let pending = PinPending { expires_at: until.to_rfc3339(), instructions: instructions.to_owned() };
+            Ok((StatusCode::ACCEPTED, axum::Json(pending)).into_response())
+        }
+        Err(failure) if failure.code() == Code::NoSuchPairing && body.pin.is_none() => {
+            pairing.core().admit(source.ip).and(Err(failure))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Lists the devices that ask to pair by PIN, each with its PIN, oldest first.
+#[utoipa::path(get, path = "/mobile/pairing", tag = "mobile", security(("owner" = [])),
+    responses((status = 200, body = PinRequestList), (status = 401, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn list(_: Owner, State(pairing): State<Pairing>) -> Result<axum::Json<PinRequestList>, Failure> {
+    Ok(axum::Json(PinRequestList { requests: pairing.core().pin_requests().await? }))
+}
+
+/// The owner says yes: the device is let in without the PIN. `id` is that of the list, or the device's own.
+#[utoipa::path(post, path = "/mobile/pairing/{id}/accept", tag = "mobile", security(("owner" = [])),
+    params(("id" = String, Path)),
+    responses((status = 204), (status = 401, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 410, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn accept(_: Owner, State(pairing): State<Pairing>, path: Name) -> Result<StatusCode, Failure> {
+    let id = pairing.core().pin_pairing(&name(path)).await?;
+    pairing.core().approve(id, None).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The owner says no.
+#[utoipa::path(post, path = "/mobile/pairing/{id}/reject", tag = "mobile", security(("owner" = [])),
+    params(("id" = String, Path)),
+    responses((status = 204), (status = 401, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 410, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn reject(_: Owner, State(pairing): State<Pairing>, path: Name) -> Result<StatusCode, Failure> {
+    let id = pairing.core().pin_pairing(&name(path)).await?;
+    pairing.core().reject(id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn name(path: Name) -> String {
+    path.map(|Path(name)| name).unwrap_or_default()
+}
