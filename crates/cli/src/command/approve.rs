@@ -1,7 +1,7 @@
 //! `couplet approve` and `couplet reject`.
 
-use couplet_protocol::Code;
-use couplet_protocol::api::{ApproveRequest, PairingInfo, PairingList, PairingState};
+use couplet_protocol::api::{ApproveRequest, Door, PairingInfo, PairingList, PairingState, PinRequest, PinRequestList};
+use couplet_protocol::{Code, Pin};
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::json;
@@ -33,13 +33,40 @@ impl Decision {
     }
 }
 
-impl Pick for PairingInfo {
+/// A device that waits.
+#[derive(Debug)]
+struct Waiting {
+    pairing: PairingInfo,
+    /// What can be typed on the device instead, when it asks to pair by PIN.
+    pin: Option<Pin>,
+}
+
+impl From<PinRequest> for Waiting {
+    fn from(request: PinRequest) -> Self {
+        let pairing = PairingInfo {
+            id: request.id,
+            door: Door::Pin,
+            state: PairingState::Approval,
+            device_name: Some(request.device_name),
+            device_model: request.device_model,
+            platform: request.platform,
+            network: request.network,
+            relay: None,
+            check_code: false,
+            created_at: request.created_at,
+            expires_at: request.expires_at,
+        };
+        Waiting { pairing, pin: Some(request.pin) }
+    }
+}
+
+impl Pick for Waiting {
     fn id(&self) -> String {
-        self.id.to_string()
+        self.pairing.id.to_string()
     }
 
     fn name(&self) -> &str {
-        self.device_name.as_deref().unwrap_or("")
+        self.pairing.device_name.as_deref().unwrap_or("")
     }
 }
 
@@ -55,12 +82,12 @@ pub(super) async fn reject(global: &Global, args: &Decide) -> anyhow::Result<()>
 
 async fn run(global: &Global, args: &Decide, decision: Decision, code: Option<&str>) -> anyhow::Result<()> {
     let client = super::client(global).await?;
-    let mut waiting: Vec<PairingInfo> = client.get::<PairingList>("/api/pair/pairings").await?.pairings;
-    waiting.retain(|pairing| pairing.state == PairingState::Approval);
-    let pairing = match &args.pairing {
+    let waiting = waiting(&client).await?;
+    let chosen = match &args.pairing {
         Some(wanted) => select::pick(&waiting, wanted, Code::NoSuchPairing)?,
         None => only(&waiting, decision, !global.no_input && output::can_ask())?,
     };
+    let pairing = &chosen.pairing;
     let may_ask = !global.no_input && output::can_ask();
     match decision {
         Decision::Approve if pairing.check_code && code.is_none() && may_ask => ask_code(&client, pairing).await?,
@@ -70,13 +97,24 @@ async fn run(global: &Global, args: &Decide, decision: Decision, code: Option<&s
         let done = json!({"pairing_id": pairing.id, "device_name": pairing.device_name, "decision": decision.verb()});
         output::json(&done)?;
     } else {
-        let name = plain(pairing.name());
+        let name = plain(chosen.name());
         output::message(&match decision {
             Decision::Approve => format!("{name} may come in; it is paired as soon as it collects its credential."),
             Decision::Reject => format!("{name} was turned away."),
         });
     }
     Ok(())
+}
+
+/// Those that wait for the owner, by whatever door they came, oldest first.
+async fn waiting(client: &Client) -> Result<Vec<Waiting>, Failure> {
+    let claims = client.get::<PairingList>("/api/pair/pairings").await?.pairings;
+    let claims = claims.into_iter().filter(|pairing| pairing.state == PairingState::Approval);
+    let by_pin = client.get::<PinRequestList>("/mobile/pairing").await?.requests;
+    let mut all: Vec<Waiting> = claims.map(|pairing| Waiting { pairing, pin: None }).collect();
+    all.extend(by_pin.into_iter().map(Waiting::from));
+    all.sort_by(|a, b| a.pairing.created_at.cmp(&b.pairing.created_at));
+    Ok(all)
 }
 
 /// Tells the host. `code` is what the device shows, for one in a sealed session.
@@ -93,7 +131,7 @@ pub(super) async fn decide(client: &Client, id: Uuid, decision: Decision, code: 
 
 /// Asks for the check code until it is right; the host counts.
 async fn ask_code(client: &Client, pairing: &PairingInfo) -> anyhow::Result<()> {
-    let name = plain(pairing.name());
+    let name = plain(pairing.device_name.as_deref().unwrap_or(""));
     loop {
         let code = output::ask(&format!("The six digits that {name} shows, or nothing to leave it:"))?;
         if code.is_empty() {
@@ -109,7 +147,7 @@ async fn ask_code(client: &Client, pairing: &PairingInfo) -> anyhow::Result<()> 
 }
 
 /// The one that waits, once the owner has seen who it is and said yes: anyone who reaches the host may be waiting.
-fn only(waiting: &[PairingInfo], decision: Decision, may_ask: bool) -> anyhow::Result<&PairingInfo> {
+fn only(waiting: &[Waiting], decision: Decision, may_ask: bool) -> anyhow::Result<&Waiting> {
     match waiting {
         [pairing] if may_ask => {
             output::message(&list(waiting));
@@ -129,26 +167,32 @@ fn only(waiting: &[PairingInfo], decision: Decision, may_ask: bool) -> anyhow::R
                 0 => "A device waits for an answer".to_owned(),
                 n => format!("{} devices wait for an answer", n + 1),
             };
-            let next =
-                format!("Name it, as in couplet {} {}\n\n{}", decision.verb(), select::short(first.id), list(waiting));
+            let next = format!(
+                "Name it, as in couplet {} {}\n\n{}",
+                decision.verb(),
+                select::short(first.pairing.id),
+                list(waiting)
+            );
             Err(Failure::new(Exit::Usage, title, next).into())
         }
     }
 }
 
-fn list(waiting: &[PairingInfo]) -> String {
+fn list(waiting: &[Waiting]) -> String {
     let now = Timestamp::now();
     let text = |text: &Option<String>| plain(text.as_deref().unwrap_or("-"));
-    let row = |pairing: &PairingInfo| {
+    let row = |waiting: &Waiting| {
+        let pairing = &waiting.pairing;
         [
             select::short(pairing.id),
             text(&pairing.device_name),
             text(&pairing.device_model),
             from(pairing),
+            waiting.pin.as_ref().map_or_else(|| "-".to_owned(), Pin::show),
             time::ago(&pairing.created_at, now),
         ]
     };
-    table::render(["ID", "NAME", "MODEL", "FROM", "CAME"], &waiting.iter().map(row).collect::<Vec<_>>())
+    table::render(["ID", "NAME", "MODEL", "FROM", "PIN", "CAME"], &waiting.iter().map(row).collect::<Vec<_>>())
 }
 
 fn from(pairing: &PairingInfo) -> String {
@@ -161,12 +205,10 @@ fn from(pairing: &PairingInfo) -> String {
 
 #[cfg(test)]
 mod tests {
-    use couplet_protocol::api::Door;
-
     use super::*;
 
-    fn waiting(id: u128, name: &str) -> PairingInfo {
-        PairingInfo {
+    fn waiting(id: u128, name: &str) -> Waiting {
+        let pairing = PairingInfo {
             id: Uuid::from_u128(id),
             door: Door::Otp,
             state: PairingState::Approval,
@@ -178,13 +220,15 @@ mod tests {
             check_code: false,
             created_at: "2026-01-10T12:00:00Z".into(),
             expires_at: "2026-01-10T12:02:00Z".into(),
-        }
+        };
+        Waiting { pairing, pin: None }
     }
 
     #[test]
     fn nobody_is_let_in_unseen() {
-        let two = [waiting(1 << 100, "iPad"), waiting(2 << 100, "Phone")];
-        let failure = |waiting: &[PairingInfo], decision| -> Failure {
+        let mut two = [waiting(1 << 100, "iPad"), waiting(2 << 100, "Phone")];
+        two[1].pin = Pin::parse("012345").ok();
+        let failure = |waiting: &[Waiting], decision| -> Failure {
             only(waiting, decision, false).map(drop).unwrap_err().downcast().unwrap()
         };
         let one = failure(&two[..1], Decision::Approve);
@@ -192,6 +236,6 @@ mod tests {
         assert!(failure(&[], Decision::Approve).is(Code::NoSuchPairing));
         let failure = failure(&two, Decision::Reject);
         assert!(failure.detail.contains("couplet reject 00000010"), "{failure}");
-        assert!(failure.detail.contains("00000020  Phone  -      192.168.1.7  2026-01-10"), "{failure}");
+        assert!(failure.detail.contains("00000020  Phone  -      192.168.1.7  012 345  2026-01-10"), "{failure}");
     }
 }

@@ -2,13 +2,14 @@
 
 mod ceremony;
 mod frame;
+mod pins;
 mod screen;
 mod stream;
 
 use std::time::{Duration, Instant};
 
 use couplet_protocol::Code;
-use couplet_protocol::api::{GenerateAnswer, GenerateRequest};
+use couplet_protocol::api::{Event, GenerateAnswer, GenerateRequest, PinRequestList};
 use couplet_protocol::offer::{LinkForm, OfferError};
 use jiff::Timestamp;
 use reqwest::Method;
@@ -16,6 +17,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use self::ceremony::{Ceremony, Outcome, Step};
+use self::pins::Pins;
 use super::Global;
 use super::approve::{Decision, decide};
 use crate::args::{Link, Pair};
@@ -39,7 +41,8 @@ pub(super) async fn run(global: &Global, args: &Pair) -> anyhow::Result<()> {
     let mut offers = Offers { client: client.clone(), ttl: args.timeout, form: args.link };
     let offer = offers.make(None).await?;
     let ceremony = Ceremony::new(offer.id, offer.until, renewals, attended);
-    let mut session = Session { client, events, offers, offer, ceremony, signals: Signals::new()? };
+    let pins = Pins::new(client.get::<PinRequestList>("/mobile/pairing").await?.requests);
+    let mut session = Session { client, events, offers, offer, ceremony, pins, signals: Signals::new()? };
     let outcome = match attended {
         true => screen::run(&mut session, args.link_only).await,
         false => stream::run(&mut session, args.json.json).await,
@@ -126,11 +129,21 @@ struct Session {
     offers: Offers,
     offer: Offer,
     ceremony: Ceremony,
+    /// Devices that ask to pair by PIN.
+    pins: Pins,
     /// What ends the run: the offer is withdrawn first.
     signals: Signals,
 }
 
 impl Session {
+    /// Something happened on the host. A device that pairs by PIN meanwhile is the one that was waited for.
+    fn hear(&mut self, event: &Event) -> Step {
+        match self.pins.on_event(event) {
+            Some(device) => Step::End(Outcome::ByPin(device)),
+            None => self.ceremony.on_event(event),
+        }
+    }
+
     /// Does what the ceremony asks for; returns the outcome when it is over, and whether there is a new offer.
     async fn act(&mut self, step: Step) -> Result<Acted, Failure> {
         match step {
@@ -154,7 +167,7 @@ impl Session {
                 Err(failure) => settled(failure).map(|()| Acted::Nothing),
             },
             Step::End(outcome) => {
-                if matches!(outcome, Outcome::Cancelled) {
+                if matches!(outcome, Outcome::Cancelled | Outcome::ByPin(_)) {
                     self.offers.cancel(self.ceremony.current()).await;
                 }
                 Ok(Acted::Ended(outcome))
@@ -195,7 +208,7 @@ fn settled(failure: Failure) -> Result<(), Failure> {
 
 fn report(outcome: Outcome) -> anyhow::Result<()> {
     let failure = match outcome {
-        Outcome::Paired(device) => {
+        Outcome::Paired(device) | Outcome::ByPin(device) => {
             output::message(&format!("Paired with {}.", frame::who(&device)));
             return Ok(());
         }

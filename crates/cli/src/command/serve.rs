@@ -16,6 +16,7 @@ use crate::args::Serve;
 use crate::config::{self, Environment};
 use crate::failure::Failure;
 use crate::output;
+use crate::select;
 use crate::signals::Signals;
 
 /// Runs the host until a signal ends it.
@@ -93,7 +94,10 @@ async fn tell(events: &mut Receiver<Arc<Event>>, json: bool) -> std::io::Result<
     loop {
         match events.recv().await {
             Ok(event) if json => output::json(&*event)?,
-            Ok(event) => about_relay(&event).iter().for_each(|text| output::message(text)),
+            Ok(event) => {
+                about_relay(&event).iter().for_each(|text| output::message(text));
+                about_pin(&event, output::is_seen()).iter().for_each(|text| output::message(text));
+            }
             Err(RecvError::Lagged(missed)) => {
                 tracing::warn!(target: "couplet::events", missed, "stdout is read too slowly; events were left out");
             }
@@ -119,6 +123,18 @@ fn about_relay(event: &Event) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// The PIN that a device asks for. It is shown on a terminal only: what is kept of a service's messages is no place for it.
+fn about_pin(event: &Event, is_seen: bool) -> Option<String> {
+    let pin = event.pin.as_ref().filter(|_| event.event == EventKind::ApprovalWanted)?;
+    let name = output::plain(event.device_name.as_deref().unwrap_or("A device"));
+    let from = event.network.as_deref().map(|ip| format!(" ({})", output::plain(ip))).unwrap_or_default();
+    let id = event.pairing_id.map(select::short).unwrap_or_default();
+    Some(match is_seen {
+        true => format!("{name}{from} asks to pair. Type {} there. Not yours? couplet reject {id}", pin.show()),
+        false => format!("{name}{from} asks to pair by PIN: couplet approve shows it. Not yours? couplet reject {id}"),
+    })
 }
 
 /// Whether the relay's no is to the token that says who the owner is.
@@ -260,6 +276,19 @@ mod tests {
         assert!(said.contains("relay.example refuses this host (CPL-1811"), "{said}");
         let said = about_relay(&serde_json::from_str(&event.replace("1811", "1827")).unwrap()).unwrap();
         assert!(said.contains("this host's account (CPL-1827") && !said.contains("enroll"), "{said}");
+    }
+
+    #[test]
+    fn a_pin_is_told_on_a_terminal_and_nowhere_else() {
+        let event = r#"{"id":1,"at":"","event":"approval.wanted","door":"pin","device_name":"iPad\u001b[2J","pin":"012345",
+            "network":"192.168.1.7","pairing_id":"3f2a0000-0000-4000-8000-000000000000"}"#;
+        let event: Event = serde_json::from_str(event).unwrap();
+        let told = about_pin(&event, true).unwrap();
+        assert_eq!(told, "iPad[2J (192.168.1.7) asks to pair. Type 012 345 there. Not yours? couplet reject 3f2a0000");
+        let logged = about_pin(&event, false).unwrap();
+        assert!(!logged.contains("012") && logged.contains("couplet approve"), "{logged}");
+        let other = Event { pin: None, ..event };
+        assert_eq!(about_pin(&other, true), None);
     }
 
     #[test]

@@ -79,16 +79,8 @@ mod tests {
     use super::*;
 
     const STATES: [PairingState; 7] = [Waiting, Claimed, Approval, Granted, Paired, Rejected, Expired];
-    const STEPS: [Step; 8] = [
-        Step::Claim,
-        Step::Ask,
-        Step::Grant,
-        Step::Deliver,
-        Step::Invite,
-        Step::Release,
-        Step::Reject,
-        Step::Expire,
-    ];
+    const STEPS: [Step; 8] =
+        [Step::Claim, Step::Ask, Step::Grant, Step::Deliver, Step::Invite, Step::Release, Step::Reject, Step::Expire];
 
     #[test]
     fn the_whole_table() {

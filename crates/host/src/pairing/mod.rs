@@ -40,10 +40,10 @@ use crate::store::Store;
 use crate::tunnel::Tunnels;
 
 use claims::Claims;
-use pins::Pins;
 pub(crate) use claims::{Granted, Identity, Ticket, Verdict};
 pub(crate) use doors::Outcome;
 pub(crate) use offers::{OpenOffer, TRIES};
+use pins::Pins;
 pub(crate) use pins::Verified;
 pub(crate) use sealed::Claimed;
 pub(crate) use steps::{Claimant, deliver};

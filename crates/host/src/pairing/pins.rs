@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use couplet_protocol::api::{DeviceCredential, Door, LinkAnswer, PinPairingAnswer, PinRequest, PairingState};
+use couplet_protocol::api::{DeviceCredential, Door, LinkAnswer, PairingState, PinPairingAnswer, PinRequest};
 use couplet_protocol::offer::{ENDPOINTS_MAX, LinkForm};
 use couplet_protocol::{ClaimToken, Code, DeviceModel, DeviceName, DevicePlatform, Digest, Endpoint, Pin};
 use rusqlite::Transaction;

@@ -55,6 +55,8 @@ pub(super) enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Paired(Asking),
+    /// The same, by its PIN: nobody has used the code.
+    ByPin(Asking),
     Rejected(Asking),
     Withdrawn,
     Expired,
@@ -263,7 +265,7 @@ impl Ceremony {
     }
 }
 
-fn asking(event: &Event) -> Asking {
+pub(super) fn asking(event: &Event) -> Asking {
     Asking {
         name: event.device_name.clone().unwrap_or_else(|| "A device".to_owned()),
         model: event.device_model.clone(),
@@ -294,6 +296,7 @@ pub(super) mod tests {
             relay: None,
             code: None,
             check_code: false,
+            pin: None,
         }
     }
 

@@ -21,12 +21,30 @@ const UNREACHABLE: &str = "No phone can reach this address, only this machine: s
 /// Between the code and what stands beside it.
 const GAP: &str = "   ";
 
+/// What is shown besides the stage.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shown<'a> {
+    pub(super) qr: Option<&'a Qr>,
+    pub(super) link: &'a str,
+    /// What there is to say of a device that pairs by PIN.
+    pub(super) pin: Option<&'a str>,
+}
+
 /// The lines for a terminal of so many columns and rows.
-pub(super) fn frame(phase: &Phase, qr: Option<&Qr>, link: &str, size: (usize, usize), now: Instant) -> Vec<String> {
+pub(super) fn frame(phase: &Phase, shown: &Shown<'_>, size: (usize, usize), now: Instant) -> Vec<String> {
+    let mut frame = staged(phase, shown, size, now);
+    // Beside a code that can be scanned it has a place already.
+    if let (false, Some(pin)) = (matches!(phase, Phase::Open(_)), shown.pin) {
+        frame.extend([String::new(), pin.to_owned()]);
+    }
+    frame
+}
+
+fn staged(phase: &Phase, shown: &Shown<'_>, size: (usize, usize), now: Instant) -> Vec<String> {
     match phase {
         Phase::Open(until) => {
             let left = until.saturating_duration_since(now).as_millis().div_ceil(1000);
-            open(qr, link, left, size)
+            open(shown, left, size)
         }
         Phase::Limited(until) => {
             let left = until.saturating_duration_since(now).as_millis().div_ceil(1000);
@@ -69,21 +87,23 @@ fn lines(lines: &[&str]) -> Vec<String> {
     lines.iter().map(|line| (*line).to_owned()).collect()
 }
 
-fn open(qr: Option<&Qr>, link: &str, left: u128, (columns, rows): (usize, usize)) -> Vec<String> {
+fn open(shown: &Shown<'_>, left: u128, (columns, rows): (usize, usize)) -> Vec<String> {
+    let Shown { qr, link, pin } = *shown;
     let countdown = format!("Token expires in: {left}s");
     let Some(qr) = qr else {
         return vec![
             "Type or paste this link into the app:".to_owned(),
             link.to_owned(),
-            String::new(),
+            pin.unwrap_or_default().to_owned(),
             countdown,
             KEYS.to_owned(),
         ];
     };
     let typed = format!("Link: {link}");
-    let next = if of_this_machine(link) { UNREACHABLE } else { NEXT }.to_owned();
-    let full = vec![typed.clone(), next, countdown.clone(), KEYS.to_owned()];
-    let short = vec![typed, format!("{countdown}   {SHORT_KEYS}")];
+    let next = if of_this_machine(link) { UNREACHABLE } else { NEXT };
+    let full = vec![typed.clone(), pin.unwrap_or(next).to_owned(), countdown.clone(), KEYS.to_owned()];
+    // The code stays, whoever asks: with less room the PIN takes the place of the link.
+    let short = vec![pin.map_or(typed, str::to_owned), format!("{countdown}   {SHORT_KEYS}")];
     let around = |below: &[String]| below.iter().map(|line| line.width().div_ceil(columns.max(1))).sum::<usize>();
     let fits = |around: usize| qr.columns() <= columns && qr.rows() + around <= rows;
     let title = fits(around(&full) + TITLE.width().div_ceil(columns.max(1))).then(|| TITLE.to_owned());
@@ -107,6 +127,9 @@ fn open(qr: Option<&Qr>, link: &str, left: u128, (columns, rows): (usize, usize)
         link.to_owned(),
         format!("{countdown}   {SHORT_KEYS}"),
     ]
+    .into_iter()
+    .chain(pin.map(str::to_owned))
+    .collect()
 }
 
 /// What a device without a camera sends: to be typed, or copied as a block. Short enough for 80 columns with any IPv4
@@ -162,7 +185,7 @@ mod tests {
 
     fn shown(phase: &Phase, qr: bool, size: (usize, usize), now: Instant) -> Vec<String> {
         let qr = qr.then(|| Qr::new(URL).unwrap());
-        frame(phase, qr.as_ref(), URL, size, now)
+        frame(phase, &Shown { qr: qr.as_ref(), link: URL, pin: None }, size, now)
     }
 
     #[test]
@@ -230,9 +253,31 @@ mod tests {
         let now = Instant::now();
         let link = URL.replace("192.168.100.100", "127.0.0.1");
         let qr = Qr::new(&link).unwrap();
-        let lines = frame(&Phase::Open(now), Some(&qr), &link, (80, 24), now);
+        let lines = frame(&Phase::Open(now), &Shown { qr: Some(&qr), link: &link, pin: None }, (80, 24), now);
         assert!(lines.contains(&UNREACHABLE.to_owned()) && lines.len() <= 24, "{lines:#?}");
         assert!(!shown(&Phase::Open(now), true, (80, 24), now).contains(&UNREACHABLE.to_owned()));
+    }
+
+    #[test]
+    fn a_pin_is_shown_and_takes_no_room_from_the_code() {
+        let now = Instant::now();
+        let qr = Qr::new(URL).unwrap();
+        let pin = "Type 012 345 on iPad (192.168.1.7). Not yours? couplet reject 00000010";
+        let shown = Shown { qr: Some(&qr), link: URL, pin: Some(pin) };
+        for (phase, size) in [
+            (Phase::Open(now), (80, 24)),
+            (Phase::Open(now), (80, 21)),
+            (Phase::Open(now), (36, 40)),
+            (Phase::Expired, (80, 24)),
+        ] {
+            let lines = frame(&phase, &shown, size, now);
+            assert!(lines.iter().any(|line| line == pin), "{phase:?} {size:?}: {lines:#?}");
+            assert_eq!(
+                lines.iter().any(|line| line.contains('▀')),
+                size.0 == 80 && phase != Phase::Expired,
+                "{size:?}"
+            );
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::ceremony::{Outcome, Step};
-use super::frame::frame;
+use super::frame::{Shown, frame};
 use super::{Acted, Session};
 use crate::qr::Qr;
 use crate::terminal::{Key, Keys, Screen};
@@ -20,9 +20,11 @@ pub(super) async fn run(session: &mut Session, link_only: bool) -> anyhow::Resul
     let mut tick = tokio::time::interval(TICK);
     loop {
         let now = Instant::now();
-        screen.draw(&frame(session.ceremony.phase(), qr.as_ref(), &session.offer.link, screen.size(), now))?;
+        let pin = session.pins.line();
+        let shown = Shown { qr: qr.as_ref(), link: &session.offer.link, pin: pin.as_deref() };
+        screen.draw(&frame(session.ceremony.phase(), &shown, screen.size(), now))?;
         let step = tokio::select! {
-            event = session.events.next() => session.ceremony.on_event(&event?),
+            event = session.events.next() => session.hear(&event?),
             key = keys.next() => match key {
                 Key::Letter(letter) => session.ceremony.on_letter(letter),
                 Key::Enter => session.ceremony.on_enter(),

@@ -16,9 +16,12 @@ pub(super) async fn run(session: &mut Session, json: bool) -> anyhow::Result<Out
         let step = tokio::select! {
             event = session.events.next() => {
                 let event = event?;
-                let step = session.ceremony.on_event(&event);
-                if json && session.ceremony.is_ours(&event) {
+                let of_pin = session.pins.is_theirs(&event);
+                let step = session.hear(&event);
+                if json && (of_pin || session.ceremony.is_ours(&event)) {
                     output::json(&event)?;
+                } else if event.event == EventKind::ApprovalWanted && of_pin {
+                    session.pins.line().iter().for_each(|line| output::message(line));
                 } else if event.event == EventKind::ApprovalWanted && session.ceremony.is_ours(&event) {
                     ask(session);
                 }

@@ -1,0 +1,135 @@
+//! Devices that ask to pair by PIN while a code is shown: one without a camera need not scan it.
+
+use couplet_protocol::Pin;
+use couplet_protocol::api::{Event, EventKind, PinRequest};
+use uuid::Uuid;
+
+use super::super::serve::quoted;
+use super::ceremony::{Asking, asking};
+use crate::output::plain;
+use crate::select;
+
+/// How many characters of a device's name there is room for.
+const NAME: usize = 24;
+
+/// Those that ask, oldest first. The host bounds how many there are.
+#[derive(Debug, Default)]
+pub(super) struct Pins(Vec<Waiting>);
+
+#[derive(Debug)]
+struct Waiting {
+    pairing: Uuid,
+    device: Asking,
+    /// None once it was typed and the device shows a check code instead.
+    pin: Option<Pin>,
+}
+
+impl Pins {
+    /// Those that asked before.
+    pub(super) fn new(requests: Vec<PinRequest>) -> Self {
+        let waiting = |request: PinRequest| Waiting {
+            pairing: request.id,
+            device: Asking {
+                name: request.device_name,
+                model: request.device_model,
+                platform: request.platform,
+                network: request.network,
+                ..Asking::default()
+            },
+            pin: Some(request.pin),
+        };
+        Pins(requests.into_iter().map(waiting).collect())
+    }
+
+    /// Something happened on the host: the device that is paired by it.
+    pub(super) fn on_event(&mut self, event: &Event) -> Option<Asking> {
+        let pairing = event.pairing_id?;
+        let at = self.0.iter().position(|waiting| waiting.pairing == pairing);
+        match (event.event, at) {
+            (EventKind::ApprovalWanted, None) => {
+                let pin = Some(event.pin.clone()?);
+                self.0.push(Waiting { pairing, device: asking(event), pin });
+                None
+            }
+            (EventKind::ApprovalWanted, Some(at)) => {
+                self.0[at].pin.clone_from(&event.pin);
+                None
+            }
+            (EventKind::DevicePaired, Some(at)) => Some(self.0.remove(at).device),
+            (EventKind::OfferExpired | EventKind::PairingRejected, Some(at)) => {
+                self.0.remove(at);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the event is about one of them.
+    pub(super) fn is_theirs(&self, event: &Event) -> bool {
+        event.pin.is_some() || self.0.iter().any(|waiting| Some(waiting.pairing) == event.pairing_id)
+    }
+
+    /// What the owner is told of the newest, in a line.
+    pub(super) fn line(&self) -> Option<String> {
+        let newest = self.0.last()?;
+        let name: String = plain(&newest.device.name).chars().take(NAME).collect();
+        let said = match &newest.pin {
+            Some(pin) => {
+                let from = newest.device.network.as_deref().map(|ip| format!(" ({})", plain(ip))).unwrap_or_default();
+                format!("Type {} on {name}{from}.", pin.show())
+            }
+            None => {
+                let id = select::short(newest.pairing);
+                return Some(format!("{name} shows six digits: couplet approve {} DIGITS", quoted(&id)));
+            }
+        };
+        Some(match self.0.len() - 1 {
+            0 => format!("{said} Not yours? couplet reject {}", select::short(newest.pairing)),
+            others => format!("{said} {others} more: couplet approve"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ceremony::tests::event;
+    use super::*;
+
+    fn asks(id: u128, pin: &str) -> Event {
+        Event { pin: Pin::parse(pin).ok(), ..event(EventKind::ApprovalWanted, id) }
+    }
+
+    #[test]
+    fn the_newest_is_shown_and_the_others_are_counted() {
+        let mut pins = Pins::default();
+        assert_eq!(pins.on_event(&event(EventKind::ApprovalWanted, 9)), None, "another door's");
+        assert_eq!(pins.line(), None);
+        pins.on_event(&asks(1 << 100, "012345"));
+        let line = pins.line().unwrap();
+        assert_eq!(line, "Type 012 345 on iPad (192.168.1.7). Not yours? couplet reject 00000010");
+        pins.on_event(&asks(2, "999999"));
+        assert_eq!(pins.line().unwrap(), "Type 999 999 on iPad (192.168.1.7). 1 more: couplet approve");
+        pins.on_event(&event(EventKind::OfferExpired, 2));
+        assert_eq!(pins.line().unwrap(), line);
+        assert!(pins.is_theirs(&event(EventKind::DevicePaired, 1 << 100)));
+        assert_eq!(pins.on_event(&event(EventKind::DevicePaired, 1 << 100)).unwrap().name, "iPad");
+        assert_eq!(pins.line(), None);
+    }
+
+    #[test]
+    fn a_device_that_shows_a_check_code_next_is_let_in_by_that() {
+        let mut pins = Pins::default();
+        pins.on_event(&asks(1, "012345"));
+        pins.on_event(&Event { check_code: true, ..event(EventKind::ApprovalWanted, 1) });
+        assert!(pins.line().unwrap().contains("couplet approve 00000000 DIGITS"));
+    }
+
+    #[test]
+    fn a_name_does_not_draw_and_does_not_fill_the_line() {
+        let mut pins = Pins::default();
+        let name = format!("\x1b[2J{}", "x".repeat(60));
+        pins.on_event(&Event { device_name: Some(name), ..asks(1, "012345") });
+        let line = pins.line().unwrap();
+        assert!(!line.contains('\x1b') && line.len() < 90, "{line}");
+    }
+}

@@ -1,0 +1,505 @@
+//! Pairing by PIN: a device asks, the host shows six digits, and they are typed on the device; or the owner answers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use couplet_protocol::api::{
+    AuditList, DeviceCredential, DeviceKind, DeviceList, MeAnswer, PinRequest, PinRequestList,
+};
+use couplet_protocol::message::Control;
+use e2e::device::Said;
+use e2e::host::PATIENCE;
+use e2e::program::couplet_path;
+use e2e::{Running, Terminal, TestApp, TestDevice, TestHost};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// A device somewhere on the network.
+struct Phone {
+    http: reqwest::Client,
+    base: String,
+}
+
+impl Phone {
+    /// At an address of its own.
+    fn at(host: &TestHost, from: [u8; 4]) -> Self {
+        let http = reqwest::Client::builder().no_proxy().local_address(IpAddr::V4(Ipv4Addr::from(from)));
+        Phone { http: http.build().unwrap(), base: host.pairing_url().to_owned() }
+    }
+
+    fn new(host: &TestHost) -> Self {
+        Phone::at(host, [127, 0, 0, 1])
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let answer = self.http.post(format!("{}{path}", self.base)).json(body).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
+    async fn ask_as(&self, name: &str) -> (u16, Value) {
+        self.post("/mobile/pairing", &json!({ "device_name": name, "device_model": "iPad16,3" })).await
+    }
+
+    /// Asks, and gets the id of its request.
+    async fn ask(&self, name: &str) -> String {
+        let (status, answer) = self.ask_as(name).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn verify(&self, id: &str, body: &Value) -> (u16, Value) {
+        self.post(&format!("/mobile/pairing/{id}/verify"), body).await
+    }
+
+    async fn send(&self, id: &str, pin: &str) -> (u16, Value) {
+        self.verify(id, &json!({ "pin": pin })).await
+    }
+
+    async fn poll(&self, id: &str) -> (u16, Value) {
+        self.verify(id, &json!({})).await
+    }
+}
+
+async fn requests(host: &TestHost) -> Vec<PinRequest> {
+    host.owner().expect::<PinRequestList>(Method::GET, "/mobile/pairing", 200, None).await.requests
+}
+
+/// The request of this device, as the owner sees it.
+async fn request(host: &TestHost, name: &str) -> PinRequest {
+    requests(host).await.into_iter().find(|request| request.device_name == name).expect("it waits")
+}
+
+/// Another PIN than this one.
+fn other(pin: &str) -> String {
+    format!("{:06}", (pin.parse::<u32>().unwrap() + 1) % 1_000_000)
+}
+
+/// The owner's answer: `accept` or `reject`.
+async fn answer(host: &TestHost, id: &str, word: &str) -> u16 {
+    host.owner().post(&format!("/mobile/pairing/{id}/{word}")).send().await.unwrap().status().as_u16()
+}
+
+async fn devices(host: &TestHost) -> DeviceList {
+    host.owner().expect(Method::GET, "/api/pair/devices", 200, None).await
+}
+
+#[track_caller]
+fn refused((status, problem): (u16, Value), expected: u16, code: &str) {
+    assert_eq!((status, &problem["code"]), (expected, &json!(code)), "{problem}");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{problem}");
+}
+
+/// More than ten a minute.
+fn many(setup: &mut e2e::host::Setup) {
+    setup.env("COUPLET_LIMITS__EXCHANGE_PER_MINUTE", "1000");
+}
+
+#[tokio::test]
+async fn the_pin_that_the_host_shows_pairs_the_device_that_sends_it() {
+    let app = TestApp::start().await;
+    let host = TestHost::start(|setup| {
+        setup.app(app.url());
+    })
+    .await;
+    let phone = Phone::new(&host);
+    let (status, asked) = phone.ask_as("iPad").await;
+    assert_eq!((status, asked.as_object().unwrap().len()), (200, 2), "an id and its end, no PIN: {asked}");
+    let id = asked["id"].as_str().unwrap();
+    assert_eq!(data_encoding::BASE64URL_NOPAD.decode(id[4..].as_bytes()).unwrap().len(), 16, "128 bits: {id}");
+    let end = asked["expires_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert!((295..=300).contains(&end.duration_since(jiff::Timestamp::now()).as_secs()), "{asked}");
+
+    // The host tells its owner, and nobody else.
+    let event = host.event("approval.wanted", |event| event["door"] == "pin").await;
+    let shown = request(&host, "iPad").await;
+    let pin = shown.pin.expose();
+    assert_eq!((event["pin"].as_str(), event["pairing_id"].as_str()), (Some(&*pin), Some(&*shown.id.to_string())));
+    assert_eq!((shown.device_model.as_deref(), shown.network.as_deref()), (Some("iPad16,3"), Some("127.0.0.1")));
+    assert!(pin.len() == 6 && pin.bytes().all(|byte| byte.is_ascii_digit()), "{pin}");
+    assert_eq!(host.anyone().get("/mobile/pairing").send().await.unwrap().status(), 401);
+    assert_eq!(phone.poll(id).await.0, 202, "nothing is decided");
+
+    let (status, paired) = phone.send(id, &pin).await;
+    assert_eq!(status, 200, "{paired}");
+    let credential: DeviceCredential = serde_json::from_value(paired).unwrap();
+    assert!(credential.device_token.starts_with("dev_"));
+    let me: MeAnswer = host.device(&credential.device_token).expect(Method::GET, "/api/pair/me", 200, None).await;
+    assert_eq!((me.device_name.as_str(), me.device_id), ("iPad", credential.device_id));
+    let through = host.through_gateway("app", Some(&credential.device_token));
+    assert_eq!(through.get("/").send().await.unwrap().status(), 200);
+
+    // The same rows as by every other door.
+    let event = host.event("device.paired", |event| event["door"] == "pin").await;
+    assert_eq!(event["pairing_id"], json!(shown.id));
+    let list = devices(&host).await.devices;
+    assert_eq!((list.len(), list[0].kind, list[0].device_id), (1, DeviceKind::Mobile, credential.device_id));
+    let audit: AuditList = host.owner().expect(Method::GET, "/api/audit", 200, None).await;
+    let of_it = audit.entries.iter().rev().filter(|entry| entry.pairing_id == Some(shown.id));
+    let actions: Vec<_> = of_it.map(|entry| (entry.action.as_str(), entry.actor.as_str())).collect();
+    assert_eq!(
+        actions,
+        [("approval.wanted", "anyone"), ("pairing.approved", "device"), ("device.paired", "device")],
+        "{audit:?}"
+    );
+    assert!(requests(&host).await.is_empty());
+    refused(phone.send(id, &pin).await, 410, "CPL-1217");
+    host.revoke(&credential).await;
+    assert_eq!(through.get("/").send().await.unwrap().status(), 401);
+}
+
+#[tokio::test]
+async fn the_owner_accepts_and_the_device_collects_its_token_once() {
+    let host = TestHost::start(many).await;
+    let phone = Phone::new(&host);
+    let id = phone.ask("iPad").await;
+    let shown = request(&host, "iPad").await;
+    // Only the owner's word counts.
+    for path in [format!("/mobile/pairing/{}/accept", shown.id), format!("/mobile/pairing/{id}/accept")] {
+        assert_eq!(host.anyone().post(&path).send().await.unwrap().status(), 401, "{path}");
+    }
+    let (status, pending) = phone.poll(&id).await;
+    assert!(status == 202 && pending["instructions"].is_string(), "{pending}");
+    assert_eq!(answer(&host, &shown.id.to_string(), "accept").await, 204);
+    assert!(requests(&host).await.is_empty(), "it waits for nobody any more");
+    assert_eq!(answer(&host, &shown.id.to_string(), "accept").await, 409);
+    assert_eq!(answer(&host, &shown.id.to_string(), "reject").await, 409);
+    assert_eq!(phone.ask("iPad").await, id, "the same request, which the device may have lost");
+
+    let (status, paired) = phone.poll(&id).await;
+    assert_eq!(status, 200, "{paired}");
+    let token = paired["device_token"].as_str().unwrap();
+    assert_eq!(host.device(token).get("/api/pair/me").send().await.unwrap().status(), 200);
+    refused(phone.poll(&id).await, 410, "CPL-1217");
+
+    // By the device's own name for it, and by the command line.
+    let id = phone.ask("Phone").await;
+    assert_eq!(answer(&host, &id, "accept").await, 204);
+    assert_eq!(phone.poll(&id).await.0, 200);
+    let id = phone.ask("Tablet").await;
+    let mut approve = Running::start(host.command(&["approve", "--no-input"]));
+    assert_eq!(approve.wait(PATIENCE).await.code(), Some(2), "it names nobody");
+    let listed = approve.written();
+    assert!(listed.contains("Tablet") && listed.contains(&request(&host, "Tablet").await.pin.show()), "{listed}");
+    Running::start(host.command(&["approve", "Tablet"])).succeeds(PATIENCE).await;
+    assert_eq!(phone.poll(&id).await.0, 200);
+    assert_eq!(devices(&host).await.devices.len(), 3);
+    for unknown in ["0190a8f0-0000-7000-8000-000000000000", "clm_AAAAAAAAAAAAAAAAAAAAAA", "x", "%00"] {
+        assert_eq!(answer(&host, unknown, "accept").await, 404, "{unknown}");
+        refused(phone.poll(unknown).await, 404, "CPL-1211");
+    }
+}
+
+#[tokio::test]
+async fn the_owner_rejects_and_the_device_is_told() {
+    let host = TestHost::start(many).await;
+    let phone = Phone::new(&host);
+    let id = phone.ask("iPad").await;
+    let shown = request(&host, "iPad").await;
+    assert_eq!(answer(&host, &shown.id.to_string(), "reject").await, 204);
+    assert_eq!(answer(&host, &shown.id.to_string(), "reject").await, 409);
+    host.event("pairing.rejected", |event| event["pairing_id"] == json!(shown.id)).await;
+    refused(phone.poll(&id).await, 410, "CPL-1228");
+    refused(phone.send(&id, &shown.pin.expose()).await, 410, "CPL-1228");
+
+    let id = phone.ask("iPad").await;
+    Running::start(host.command(&["reject", "iPad"])).succeeds(PATIENCE).await;
+    refused(phone.poll(&id).await, 410, "CPL-1228");
+    assert!(devices(&host).await.devices.is_empty() && requests(&host).await.is_empty());
+}
+
+#[tokio::test]
+async fn the_third_wrong_pin_ends_the_request() {
+    let host = TestHost::start(many).await;
+    let phone = Phone::new(&host);
+    let id = phone.ask("iPad").await;
+    let shown = request(&host, "iPad").await;
+    let (right, wrong) = (shown.pin.expose(), other(&shown.pin.expose()));
+    for nonsense in ["", "12345", "1234567", "abcdef", "１２３４５６"] {
+        refused(phone.send(&id, nonsense).await, 400, "CPL-1226");
+    }
+    refused(phone.send(&id, &wrong).await, 400, "CPL-1226");
+    // Asking again does not give three more.
+    assert_eq!(phone.ask("iPad").await, id);
+    assert_eq!(request(&host, "iPad").await.pin, shown.pin);
+    refused(phone.send(&id, &wrong).await, 400, "CPL-1226");
+    refused(phone.send(&id, &wrong).await, 410, "CPL-1227");
+    refused(phone.send(&id, &right).await, 410, "CPL-1229");
+    refused(phone.poll(&id).await, 410, "CPL-1229");
+    host.event("offer.expired", |event| event["pairing_id"] == json!(shown.id)).await;
+    assert_eq!(answer(&host, &shown.id.to_string(), "accept").await, 409, "nor by the owner's hand");
+    let audit: AuditList = host.owner().expect(Method::GET, "/api/audit", 200, None).await;
+    assert_eq!(audit.entries.iter().filter(|entry| entry.action == "pin.wrong").count(), 3);
+    assert!(devices(&host).await.devices.is_empty());
+
+    // A new one has a new PIN, and works.
+    let id = phone.ask("iPad").await;
+    let pin = request(&host, "iPad").await.pin.show();
+    assert_eq!(phone.send(&id, &pin).await.0, 200, "as people write it: {pin}");
+}
+
+#[tokio::test]
+async fn a_source_has_one_request_and_a_newer_one_takes_nobodys_place() {
+    let host = TestHost::start(|setup| {
+        many(setup);
+        setup.env("COUPLET_LIMITS__MAX_CLAIMS", "3");
+    })
+    .await;
+    let (phone, neighbour) = (Phone::at(&host, [127, 0, 0, 2]), Phone::at(&host, [127, 0, 0, 3]));
+    let id = phone.ask("iPad").await;
+    let shown = request(&host, "iPad").await;
+    for _ in 0..3 {
+        assert_eq!(phone.ask("iPad").await, id);
+    }
+    // Whoever calls itself otherwise at the same address, or the same at another, is another one.
+    let (status, problem) = phone.ask_as("My iPad").await;
+    assert!(problem["detail"].as_str().unwrap().contains("iPad"), "{problem}");
+    refused((status, problem), 409, "CPL-1230");
+    let newer = neighbour.ask("iPad").await;
+    assert_ne!(newer, id);
+    let waiting = requests(&host).await;
+    assert_eq!((waiting.len(), waiting[0].id, &waiting[0].pin), (2, shown.id, &shown.pin), "the first stays the first");
+
+    // Each has its own PIN, and the owner's word is for the one that it names.
+    if waiting[1].pin != shown.pin {
+        refused(neighbour.send(&newer, &shown.pin.expose()).await, 400, "CPL-1226");
+    }
+    assert_eq!(answer(&host, &shown.id.to_string(), "accept").await, 204);
+    assert_eq!((phone.poll(&id).await.0, neighbour.poll(&newer).await.0), (200, 202));
+
+    // All in all there is room for so many.
+    for last in [4, 5] {
+        Phone::at(&host, [127, 0, 0, last]).ask("another").await;
+    }
+    refused(Phone::at(&host, [127, 0, 0, 6]).ask_as("one too many").await, 409, "CPL-1206");
+    // Which closes no other door.
+    host.pair_device("By the code").await;
+    assert_eq!(neighbour.send(&newer, &waiting[1].pin.expose()).await.0, 200);
+    Phone::at(&host, [127, 0, 0, 6]).ask("has room now").await;
+}
+
+#[tokio::test]
+async fn a_request_ends_after_five_minutes() {
+    let host = TestHost::start(|setup| {
+        many(setup);
+        setup.movable_clock();
+    })
+    .await;
+    let phone = Phone::new(&host);
+    let id = phone.ask("iPad").await;
+    let shown = request(&host, "iPad").await;
+    host.set_clock("+290");
+    assert_eq!(phone.poll(&id).await.0, 202);
+    host.set_clock("+301");
+    refused(phone.send(&id, &shown.pin.expose()).await, 410, "CPL-1229");
+    host.event("offer.expired", |event| event["pairing_id"] == json!(shown.id)).await;
+    refused(phone.poll(&id).await, 410, "CPL-1229");
+    assert!(requests(&host).await.is_empty());
+    assert_ne!(phone.ask("iPad").await, id);
+
+    // The owner's yes does not wait for ever either.
+    let accepted = request(&host, "iPad").await.id.to_string();
+    assert_eq!(answer(&host, &accepted, "accept").await, 204);
+    host.set_clock("+700");
+    host.event("offer.expired", |event| event["pairing_id"] == json!(accepted)).await;
+    assert!(devices(&host).await.devices.is_empty());
+}
+
+#[tokio::test]
+async fn after_a_restart_a_yes_still_counts_and_a_pin_does_not() {
+    let mut host = TestHost::start(many).await;
+    let (first, second) = (Phone::at(&host, [127, 0, 0, 2]), Phone::at(&host, [127, 0, 0, 3]));
+    let (accepted, pending) = (first.ask("Accepted").await, second.ask("Pending").await);
+    let pin = request(&host, "Pending").await.pin.expose();
+    let pairing = request(&host, "Accepted").await.id.to_string();
+    assert_eq!(answer(&host, &pairing, "accept").await, 204);
+    host.restart().await;
+    let (first, second) = (Phone::at(&host, [127, 0, 0, 2]), Phone::at(&host, [127, 0, 0, 3]));
+    refused(second.send(&pending, &pin).await, 410, "CPL-1229");
+    assert_eq!(first.poll(&accepted).await.0, 200);
+    let id = second.ask("Pending").await;
+    assert_eq!(second.send(&id, &request(&host, "Pending").await.pin.expose()).await.0, 200);
+    assert_eq!(devices(&host).await.devices.len(), 2);
+}
+
+/// The power goes while a device asks, or while it is paired: there is a device or there is none, and it can go on.
+#[tokio::test]
+async fn a_kill_leaves_all_or_nothing() {
+    for point in ["pin.before_commit", "pin.before_pairing"] {
+        let mut host = TestHost::start(|setup| {
+            setup.failpoint(point);
+        })
+        .await;
+        let phone = Phone::new(&host);
+        let asking = phone.http.post(format!("{}/mobile/pairing", phone.base)).json(&json!({ "device_name": "iPad" }));
+        if point == "pin.before_commit" {
+            let cut_off = tokio::spawn(async move { asking.send().await.is_err() });
+            host.failpoint(point).await;
+            host.kill().await;
+            assert!(cut_off.await.unwrap());
+        } else {
+            let id: Value = asking.send().await.unwrap().json().await.unwrap();
+            let url = format!("{}/mobile/pairing/{}/verify", phone.base, id["id"].as_str().unwrap());
+            let pin = request(&host, "iPad").await.pin.expose();
+            let verify = phone.http.post(url).json(&json!({ "pin": pin }));
+            let cut_off = tokio::spawn(async move { verify.send().await.is_err() });
+            host.failpoint(point).await;
+            host.kill().await;
+            assert!(cut_off.await.unwrap());
+        }
+        host.without_failpoint();
+        host.restart().await;
+        assert!(devices(&host).await.devices.is_empty() && requests(&host).await.is_empty(), "{point}");
+        let phone = Phone::new(&host);
+        let id = phone.ask("iPad").await;
+        assert_eq!(phone.send(&id, &request(&host, "iPad").await.pin.expose()).await.0, 200);
+        assert_eq!(devices(&host).await.devices.len(), 1, "{point}");
+    }
+}
+
+#[tokio::test]
+async fn twenty_that_send_the_pin_at_once_are_one_device() {
+    let host = TestHost::start(many).await;
+    let phone = Phone::new(&host);
+    let id = phone.ask("iPad").await;
+    let pin = request(&host, "iPad").await.pin.expose();
+    let tries = (0..20).map(|_| phone.send(&id, &pin));
+    let answers = futures_util::future::join_all(tries).await;
+    assert_eq!(answers.iter().filter(|(status, _)| *status == 200).count(), 1, "{answers:?}");
+    assert!(answers.iter().all(|(status, _)| matches!(status, 200 | 410)), "{answers:?}");
+    assert_eq!(devices(&host).await.devices.len(), 1);
+}
+
+#[tokio::test]
+async fn asking_and_guessing_have_their_pace() {
+    let host = TestHost::start(|_| {}).await;
+    let phone = Phone::at(&host, [127, 0, 0, 2]);
+    for _ in 0..10 {
+        phone.ask("iPad").await;
+    }
+    refused(phone.ask_as("iPad").await, 429, "CPL-1207");
+    // Nor may it guess which requests there are.
+    refused(phone.poll("clm_AAAAAAAAAAAAAAAAAAAAAA").await, 429, "CPL-1207");
+
+    // Guesses have a pace together, from however many addresses they come.
+    let mut guesses = 0;
+    for last in 10..20 {
+        let guesser = Phone::at(&host, [127, 0, 0, last]);
+        let id = guesser.ask("Guesser").await;
+        let wrong = other(&request(&host, "Guesser").await.pin.expose());
+        for _ in 0..3 {
+            assert!(matches!(guesser.send(&id, &wrong).await.0, 400 | 410));
+            guesses += 1;
+        }
+    }
+    assert_eq!(guesses, 30);
+    let late = Phone::at(&host, [127, 0, 0, 30]);
+    let id = late.ask("Late").await;
+    let shown = request(&host, "Late").await;
+    let (status, problem) = late.send(&id, &shown.pin.expose()).await;
+    assert!(problem["detail"].as_str().unwrap().contains("couplet approve"), "{problem}");
+    refused((status, problem), 429, "CPL-1207");
+    // The owner's word needs no guess.
+    assert_eq!(answer(&host, &shown.id.to_string(), "accept").await, 204);
+    assert_eq!(late.poll(&id).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_device_with_sealed_sessions_is_given_a_link_of_its_own() {
+    let host = TestHost::start(many).await;
+    let phone = Phone::new(&host);
+    for accepted in [false, true] {
+        let id = phone.ask("Laptop").await;
+        let shown = request(&host, "Laptop").await;
+        let mut body = json!({ "sealed": true });
+        if accepted {
+            assert_eq!(answer(&host, &shown.id.to_string(), "accept").await, 204);
+        } else {
+            body["pin"] = json!(shown.pin.expose());
+        }
+        let (status, given) = phone.verify(&id, &body).await;
+        assert_eq!((status, given.as_object().unwrap().len()), (200, 2), "a link and its end, no token: {given}");
+        refused(phone.verify(&id, &body).await, 410, "CPL-1217");
+        let (_, mut session) =
+            TestDevice::new("Laptop").pair(host.pairing_url(), given["link"].as_str().unwrap()).await;
+        session.send_data(&e2e::device::get("/", &[])).await;
+        assert!(matches!(session.said().await, Said::Data(_) | Said::Control(Control::Endpoints { .. })));
+        let event = host.event("device.paired", |event| event["pairing_id"] == json!(shown.id)).await;
+        assert_eq!(event["device_name"], "Laptop");
+    }
+    assert_eq!(devices(&host).await.devices.len(), 2);
+}
+
+#[tokio::test]
+async fn the_terminals_of_the_host_show_the_pin() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut serve = e2e::program::couplet();
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--state-dir"]).arg(folder.path().join("state"));
+    serve.env("HOME", folder.path()).env("XDG_CONFIG_HOME", folder.path());
+    assert!(couplet_path().is_file());
+    let terminal = Terminal::start(&serve, 110, 40).await;
+    let screen = terminal.shows("the banner", PATIENCE, |screen| screen.has("Next, in another terminal")).await;
+    let base = screen.word("http://127.0.0.1:").unwrap();
+    let phone = Phone { http: reqwest::Client::builder().no_proxy().build().unwrap(), base };
+
+    let id = phone.ask("iPad").await;
+    let screen = terminal.shows("the PIN", PATIENCE, |screen| screen.has("asks to pair. Type ")).await;
+    let text = screen.text();
+    let at = text.find("Type ").unwrap() + "Type ".len();
+    let (status, paired) = phone.send(&id, &text[at..at + 7]).await;
+    assert_eq!(status, 200, "{text}\n{paired}");
+
+    // `couplet pair`, too, whose owner waits for a device: it is this one.
+    let mut pair = e2e::program::couplet();
+    pair.args(["pair", "--state-dir"]).arg(folder.path().join("state")).env("HOME", folder.path());
+    let pairing = Terminal::start(&pair, 90, 30).await;
+    pairing.shows("the code", PATIENCE, |screen| screen.has("Token expires in")).await;
+    let id = phone.ask("Laptop").await;
+    let screen = pairing.shows("the PIN", PATIENCE, |screen| screen.has("on Laptop (127.0.0.1)")).await;
+    assert!(screen.text().contains('▀'), "the code stays: {}", screen.text());
+    let text = screen.text();
+    let at = text.find("Type ").unwrap() + "Type ".len();
+    assert_eq!(phone.send(&id, &text[at..at + 7]).await.0, 200, "{text}");
+    let (code, left) = pairing.end(PATIENCE).await;
+    assert!(code == 0 && left.contains("Paired with Laptop"), "{code}: {left}");
+}
+
+/// What the log is for is not to let its reader in: neither the id that collects a credential nor the PIN is there.
+#[tokio::test]
+async fn neither_the_id_nor_the_pin_is_logged_or_kept() {
+    let mut host = TestHost::start(|setup| {
+        many(setup);
+        setup.env("RUST_LOG", "trace");
+    })
+    .await;
+    let phone = Phone::new(&host);
+    let mut ids = Vec::new();
+    for end in ["pin", "wrong", "reject", "wait"] {
+        let id = phone.ask(end).await;
+        let shown = request(&host, end).await;
+        match end {
+            "pin" => assert_eq!(phone.send(&id, &shown.pin.expose()).await.0, 200),
+            "wrong" => {
+                for _ in 0..3 {
+                    phone.send(&id, &other(&shown.pin.expose())).await;
+                }
+            }
+            "reject" => assert_eq!(answer(&host, &id, "reject").await, 204),
+            _ => assert_eq!(phone.poll(&id).await.0, 202),
+        }
+        refused(phone.verify("clm_AAAAAAAAAAAAAAAAAAAAAA", &json!({})).await, 404, "CPL-1211");
+        ids.push((id[4..].to_owned(), shown.pin));
+    }
+    host.stop().await;
+    let logs = host.logs();
+    assert!(logs.contains("/mobile/pairing/…/verify"), "the log was really on");
+    let files = std::fs::read_dir(host.state_dir()).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+    let files: Vec<Vec<u8>> = files.collect();
+    for (id, pin) in &ids {
+        assert!(!logs.contains(id.as_str()) && !host.printed().contains(id.as_str()), "{id}");
+        for form in [format!("\"{}\"", pin.expose()), pin.show(), format!("pin={}", pin.expose())] {
+            assert!(!logs.contains(&form), "{form}");
+            assert!(!files.iter().any(|bytes| bytes.windows(form.len()).any(|w| w == form.as_bytes())), "{form}");
+        }
+        assert!(!files.iter().any(|bytes| bytes.windows(id.len()).any(|w| w == id.as_bytes())), "{id}");
+    }
+}
