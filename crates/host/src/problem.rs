@@ -52,13 +52,6 @@ impl Failure {
         self
     }
 
-    /// Tells one more thing that the caller can do.
-    #[must_use]
-    pub(crate) fn or_else_do(mut self, next: &str) -> Self {
-        self.detail = format!("{} {next}", self.detail);
-        self
-    }
-
     /// Records, for the log only, what went wrong.
     #[must_use]
     pub fn because(mut self, cause: impl std::fmt::Display) -> Self {

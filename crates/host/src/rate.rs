@@ -1,4 +1,4 @@
-//! Rate limits over `governor`: so many a minute or an hour for each key, all of them at once if need be.
+//! Rate limits over `governor`: so many a minute for each key, all of them at once if need be.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -15,13 +15,12 @@ use crate::problem::Failure;
 /// How many sources are remembered before newcomers are refused: a bound on memory, far above a home's devices. Those
 /// that are remembered keep their own allowance then.
 const SOURCES: usize = 10_000;
+/// Who has taken nothing for so long has the whole allowance back, and may be forgotten.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// So many in a time for each key.
+/// So many a minute for each key.
 pub(crate) struct Rate<K> {
     quota: Quota,
-    /// Who has taken nothing for so long has the whole allowance back, and may be forgotten.
-    refill: Duration,
     clock: DefaultClock,
     sources: Mutex<HashMap<K, Source>>,
 }
@@ -40,16 +39,8 @@ impl<K> std::fmt::Debug for Rate<K> {
 impl<K: Hash + Eq + Clone> Rate<K> {
     /// At least one a minute.
     pub(crate) fn per_minute(n: u32) -> Self {
-        Self::new(Quota::per_minute(NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN)), MINUTE)
-    }
-
-    /// At least one an hour.
-    pub(crate) fn per_hour(n: u32) -> Self {
-        Self::new(Quota::per_hour(NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN)), 60 * MINUTE)
-    }
-
-    fn new(quota: Quota, refill: Duration) -> Self {
-        Rate { quota, refill, clock: DefaultClock::default(), sources: Mutex::default() }
+        let quota = Quota::per_minute(NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN));
+        Rate { quota, clock: DefaultClock::default(), sources: Mutex::default() }
     }
 
     /// Takes one, or says when the next is free.
@@ -60,9 +51,9 @@ impl<K: Hash + Eq + Clone> Rate<K> {
     fn take_at(&self, key: &K, now: Instant) -> Result<(), Failure> {
         let mut sources = self.sources();
         if sources.len() >= SOURCES && !sources.contains_key(key) {
-            sources.retain(|_, source| !source.is_idle(now, self.refill));
+            sources.retain(|_, source| !source.is_idle(now));
             if sources.len() >= SOURCES {
-                return Err(limited(self.refill.as_secs()));
+                return Err(limited(MINUTE.as_secs()));
             }
         }
         let new = || Source { limiter: RateLimiter::direct(self.quota), last: now };
@@ -77,7 +68,7 @@ impl<K: Hash + Eq + Clone> Rate<K> {
     /// Forgets the keys that are back to a full allowance.
     pub(crate) fn forget_idle(&self) {
         let (mut sources, now) = (self.sources(), Instant::now());
-        sources.retain(|_, source| !source.is_idle(now, self.refill));
+        sources.retain(|_, source| !source.is_idle(now));
         sources.shrink_to_fit();
     }
 
@@ -87,8 +78,8 @@ impl<K: Hash + Eq + Clone> Rate<K> {
 }
 
 impl Source {
-    fn is_idle(&self, now: Instant, refill: Duration) -> bool {
-        now.saturating_duration_since(self.last) >= refill
+    fn is_idle(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last) >= MINUTE
     }
 }
 

@@ -93,7 +93,8 @@ fn failure(error: &StartError) -> Failure {
 async fn tell(events: &mut Receiver<Arc<Event>>, json: bool) -> std::io::Result<()> {
     loop {
         match events.recv().await {
-            Ok(event) if json => output::json(&*event)?,
+            // Nor is a line for programs a place for it: it ends in a service's log.
+            Ok(event) if json => output::json(&Event { pin: None, ..Event::clone(&event) })?,
             Ok(event) => {
                 about_relay(&event).iter().for_each(|text| output::message(text));
                 about_pin(&event, output::is_seen()).iter().for_each(|text| output::message(text));
@@ -125,15 +126,25 @@ fn about_relay(event: &Event) -> Option<String> {
     }
 }
 
+/// How many characters of a device's name a message has room for.
+const NAME: usize = 24;
+
 /// The PIN that a device asks for. It is shown on a terminal only: what is kept of a service's messages is no place for it.
 fn about_pin(event: &Event, is_seen: bool) -> Option<String> {
     let pin = event.pin.as_ref().filter(|_| event.event == EventKind::ApprovalWanted)?;
-    let name = output::plain(event.device_name.as_deref().unwrap_or("A device"));
-    let from = event.network.as_deref().map(|ip| format!(" ({})", output::plain(ip))).unwrap_or_default();
+    // In quotes and not at the beginning: what strangers call themselves must not read as the host's own words.
+    let name: String = output::plain(event.device_name.as_deref().unwrap_or_default()).chars().take(NAME).collect();
+    let from = event.network.as_deref().map(|ip| format!(" at {}", output::plain(ip))).unwrap_or_default();
     let id = event.pairing_id.map(select::short).unwrap_or_default();
     Some(match is_seen {
-        true => format!("{name}{from} asks to pair. Type {} there. Not yours? couplet reject {id}", pin.show()),
-        false => format!("{name}{from} asks to pair by PIN: couplet approve shows it. Not yours? couplet reject {id}"),
+        true => format!(
+            "A device{from} asks to pair. Type {} on it. It calls itself “{name}”. Not yours? couplet reject {id}",
+            pin.show()
+        ),
+        false => format!(
+            "A device{from} asks to pair by PIN: couplet approve shows it. It calls itself “{name}”. Not yours? couplet \
+             reject {id}"
+        ),
     })
 }
 

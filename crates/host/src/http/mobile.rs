@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use couplet_protocol::api::{
     PinAccepted, PinPairingAnswer, PinPairingRequest, PinPending, PinRequestList, VerifyPinRequest,
 };
+use couplet_protocol::secret::SecretText;
 use couplet_protocol::{ClaimToken, Code, DevicePlatform, Problem};
 use http::StatusCode;
 
@@ -14,6 +15,10 @@ use super::guard::{CheckedHost, Source};
 use super::json::{Json, JsonOrEmpty, named};
 use crate::pairing::{Claimant, Pairing, Verified};
 use crate::problem::Failure;
+
+/// How long a device's own key for its request is, in bytes.
+const REQUEST_KEY_MIN: usize = 16;
+const REQUEST_KEY_MAX: usize = 128;
 
 type Name = Result<Path<String>, PathRejection>;
 
@@ -33,7 +38,12 @@ pub(super) async fn ask(
     let bad = |error| Failure::new(Code::DeviceNameInvalid, format!("Change platform: {error}."));
     let platform = body.platform.as_deref().map(DevicePlatform::parse).transpose().map_err(bad)?;
     let claimant = Claimant { name, model, platform, source: source.ip, relay: None };
-    Ok(axum::Json(pairing.core().request_pin(claimant).await?))
+    let is_key = |key: &SecretText| (REQUEST_KEY_MIN..=REQUEST_KEY_MAX).contains(&key.expose().len());
+    if body.request_key.as_ref().is_some_and(|key| !is_key(key)) {
+        let next = format!("Send a random request_key of {REQUEST_KEY_MIN} to {REQUEST_KEY_MAX} bytes, or none.");
+        return Err(Failure::new(Code::MalformedBody, next));
+    }
+    Ok(axum::Json(pairing.core().request_pin(claimant, body.request_key.as_ref()).await?))
 }
 
 /// Sends the PIN; without one, asks whether the owner has said yes. The third wrong PIN ends the request. 200 is answered
@@ -61,7 +71,7 @@ pub(super) async fn verify(
     let typed = body.pin.as_ref().map(|pin| pin.read().ok_or_else(not_a_pin)).transpose()?;
     let authority = pairing.core().offered_authority(&host.0);
     let verified = match id {
-        Some(id) => pairing.core().verify_pin(&id, typed, body.sealed, &authority).await,
+        Some(id) => pairing.core().verify_pin(&id, typed, body.sealed, (&authority, source.ip)).await,
         None => Err(unknown()),
     };
     match verified {

@@ -8,6 +8,7 @@ mod login;
 mod minted;
 mod offers;
 mod owner;
+mod pin_tries;
 mod pins;
 mod sealed;
 mod steps;
@@ -43,6 +44,7 @@ use claims::Claims;
 pub(crate) use claims::{Granted, Identity, Ticket, Verdict};
 pub(crate) use doors::Outcome;
 pub(crate) use offers::{OpenOffer, TRIES};
+use pin_tries::PinTries;
 use pins::Pins;
 pub(crate) use pins::Verified;
 pub(crate) use sealed::Claimed;
@@ -73,6 +75,7 @@ pub(crate) struct Core {
     claims: Claims,
     logins: Logins,
     pins: Pins,
+    pin_tries: PinTries,
     tunnels: Arc<Tunnels>,
     rates: Arc<Rates>,
     addresses: Arc<RwLock<Addresses>>,
@@ -89,8 +92,6 @@ struct Rates {
     anyone: Rate<IpAddr>,
     /// By the addresses that a relay names, which it could make up: apart, so that it takes nothing from the LAN's.
     relayed: Rate<IpAddr>,
-    /// PINs that are tried, by whomever.
-    pins: Rate<()>,
 }
 
 impl Pairing {
@@ -112,7 +113,6 @@ impl Pairing {
                 generate: Rate::per_minute(limits.generate_per_minute),
                 anyone: Rate::per_minute(limits.exchange_per_minute),
                 relayed: Rate::per_minute(limits.exchange_per_minute),
-                pins: Rate::per_hour(pins::TRIES_PER_HOUR),
             }),
             store,
             auth,
@@ -122,6 +122,7 @@ impl Pairing {
             claims: Claims::default(),
             logins: Logins::default(),
             pins: Pins::default(),
+            pin_tries: PinTries::default(),
             tunnels: Arc::new(Tunnels::new(limits.max_sessions)),
             config: Arc::new(config),
             addresses: Arc::default(),

@@ -52,6 +52,8 @@ pub(crate) struct OpenOffer {
     pub(crate) psk: Psk,
     pub(crate) suites: u8,
     pub(crate) tried: u8,
+    /// Whether one device was given the link, by plain HTTP, because it asked by PIN.
+    pub(crate) is_invited: bool,
 }
 
 impl Core {
@@ -65,6 +67,7 @@ impl Core {
         let ttl = lifetime(ttl, self.config.limits.offer_seconds)?;
         let link_ttl = lifetime(link_ttl, self.config.limits.link_seconds)?;
         self.rates.generate.take(&())?;
+        self.pin_tries.owner_acts();
         let (now, most) = (self.now(), self.config.limits.max_offers);
         let token = PairToken::from_entropy(crate::random::bytes());
         let token_end = now.after(ttl);
@@ -221,8 +224,14 @@ pub(super) fn claimable(
     }
     ceremony::next(row.state, Step::Claim).map_err(refused)?;
     let psk = offer.psk.filter(|_| now < offer.expires_at && offer.tried < TRIES).ok_or_else(invalid)?;
-    let open =
-        OpenOffer { offer_id: *offer_id, pairing_id: offer.pairing_id, psk, suites: offer.suites, tried: offer.tried };
+    let open = OpenOffer {
+        offer_id: *offer_id,
+        pairing_id: offer.pairing_id,
+        psk,
+        suites: offer.suites,
+        tried: offer.tried,
+        is_invited: row.is_invited(),
+    };
     Ok((open, row))
 }
 

@@ -30,6 +30,7 @@ impl Core {
     /// The owner says yes. A device that polls may collect its credential; one that waits in its session is sent it,
     /// if the check code is the one that it shows.
     pub(crate) async fn approve(&self, id: Uuid, check_code: Option<&str>) -> Result<(), Failure> {
+        self.pin_tries.owner_acts();
         let now = self.now();
         let asked = self.store.read(move |tx| undecided(tx, id, now)).await?;
         if asked.wants_check_code() {
@@ -47,6 +48,7 @@ impl Core {
 
     /// The owner says no.
     pub(crate) async fn reject(&self, id: Uuid) -> Result<(), Failure> {
+        self.pin_tries.owner_acts();
         self.decide_no(id, Code::PairingRejected).await
     }
 

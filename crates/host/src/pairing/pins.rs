@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use couplet_protocol::api::{DeviceCredential, Door, LinkAnswer, PairingState, PinPairingAnswer, PinRequest};
 use couplet_protocol::offer::{ENDPOINTS_MAX, LinkForm};
+use couplet_protocol::secret::SecretText;
 use couplet_protocol::{ClaimToken, Code, DeviceModel, DeviceName, DevicePlatform, Digest, Endpoint, Pin};
 use rusqlite::Transaction;
 use uuid::Uuid;
@@ -34,10 +35,6 @@ use crate::store::sealed::{self, OfferRoom, SealedOffer};
 pub(super) const PIN_LIFE: Duration = Duration::from_secs(300);
 /// How many wrong PINs end the request.
 const WRONG_MAX: u8 = 3;
-/// How many PINs may be tried in an hour, whoever tries: with one in a million for each, somebody who makes request after
-/// request from address after address guesses one in four years.
-pub(super) const TRIES_PER_HOUR: u32 = 30;
-
 /// What the host remembers of the requests that are not over. Clones share it; the bound on open claims bounds it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pins(Arc<Mutex<HashMap<Uuid, Live>>>);
@@ -51,10 +48,12 @@ struct Live {
     expires_at: Timestamp,
 }
 
-/// By what a request is known to be the same one.
+/// By what a request is known to be the same one. All of a network may count as one source, so that is not enough: the
+/// secret id is told to the very address that asked, and where the device sent a key of its own, to who has that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Described {
-    source: IpAddr,
+    address: IpAddr,
+    key: Option<Digest>,
     name: DeviceName,
     model: Option<DeviceModel>,
     platform: Option<DevicePlatform>,
@@ -94,7 +93,7 @@ impl Pins {
     /// The request that waits from the same source, and which pairing it is.
     fn of_source(&self, source: IpAddr, now: Timestamp) -> Option<(Uuid, Live)> {
         let live = self.live();
-        let found = live.iter().find(|(_, live)| live.device.source == source && now < live.expires_at);
+        let found = live.iter().find(|(_, live)| source_key(live.device.address) == source && now < live.expires_at);
         found.map(|(pairing, live)| (*pairing, live.clone()))
     }
 
@@ -127,17 +126,21 @@ impl Pins {
 impl Core {
     /// A device asks to pair by PIN: the owner is shown the PIN and asked. The same request from the same source is the
     /// same one; another one has to wait, so that none takes the place of the one that the owner looks at.
-    pub(crate) async fn request_pin(&self, claimant: Claimant) -> Result<PinPairingAnswer, Failure> {
+    pub(crate) async fn request_pin(
+        &self,
+        claimant: Claimant,
+        key: Option<&SecretText>,
+    ) -> Result<PinPairingAnswer, Failure> {
         let (now, limits, pins) = (self.now(), self.config.limits.clone(), self.pins.clone());
         let (id, pin) = (ClaimToken::from_entropy(crate::random::bytes()), Pin::from_entropy(crate::random::bytes()));
-        let device = Described::of(&claimant);
+        let device = Described::of(&claimant, key);
         let mut row = PairingRow::new(Door::Pin, now, now);
         let (pairing, expires_at) = (row.id, now.after(PIN_LIFE));
         let live = Live { id: id.clone(), pin: pin.clone(), wrong: 0, device: device.clone(), expires_at };
         let remembered = pins.clone();
         let work = move |tx: &Transaction<'_>| {
             let mut news = Vec::new();
-            if let Some((waits, live)) = remembered.of_source(device.source, now)
+            if let Some((waits, live)) = remembered.of_source(source_key(device.address), now)
                 && offers::by_id(tx, waits)?.is_some_and(|row| row.device_id.is_none())
             {
                 return if live.device == device { Ok((Some(live), news)) } else { Err(pending(&live, now)) };
@@ -191,7 +194,7 @@ impl Core {
         id: &ClaimToken,
         typed: Option<Pin>,
         sealed: bool,
-        authority: &str,
+        (authority, source): (&str, IpAddr),
     ) -> Result<Verified, Failure> {
         let (digest, now) = (id.digest(), self.now());
         let row = self.store.read(move |tx| check_request(tx, &digest, now)).await?;
@@ -199,7 +202,7 @@ impl Core {
             // The owner's yes counts as it is.
             _ if row.state == PairingState::Granted => {}
             None => return Ok(Verified::Waits(row.expires_at)),
-            Some(typed) => self.check_pin(row, &typed).await?,
+            Some(typed) => self.check_pin(row, &typed, source_key(source)).await?,
         }
         match sealed {
             true => self.invite(digest, authority).await.map(Verified::Link),
@@ -207,16 +210,16 @@ impl Core {
         }
     }
 
-    async fn check_pin(&self, row: PairingRow, typed: &Pin) -> Result<(), Failure> {
-        let outright = "The owner can also let the device in outright: couplet approve.";
-        self.rates.pins.take(&()).map_err(|failure| failure.or_else_do(outright))?;
+    async fn check_pin(&self, row: PairingRow, typed: &Pin, source: IpAddr) -> Result<(), Failure> {
         let (id, now) = (row.id, self.now());
+        self.pin_tries.check(source, now)?;
         let left = match self.pins.check(id, typed) {
             Some(Checked::Right) => return Ok(()),
             Some(Checked::Wrong(left)) => left,
             Some(Checked::Spent) => 0,
             None => return Err(refused(Code::PinExpired)),
         };
+        self.pin_tries.failed(source, now);
         let work = move |tx: &Transaction<'_>| {
             let mut news = Vec::new();
             row.record("pin.wrong", Actor::Anyone).write(tx, now)?;
@@ -311,9 +314,10 @@ impl Core {
 }
 
 impl Described {
-    fn of(claimant: &Claimant) -> Self {
+    fn of(claimant: &Claimant, key: Option<&SecretText>) -> Self {
         Described {
-            source: source_key(claimant.source),
+            address: claimant.source.to_canonical(),
+            key: key.map(|key| Digest::of(key.expose())),
             name: claimant.name.clone(),
             model: claimant.model.clone(),
             platform: claimant.platform.clone(),
@@ -356,9 +360,8 @@ fn granted(tx: &Transaction<'_>, request: &Digest, now: Timestamp) -> Result<Pai
 fn pending(live: &Live, now: Timestamp) -> Failure {
     let seconds = now.until(live.expires_at).as_secs() + 1;
     let next = format!(
-        "{} waits there already. Finish that one, or let the owner turn it away (couplet reject); it ends by itself in \
-         {seconds} seconds.",
-        live.device.name
+        "Finish the one that waits, or let the owner turn it away (couplet reject); it ends by itself in {seconds} \
+         seconds."
     );
     Failure::new(Code::PinPending, next).retry_after(seconds)
 }
@@ -387,7 +390,8 @@ mod tests {
     fn held(end: i64) -> Pins {
         let pins = Pins::default();
         let device = Described {
-            source: [192, 168, 1, 7].into(),
+            address: [192, 168, 1, 7].into(),
+            key: None,
             name: DeviceName::parse("iPad").unwrap(),
             model: None,
             platform: None,

@@ -53,7 +53,7 @@ impl Core {
     /// Gets everything ready for a device that claims this offer where the policy needs no word of the owner; None where
     /// it does. Nothing is granted yet: this may be dropped.
     pub(crate) async fn expect(&self, offer: &OpenOffer, path: NetworkPath) -> Option<Expected> {
-        if ceremony::asks(Door::Offer, self.config.approve, path) {
+        if offer.is_invited || ceremony::asks(Door::Offer, self.config.approve, path) {
             return None;
         }
         Some(self.expect_device(offer.pairing_id).await)
@@ -282,8 +282,12 @@ pub(super) fn free(
     row.expires_at = end;
     row.record("offer.released", Actor::Device).write(tx, now)?;
     news.push(News::of_pairing(EventKind::OfferReleased, now, row));
-    (row.door, row.network, row.relay) = (Door::Otp, None, None);
-    (row.device_name, row.device_model, row.platform) = (None, None, None);
+    (row.network, row.relay) = (None, None);
+    // One that was made for a device that asked by PIN stays that device's, and asks for the check code again.
+    if !row.is_invited() {
+        row.door = Door::Otp;
+        (row.device_name, row.device_model, row.platform) = (None, None, None);
+    }
     row.save(tx)
 }
 

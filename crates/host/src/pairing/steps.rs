@@ -61,11 +61,19 @@ impl PairingRow {
         Ok(())
     }
 
+    /// Whether a device asked by PIN and was given a link: plain HTTP carried it, so others may have read it.
+    pub(super) fn is_invited(&self) -> bool {
+        self.door == Door::Offer && self.claim_hash.is_some()
+    }
+
     pub(super) fn claim(&mut self, claimant: Claimant, now: Timestamp, news: &mut Vec<News>) -> Result<(), Failure> {
         self.step(Step::Claim)?;
-        self.device_name = Some(claimant.name);
-        self.device_model = claimant.model;
-        self.platform = claimant.platform;
+        // As what it asked, it was shown to the owner.
+        if !self.is_invited() {
+            self.device_name = Some(claimant.name);
+            self.device_model = claimant.model;
+            self.platform = claimant.platform;
+        }
         self.network = Some(claimant.source.to_string());
         self.relay = claimant.relay;
         news.push(News::of_pairing(EventKind::OfferClaimed, now, self));
@@ -84,7 +92,9 @@ impl PairingRow {
     ) -> Result<(), Failure> {
         self.check_room_to_ask(tx, limits)?;
         self.step(Step::Ask)?;
-        self.claim_hash = claim.map(Digest::to_hex);
+        if !self.is_invited() {
+            self.claim_hash = claim.map(Digest::to_hex);
+        }
         self.expires_at = now.after(match self.door {
             Door::Pin => PIN_LIFE,
             _ => Duration::from_secs(limits.claim_seconds),

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::DeviceCredential;
 use crate::credential::ClaimToken;
 use crate::pin::Pin;
+use crate::secret::SecretText;
 
 /// Body of `POST /mobile/pairing`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -19,6 +20,11 @@ pub struct PinPairingRequest {
     /// Its system: 1 to 64 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<String>,
+    /// A random text of 16 to 128 bytes that the device makes up, and sends again when it sends the request again: so
+    /// nobody else who speaks from its address is taken for it. Without it, the address and the rest must be the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, min_length = 16, max_length = 128)]
+    pub request_key: Option<SecretText>,
 }
 
 /// Answer of `POST /mobile/pairing`. The PIN is not in it: the host shows that to its owner.

@@ -69,22 +69,22 @@ impl Pins {
         event.pin.is_some() || self.0.iter().any(|waiting| Some(waiting.pairing) == event.pairing_id)
     }
 
-    /// What the owner is told of the newest, in a line.
+    /// What the owner is told of the first, in a line: a newer one must not take its place while its PIN is being typed.
     pub(super) fn line(&self) -> Option<String> {
-        let newest = self.0.last()?;
-        let name: String = plain(&newest.device.name).chars().take(NAME).collect();
-        let said = match &newest.pin {
+        let first = self.0.first()?;
+        let name: String = plain(&first.device.name).chars().take(NAME).collect();
+        let said = match &first.pin {
             Some(pin) => {
-                let from = newest.device.network.as_deref().map(|ip| format!(" ({})", plain(ip))).unwrap_or_default();
-                format!("Type {} on {name}{from}.", pin.show())
+                let from = first.device.network.as_deref().map(|ip| format!(" at {}", plain(ip))).unwrap_or_default();
+                format!("Type {} on the device{from} that calls itself “{name}”.", pin.show())
             }
             None => {
-                let id = select::short(newest.pairing);
-                return Some(format!("{name} shows six digits: couplet approve {} DIGITS", quoted(&id)));
+                let id = select::short(first.pairing);
+                return Some(format!("“{name}” shows six digits: couplet approve {} DIGITS", quoted(&id)));
             }
         };
         Some(match self.0.len() - 1 {
-            0 => format!("{said} Not yours? couplet reject {}", select::short(newest.pairing)),
+            0 => format!("{said} Not yours? couplet reject {}", select::short(first.pairing)),
             others => format!("{said} {others} more: couplet approve"),
         })
     }
@@ -100,15 +100,19 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_is_shown_and_the_others_are_counted() {
+    fn the_first_stays_until_it_ends_and_the_others_are_counted() {
         let mut pins = Pins::default();
         assert_eq!(pins.on_event(&event(EventKind::ApprovalWanted, 9)), None, "another door's");
         assert_eq!(pins.line(), None);
         pins.on_event(&asks(1 << 100, "012345"));
         let line = pins.line().unwrap();
-        assert_eq!(line, "Type 012 345 on iPad (192.168.1.7). Not yours? couplet reject 00000010");
+        assert_eq!(
+            line,
+            "Type 012 345 on the device at 192.168.1.7 that calls itself “iPad”. Not yours? couplet reject 00000010"
+        );
         pins.on_event(&asks(2, "999999"));
-        assert_eq!(pins.line().unwrap(), "Type 999 999 on iPad (192.168.1.7). 1 more: couplet approve");
+        let two = "Type 012 345 on the device at 192.168.1.7 that calls itself “iPad”. 1 more: couplet approve";
+        assert_eq!(pins.line().unwrap(), two);
         pins.on_event(&event(EventKind::OfferExpired, 2));
         assert_eq!(pins.line().unwrap(), line);
         assert!(pins.is_theirs(&event(EventKind::DevicePaired, 1 << 100)));
@@ -130,6 +134,6 @@ mod tests {
         let name = format!("\x1b[2J{}", "x".repeat(60));
         pins.on_event(&Event { device_name: Some(name), ..asks(1, "012345") });
         let line = pins.line().unwrap();
-        assert!(!line.contains('\x1b') && line.len() < 90, "{line}");
+        assert!(!line.contains('\x1b') && line.len() < 140, "{line}");
     }
 }
