@@ -295,7 +295,9 @@ mod tests {
             "network":"192.168.1.7","pairing_id":"3f2a0000-0000-4000-8000-000000000000"}"#;
         let event: Event = serde_json::from_str(event).unwrap();
         let told = about_pin(&event, true).unwrap();
-        assert_eq!(told, "iPad[2J (192.168.1.7) asks to pair. Type 012 345 there. Not yours? couplet reject 3f2a0000");
+        let expected = "A device at 192.168.1.7 asks to pair. Type 012 345 on it. It calls itself “iPad[2J”. Not yours? \
+                        couplet reject 3f2a0000";
+        assert_eq!(told, expected);
         let logged = about_pin(&event, false).unwrap();
         assert!(!logged.contains("012") && logged.contains("couplet approve"), "{logged}");
         let other = Event { pin: None, ..event };
