@@ -46,13 +46,16 @@ A link pairs this machine first: the host's owner gets one from couplet pair. It
 it is read from stdin, where other users of this machine cannot see it. If the owner is asked, a check code is shown
 for the owner to type. From then on no link is needed: name the host, or nothing if there is only one.
 
+Without a link, name the address of a host in the same network, as couplet serve shows it: the host shows six digits,
+and they are asked for here; or the owner lets this machine in there. Only addresses of the local network are taken.
+
 Programs of this machine then use the app at the address that is shown; web pages of other sites cannot. On Linux each
 app of each host has an address of its own, so that a browser keeps their cookies and pages apart; it stays the same
 while this machine is paired. With --listen it is where you say, and what else is at that address is not kept apart.
 
 The credentials of each host are a file in $XDG_DATA_HOME/couplet/hosts, ~/.local/share/couplet/hosts by default, for
-this user's eyes only; whoever has one is this device. Nothing is ever asked, so --no-input changes nothing; --state-dir
-and --config belong to a host and are refused.
+this user's eyes only; whoever has one is this device. With --no-input no PIN is asked for, and the owner's word is
+waited for; --state-dir and --config belong to a host and are refused.
 
 With --json the first line says that it is ready and where, then each change of the connection is a line.
 SIGTERM and Ctrl-C end it with exit code 0. It ends with 4 when the owner revokes this device.
@@ -60,6 +63,7 @@ SIGTERM and Ctrl-C end it with exit code 0. It ends with 4 when the owner revoke
 Examples:
   couplet connect 'COUPLET:…'                   pair, then forward
   couplet connect - < link                      the same, where others use this machine too: arguments can be seen
+  couplet connect http://192.168.1.42:7878      pair by the PIN that this host shows
   couplet connect                               go on later
   couplet connect nas --app wiki --listen 127.0.0.1:8080
   couplet connect --list
@@ -292,7 +296,8 @@ pub(crate) struct Decide {
 /// `couplet connect`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Connect {
-    /// A pairing link, - to read one from stdin, or the name or id of a host that this machine is paired with
+    /// A pairing link, - to read one from stdin, http://ADDRESS:PORT of a host nearby, or the name or id of a host that
+    /// this machine is paired with
     #[arg(value_name = "LINK|HOST")]
     pub(crate) target: Option<String>,
     /// What the host calls this device, when it is paired [default: this machine's name]

@@ -82,8 +82,8 @@ impl Failure {
 fn exit_of(code: Option<Code>) -> Exit {
     match code {
         Some(Code::HostNotRunning | Code::RelayNotRunning) => Exit::NotRunning,
-        Some(Code::PairingRejected) => Exit::Refused,
-        Some(Code::ClaimExpired) => Exit::Expired,
+        Some(Code::PairingRejected | Code::PinRejected) => Exit::Refused,
+        Some(Code::ClaimExpired | Code::PinExpired) => Exit::Expired,
         _ => Exit::Failure,
     }
 }

@@ -131,6 +131,7 @@ codes! {
     NoSuchHost = 1608, 404, "This device is not paired with such a host";
     ForeignPage = 1609, 403, "A web page of another site sent this request";
     TooManyRequests = 1610, 503, "Too many requests to the host are under way";
+    NotCouplet = 1611, 502, "What answers there is no Couplet host that pairs by PIN";
     // 17xx: the host\'s end of sealed sessions
     HandshakeFailed = 1701, 400, "The handshake of a sealed session failed";
     // 18xx: the relay

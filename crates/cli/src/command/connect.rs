@@ -1,8 +1,10 @@
 //! `couplet connect`: this machine as a device.
 
+mod by_pin;
 mod digits;
 mod forward;
 mod hosts;
+mod lines;
 mod online;
 mod pairing;
 mod place;
@@ -41,11 +43,10 @@ pub(super) fn run(global: &Global, args: Connect) -> anyhow::Result<()> {
     }
     couplet_host::telemetry::init(&super::serve::filter("couplet=warn"), output::colour());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(connect(args, store))
+    runtime.block_on(connect(args, store, !global.no_input))
 }
 
-/// Refuses the options of every command that name a host's files: a device has none of them. `--no-input` is kept to,
-/// as nothing is ever asked.
+/// Refuses the options of every command that name a host's files: a device has none of them.
 fn refuse_hosts_options(global: &Global) -> Result<(), Failure> {
     let given = [("--state-dir", &global.state_dir), ("--config", &global.config)];
     match given.iter().find(|(_, value)| value.is_some()) {
@@ -59,7 +60,7 @@ fn refuse_hosts_options(global: &Global) -> Result<(), Failure> {
     }
 }
 
-async fn connect(args: Connect, store: Arc<dyn CredentialStore>) -> anyhow::Result<()> {
+async fn connect(args: Connect, store: Arc<dyn CredentialStore>, may_ask: bool) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let relay_ca = args.relay_ca.as_deref().map(relay_ca::read).transpose()?;
     // Before anything is paired: a port that is taken must not cost a link. An app's own address is never taken.
@@ -69,10 +70,14 @@ async fn connect(args: Connect, store: Arc<dyn CredentialStore>) -> anyhow::Resu
     };
     let account = account_file(&args);
     let target = args.target.as_deref().unwrap_or_default();
-    let credentials = if target == "-" || is_link(target) {
-        let link = if target == "-" { read_link()? } else { Zeroizing::new(target.to_owned()) };
+    let pairs = target == "-" || is_link(target) || by_pin::is_address(target);
+    let credentials = if pairs {
+        let pairing = async {
+            let link = link(target, &args, may_ask).await?;
+            pairing::pair(&link, &args, (relay_ca, account.clone()), &store).await
+        };
         tokio::select! {
-            paired = pairing::pair(&link, &args, (relay_ca, account.clone()), &store) => paired?,
+            paired = pairing => paired?,
             _ = signals.next() => {
                 output::message("Cancelled.");
                 return Err(Failure::said(Exit::Failure).into());
@@ -111,6 +116,17 @@ fn store() -> Result<Arc<dyn CredentialStore>, Failure> {
 fn is_link(text: &str) -> bool {
     let text = text.trim_start();
     ["couplet:", "https://"].iter().any(|start| text.get(..start.len()).is_some_and(|t| t.eq_ignore_ascii_case(start)))
+}
+
+/// The link to pair by: it is the argument, or on stdin, or the host at this address gives one for its PIN.
+async fn link(target: &str, args: &Connect, may_ask: bool) -> Result<Zeroizing<String>, Failure> {
+    if target == "-" {
+        return read_link();
+    }
+    if !by_pin::is_address(target) {
+        return Ok(Zeroizing::new(target.to_owned()));
+    }
+    by_pin::link(by_pin::address(target)?, &pairing::device_name(args), may_ask, args.json.json).await
 }
 
 fn read_link() -> Result<Zeroizing<String>, Failure> {

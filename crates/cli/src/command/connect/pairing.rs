@@ -20,7 +20,7 @@ pub(super) async fn pair(
     store: &Arc<dyn CredentialStore>,
 ) -> anyhow::Result<Credentials> {
     let json = args.json.json;
-    let name = args.name.clone().unwrap_or_else(crate::config::machine_name);
+    let name = device_name(args);
     let request = PairRequest {
         name: name.clone(),
         model: None,
@@ -58,7 +58,13 @@ fn ask(code: &CheckCode, name: &str, large: bool) -> String {
     format!("{picture}\nType {shown} on the host: couplet approve {}\nWaiting for the owner…", quoted(&plain(name)))
 }
 
-fn platform() -> &'static str {
+/// What the host calls this device.
+pub(super) fn device_name(args: &Connect) -> String {
+    args.name.clone().unwrap_or_else(crate::config::machine_name)
+}
+
+/// What this machine's system is called.
+pub(super) fn platform() -> &'static str {
     match std::env::consts::OS {
         "linux" => "Linux",
         "macos" => "macOS",

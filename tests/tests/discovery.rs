@@ -1,0 +1,174 @@
+//! A way in that needs no camera and no long text: `couplet connect http://ADDRESS:PORT` and the six digits that the host
+//! shows.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "whatever goes wrong here fails the test")]
+
+use std::time::Duration;
+
+use couplet_protocol::api::{DeviceKind, DeviceList, PinRequest, PinRequestList};
+use e2e::host::PATIENCE;
+use e2e::{Forwarder, Laptop, Running, Terminal, TestApp, TestHost, free_port, program};
+use reqwest::Method;
+use serde_json::Value;
+
+async fn host(app: &TestApp) -> TestHost {
+    TestHost::start(|setup| {
+        setup.app(app.url()).movable_clock().env("COUPLET_LIMITS__EXCHANGE_PER_MINUTE", "1000");
+    })
+    .await
+}
+
+async fn requests(host: &TestHost) -> Vec<PinRequest> {
+    host.owner().expect::<PinRequestList>(Method::GET, "/mobile/pairing", 200, None).await.requests
+}
+
+/// The laptop's request, once the host has it.
+async fn request(host: &TestHost) -> PinRequest {
+    let end = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(request) = requests(host).await.into_iter().find(|request| request.device_name == "Laptop") {
+            return request;
+        }
+        assert!(tokio::time::Instant::now() < end, "nobody asks");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Another PIN than this one.
+fn other(pin: &str) -> String {
+    format!("{:06}", (pin.parse::<u32>().unwrap() + 1) % 1_000_000)
+}
+
+/// The check code in what was written, where one is asked for.
+fn check_code(written: &str) -> Option<String> {
+    let (_, behind) = written.split_once("Type ")?;
+    let (code, _) = behind.split_once(" on the host: couplet approve")?;
+    Some(code.to_owned())
+}
+
+async fn approve(host: &TestHost, code: &str) {
+    Running::start(host.command(&["approve", "Laptop", code])).succeeds(PATIENCE).await;
+}
+
+/// Goes on until it forwards; the owner types the check code where one is asked for.
+async fn ready(host: &TestHost, pairing: Running) -> Forwarder {
+    let line = pairing
+        .wait_for_line(PATIENCE, |line| line.contains("\"check_code\"") || line.contains("\"device.paired\""))
+        .await;
+    if let Some(code) = serde_json::from_str::<Value>(&line).unwrap()["check_code"].as_str() {
+        approve(host, code).await;
+    }
+    Forwarder::ready(pairing).await
+}
+
+fn arguments(host: &TestHost) -> [&str; 6] {
+    [host.pairing_url(), "--name", "Laptop", "--json", "--listen", "127.0.0.1:0"]
+}
+
+/// A shell that types these lines at `couplet connect`, and then nothing more.
+fn typing(laptop: &Laptop, host: &TestHost, lines: &str) -> Running {
+    let mut bash = program("bash");
+    let script = "{ printf '%b' \"$LINES_TYPED\"; } | \"$COUPLET\" connect \"$@\"";
+    bash.args(["-c", script, "bash"]).args(arguments(host));
+    bash.env("COUPLET", program::couplet_path()).env("LINES_TYPED", lines);
+    laptop.at_home(&mut bash);
+    Running::start(bash)
+}
+
+#[tokio::test]
+async fn the_pin_that_the_host_shows_pairs_the_laptop_on_whose_terminal_it_is_typed() {
+    let (app, laptop) = (TestApp::start().await, Laptop::new());
+    let host = host(&app).await;
+    let terminal = Terminal::start(&laptop.command(&[host.pairing_url(), "--name", "Laptop"]), 100, 40).await;
+    let screen = terminal.shows("the question", PATIENCE, |screen| screen.has("PIN:")).await;
+    assert!(screen.has("Look at the host") && screen.has("shows six digits"), "{}", screen.text());
+    let shown = request(&host).await;
+    assert_eq!(shown.platform.as_deref(), Some("Linux"));
+    assert!(!screen.has(&shown.pin.expose()) && !screen.has(&shown.pin.show()), "it is the host's to show");
+
+    terminal.press(&["1", "2", "3", "Enter"]).await;
+    terminal.shows("what a PIN is", PATIENCE, |screen| screen.has("A PIN is six digits")).await;
+    terminal.press(&[&other(&shown.pin.expose()), "Enter"]).await;
+    terminal.shows("how many are left", PATIENCE, |screen| screen.has("2 tries are left")).await;
+    terminal.press(&[&shown.pin.expose(), "Enter"]).await;
+    let paired = |text: &str| text.contains("Paired with");
+    let screen = terminal
+        .shows("the check code", PATIENCE, |screen| paired(&screen.text()) || check_code(&screen.text()).is_some())
+        .await;
+    if let (false, Some(code)) = (paired(&screen.text()), check_code(&screen.text())) {
+        approve(&host, &code).await;
+    }
+    let screen = terminal
+        .shows("where the app is", PATIENCE, |screen| {
+            screen.word("http://127.").is_some_and(|url| url != host.pairing_url())
+        })
+        .await;
+    assert!(paired(&screen.text()), "{}", screen.text());
+
+    let devices: DeviceList = host.owner().expect(Method::GET, "/api/pair/devices", 200, None).await;
+    let device = &devices.devices[0];
+    assert_eq!((devices.devices.len(), device.device_name.as_str(), device.kind), (1, "Laptop", DeviceKind::Desktop));
+    assert!(requests(&host).await.is_empty());
+    terminal.press(&["C-c"]).await;
+    let (code, left) = terminal.end(PATIENCE).await;
+    assert_eq!(code, 0, "{left}");
+
+    // From now on no PIN is needed.
+    let forwarder = laptop.connect(&[]).await;
+    assert_eq!(forwarder.caller().get("/").send().await.unwrap().text().await.unwrap(), "hello\n");
+    forwarder.stop().await;
+}
+
+#[tokio::test]
+async fn the_owners_word_does_as_well_as_the_pin() {
+    let (app, laptop) = (TestApp::start().await, Laptop::new());
+    let host = host(&app).await;
+    let pairing = Running::start(laptop.command(&[&arguments(&host)[..], &["--no-input"]].concat()));
+    pairing.wait_for_line(PATIENCE, |line| line.contains("\"pin_wanted\"")).await;
+    let id = request(&host).await.id;
+    let accepted = host.owner().post(&format!("/mobile/pairing/{id}/accept")).send().await.unwrap();
+    assert_eq!(accepted.status().as_u16(), 204);
+    let forwarder = ready(&host, pairing).await;
+    assert_eq!(forwarder.caller().get("/").send().await.unwrap().text().await.unwrap(), "hello\n");
+    forwarder.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_comes_to_nothing_says_why() {
+    let (app, laptop) = (TestApp::start().await, Laptop::new());
+    let host = host(&app).await;
+    let ends = async |mut pairing: Running, exit: i32, code: &str| {
+        let status = pairing.wait(PATIENCE).await;
+        pairing.stderr.end(PATIENCE).await;
+        let written = pairing.written();
+        assert!(status.code() == Some(exit) && written.contains(code), "{exit} {code}: {status:?} {written}");
+    };
+
+    // Rejected; and while it waited, another one had to.
+    let pairing = Running::start(laptop.command(&arguments(&host)));
+    let id = request(&host).await.id;
+    let (code, _, stderr) = laptop.run(&[host.pairing_url(), "--name", "Other"]).await;
+    assert!(code == 1 && stderr.contains("CPL-1230"), "{code} {stderr}");
+    let rejected = host.owner().post(&format!("/mobile/pairing/{id}/reject")).send().await.unwrap();
+    assert_eq!(rejected.status().as_u16(), 204);
+    ends(pairing, 4, "CPL-1228").await;
+
+    // Guessed three times, of which one is right by chance once in 333333 runs.
+    let guesses = typing(&laptop, &host, "000000\\n111111\\n222222\\n");
+    ends(guesses, 1, "CPL-1227").await;
+
+    // Nobody answered.
+    let pairing = Running::start(laptop.command(&arguments(&host)));
+    request(&host).await;
+    host.set_clock("+301");
+    ends(pairing, 3, "CPL-1229").await;
+
+    let (code, _, stderr) = laptop.run(&[&app.url()]).await;
+    assert!(code == 1 && stderr.contains("CPL-1611"), "{code} {stderr}");
+    let (code, _, stderr) = laptop.run(&[&format!("http://127.0.0.1:{}", free_port())]).await;
+    assert!(code == 1 && stderr.contains("CPL-1601") && stderr.contains("couplet serve"), "{code} {stderr}");
+    for address in ["http://8.8.8.8:7878", "http://nas.local:7878", "http://127.0.0.1"] {
+        let (code, stdout, stderr) = laptop.run(&[address]).await;
+        assert!(code == 2 && stdout.is_empty() && stderr.contains("couplet"), "{code} {stderr}");
+    }
+    assert!(!laptop.folder().exists(), "nothing was kept");
+}
