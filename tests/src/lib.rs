@@ -10,6 +10,7 @@
 )]
 
 pub mod app;
+pub mod avahi;
 pub mod browser;
 pub mod canary;
 pub mod dashboard;
@@ -44,6 +45,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub use app::TestApp;
+pub use avahi::Avahi;
 pub use browser::Browser;
 pub use dashboard::Dashboard;
 pub use device::TestDevice;

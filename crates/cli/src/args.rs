@@ -48,6 +48,8 @@ for the owner to type. From then on no link is needed: name the host, or nothing
 
 Without a link, name the address of a host in the same network, as couplet serve shows it: the host shows six digits,
 and they are asked for here; or the owner lets this machine in there. Only addresses of the local network are taken.
+With --nearby, and with nothing at all on a machine that is paired with nobody, hosts whose owner pairs at this moment
+are listed, and you are asked which one you mean.
 
 Programs of this machine then use the app at the address that is shown; web pages of other sites cannot. On Linux each
 app of each host has an address of its own, so that a browser keeps their cookies and pages apart; it stays the same
@@ -64,6 +66,7 @@ Examples:
   couplet connect 'COUPLET:…'                   pair, then forward
   couplet connect - < link                      the same, where others use this machine too: arguments can be seen
   couplet connect http://192.168.1.42:7878      pair by the PIN that this host shows
+  couplet connect --nearby                      the same, and the host is looked for
   couplet connect                               go on later
   couplet connect nas --app wiki --listen 127.0.0.1:8080
   couplet connect --list
@@ -318,11 +321,14 @@ pub(crate) struct Connect {
     /// For a relay with accounts: a file with your identity provider's token, read anew at every try [env: COUPLET_RELAY_ACCOUNT_TOKEN_FILE]
     #[arg(long, value_name = "FILE")]
     pub(crate) relay_account_token_file: Option<PathBuf>,
+    /// Look for hosts of the local network whose owner pairs, and pair with one of them by PIN; with --json list them
+    #[arg(long, conflicts_with = "target")]
+    pub(crate) nearby: bool,
     /// List the hosts that this machine is paired with
-    #[arg(long, conflicts_with_all = ["target", "name", "app", "listen", "another_host", "relay_ca", "relay_account_token_file"])]
+    #[arg(long, conflicts_with_all = ["target", "nearby", "name", "app", "listen", "another_host", "relay_ca", "relay_account_token_file"])]
     pub(crate) list: bool,
     /// Forget a host: this machine's credentials for it are removed
-    #[arg(long, value_name = "HOST", conflicts_with_all = ["target", "name", "app", "listen", "another_host", "relay_ca", "relay_account_token_file", "list"])]
+    #[arg(long, value_name = "HOST", conflicts_with_all = ["target", "nearby", "name", "app", "listen", "another_host", "relay_ca", "relay_account_token_file", "list"])]
     pub(crate) forget: Option<String>,
     #[command(flatten)]
     pub(crate) json: Json,

@@ -37,6 +37,9 @@ pub struct Config {
     /// Whether anyone on the LAN may ask for a pairing URL.
     #[serde(default)]
     pub lan_pairing: LanPairing,
+    /// Whether this host can be seen nearby (mDNS) while its owner pairs.
+    #[serde(default = "seen")]
+    pub discovery: bool,
     /// Names, besides its own addresses, under which this host may be called.
     #[serde(default)]
     pub allowed_hosts: Vec<String>,
@@ -58,6 +61,10 @@ pub struct Config {
     /// How much and how long.
     #[serde(default)]
     pub limits: Limits,
+}
+
+fn seen() -> bool {
+    true
 }
 
 /// One app behind the gateway.
@@ -237,6 +244,7 @@ impl Config {
             apps: Vec::new(),
             approve: Approve::default(),
             lan_pairing: LanPairing::default(),
+            discovery: seen(),
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             trusted_networks: Vec::new(),

@@ -14,6 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, GATEWAY_PORT, PAIRING_PORT};
+use crate::discovery;
 use crate::gateway::Gateway;
 use crate::listen::{self, Place};
 use crate::net::{self, Addresses};
@@ -134,6 +135,9 @@ impl Host {
         let tasks = TaskTracker::new();
         let core = self.pairing.core().clone();
         tasks.spawn(stop.clone().run_until_cancelled_owned(relay::run(core.clone())));
+        if core.config().discovery {
+            tasks.spawn(discovery::run(core.clone(), stop.clone()));
+        }
         // Each address with what stops its listener when dropped.
         let mut served: HashMap<SocketAddr, DropGuard> = HashMap::new();
         let serving = |listener: &TcpListener| {

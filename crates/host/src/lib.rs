@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod clock;
 pub mod config;
+mod discovery;
 pub mod doctor;
 mod events;
 mod failpoint;

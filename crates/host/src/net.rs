@@ -73,6 +73,24 @@ pub(crate) fn lan_addresses() -> Vec<IpAddr> {
     found.into_iter().map(|(_, ip)| ip).collect()
 }
 
+/// This machine's addresses at networks where devices are: private ones, and none of a tunnel, or of a bridge of
+/// containers or virtual machines.
+pub(crate) fn nearby_addresses() -> Vec<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default().into_iter();
+    let up = interfaces.filter(|interface| interface.is_oper_up() && !interface.is_loopback() && !interface.is_p2p());
+    up.filter(|interface| is_of_a_lan(&interface.name, interface.ip())).map(|interface| interface.ip()).collect()
+}
+
+fn is_of_a_lan(name: &str, ip: IpAddr) -> bool {
+    const TUNNELS: [&str; 8] = ["tun", "tap", "wg", "tailscale", "zt", "utun", "ppp", "nordlynx"];
+    let link_local = matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    is_private(ip)
+        && !ip.is_loopback()
+        && !link_local
+        && likelihood(name, ip) < 4
+        && !TUNNELS.iter().any(|prefix| name.starts_with(prefix))
+}
+
 /// Bridges of containers and virtual machines come last: their addresses are private, but no phone is on them.
 fn likelihood(name: &str, ip: IpAddr) -> u8 {
     let link_local = matches!(ip, IpAddr::V4(v4) if v4.is_link_local());
@@ -222,6 +240,25 @@ mod tests {
             "::ffff:8.8.8.8",
         ] {
             assert!(!is_private(ip.parse().unwrap()), "{ip}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_seen_on_networks_of_devices_only() {
+        let seen = |name: &str, ip: &str| is_of_a_lan(name, ip.parse().unwrap());
+        assert!(seen("eth0", "192.168.1.5") && seen("wlan0", "fd00::5") && seen("en0", "169.254.7.7"));
+        for (name, ip) in [
+            ("eth0", "8.8.8.8"),
+            ("eth0", "2001:db8::5"),
+            ("eth0", "fe80::5"),
+            ("tailscale0", "100.64.0.1"),
+            ("wg0", "10.0.0.5"),
+            ("tun0", "10.8.0.2"),
+            ("docker0", "172.17.0.1"),
+            ("br-1a2b", "172.18.0.1"),
+            ("lo", "127.0.0.1"),
+        ] {
+            assert!(!seen(name, ip), "{name} {ip}");
         }
     }
 

@@ -132,6 +132,7 @@ codes! {
     ForeignPage = 1609, 403, "A web page of another site sent this request";
     TooManyRequests = 1610, 503, "Too many requests to the host are under way";
     NotCouplet = 1611, 502, "What answers there is no Couplet host that pairs by PIN";
+    NobodyNearby = 1612, 404, "No host nearby can be seen";
     // 17xx: the host\'s end of sealed sessions
     HandshakeFailed = 1701, 400, "The handshake of a sealed session failed";
     // 18xx: the relay

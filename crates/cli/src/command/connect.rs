@@ -5,6 +5,7 @@ mod digits;
 mod forward;
 mod hosts;
 mod lines;
+mod nearby;
 mod online;
 mod pairing;
 mod place;
@@ -41,6 +42,10 @@ pub(super) fn run(global: &Global, args: Connect) -> anyhow::Result<()> {
     if let Some(wanted) = &args.forget {
         return hosts::forget(&*store, wanted, args.json.json);
     }
+    if args.nearby && args.json.json {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        return runtime.block_on(nearby::list());
+    }
     couplet_host::telemetry::init(&super::serve::filter("couplet=warn"), output::colour());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(connect(args, store, !global.no_input))
@@ -69,11 +74,14 @@ async fn connect(args: Connect, store: Arc<dyn CredentialStore>, may_ask: bool) 
         None => None,
     };
     let account = account_file(&args);
+    // Who is paired with nobody yet, and sits at a terminal, is shown who is there.
+    let looks = args.nearby
+        || (args.target.is_none() && !args.json.json && may_ask && output::can_ask() && hosts::none_known(&*store)?);
     let target = args.target.as_deref().unwrap_or_default();
-    let pairs = target == "-" || is_link(target) || by_pin::is_address(target);
+    let pairs = looks || target == "-" || is_link(target) || by_pin::is_address(target);
     let credentials = if pairs {
         let pairing = async {
-            let link = link(target, &args, may_ask).await?;
+            let link = link(target, &args, (looks, may_ask)).await?;
             pairing::pair(&link, &args, (relay_ca, account.clone()), &store).await
         };
         tokio::select! {
@@ -119,14 +127,21 @@ fn is_link(text: &str) -> bool {
 }
 
 /// The link to pair by: it is the argument, or on stdin, or the host at this address gives one for its PIN.
-async fn link(target: &str, args: &Connect, may_ask: bool) -> Result<Zeroizing<String>, Failure> {
+async fn link(target: &str, args: &Connect, (looks, may_ask): (bool, bool)) -> Result<Zeroizing<String>, Failure> {
     if target == "-" {
         return read_link();
     }
-    if !by_pin::is_address(target) {
+    if !looks && !by_pin::is_address(target) {
         return Ok(Zeroizing::new(target.to_owned()));
     }
-    by_pin::link(by_pin::address(target)?, &pairing::device_name(args), may_ask, args.json.json).await
+    let named = if looks { None } else { Some(by_pin::address(target)?) };
+    // One reader for all that is asked: each would take lines that are for the next one.
+    let mut lines = if may_ask { lines::Lines::read().ok() } else { None };
+    let at = match named {
+        Some(at) => at,
+        None => nearby::choose(lines.as_mut().filter(|_| output::can_ask())).await?,
+    };
+    by_pin::link(at, &pairing::device_name(args), lines, args.json.json).await
 }
 
 fn read_link() -> Result<Zeroizing<String>, Failure> {

@@ -60,6 +60,7 @@ pub(super) fn all() -> Vec<Key> {
         ("apps", Kind::Apps),
         ("approve", Kind::Text),
         ("lan_pairing", Kind::Text),
+        ("discovery", Kind::Switch),
         ("allowed_hosts", Kind::List),
         ("allowed_origins", Kind::List),
         ("trusted_networks", Kind::List),

@@ -267,7 +267,8 @@ impl Core {
         self.addresses.read().unwrap_or_else(PoisonError::into_inner).pairing.clone()
     }
 
-    fn reachable(&self) -> Vec<SocketAddr> {
+    /// Where devices can reach the pairing API, the likeliest first.
+    pub(crate) fn reachable(&self) -> Vec<SocketAddr> {
         self.addresses.read().unwrap_or_else(PoisonError::into_inner).reachable()
     }
 

@@ -56,7 +56,12 @@ pub(super) fn is_nearby(ip: IpAddr) -> bool {
 
 /// Asks the host, and the person for its PIN; comes back with the link that the host gives this device. The owner's
 /// word does as well as the PIN.
-pub(super) async fn link(at: SocketAddr, name: &str, may_ask: bool, json: bool) -> Result<Zeroizing<String>, Failure> {
+pub(super) async fn link(
+    at: SocketAddr,
+    name: &str,
+    mut lines: Option<Lines>,
+    json: bool,
+) -> Result<Zeroizing<String>, Failure> {
     let request = PinRequest::ask(at, name, platform()).await.map_err(|error| failure(&error))?;
     if json {
         // That nobody reads it shows at the next line.
@@ -66,7 +71,6 @@ pub(super) async fn link(at: SocketAddr, name: &str, may_ask: bool, json: bool) 
         "Look at the host: couplet serve, couplet pair or its dashboard shows six digits for this device.\nOr its owner \
          lets it in there. Compare the name before you do.",
     );
-    let mut lines = if may_ask { Lines::read().ok() } else { None };
     if lines.is_some() {
         prompt();
     }

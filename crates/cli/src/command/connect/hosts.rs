@@ -52,6 +52,11 @@ pub(super) fn forget(store: &dyn CredentialStore, wanted: &str, json: bool) -> a
     Ok(())
 }
 
+/// Whether this machine is paired with nobody.
+pub(super) fn none_known(store: &dyn CredentialStore) -> Result<bool, Failure> {
+    store.list().map(|listing| listing.hosts.is_empty()).map_err(|error| unusable(&error))
+}
+
 /// The host of this name or id; without one, the only one.
 pub(super) fn find(store: &dyn CredentialStore, wanted: Option<&str>) -> Result<Credentials, Failure> {
     let hosts = known(store)?;
