@@ -137,10 +137,9 @@ async fn a_request_that_comes_to_nothing_says_why() {
     let (app, laptop) = (TestApp::start().await, Laptop::new());
     let host = host(&app).await;
     let ends = async |mut pairing: Running, exit: i32, code: &str| {
-        let status = pairing.wait(PATIENCE).await;
-        pairing.stderr.end(PATIENCE).await;
-        let written = pairing.written();
-        assert!(status.code() == Some(exit) && written.contains(code), "{exit} {code}: {status:?} {written}");
+        let (ended, stdout, stderr) = pairing.ended(PATIENCE).await;
+        let written = format!("{stdout}{stderr}");
+        assert!(ended == exit && written.contains(code), "{exit} {code}: {ended} {written}");
     };
 
     // Rejected; and while it waited, another one had to.

@@ -147,8 +147,10 @@ async fn a_laptop_that_is_paired_with_nobody_is_shown_who_is_there_and_pairs_by_
     // Nobody at a terminal: it is told who is there, and nobody is chosen.
     let (_pair, _) = machines.link().await;
     let mut unasked = Running::start(machines.device(&["--nearby"]));
-    assert_eq!(unasked.wait(PATIENCE).await.code(), Some(2), "{}", unasked.written());
-    assert!(unasked.written().contains(&format!("couplet connect http://{address}")), "{}", unasked.written());
+    let (code, stdout, stderr) = unasked.ended(PATIENCE).await;
+    let written = format!("{stdout}{stderr}");
+    assert_eq!(code, 2, "{written}");
+    assert!(written.contains(&format!("couplet connect http://{address}")), "{written}");
 }
 
 /// Anyone on the network can say anything.
@@ -156,8 +158,8 @@ async fn a_laptop_that_is_paired_with_nobody_is_shown_who_is_there_and_pairs_by_
 async fn what_is_heard_is_taken_for_what_it_is() {
     let machines = Machines::new("liars").await;
     let mut nobody = Running::start(machines.device(&["--nearby"]));
-    assert_eq!(nobody.wait(PATIENCE).await.code(), Some(1));
-    assert!(nobody.written().contains("CPL-1612"), "{}", nobody.written());
+    let (code, _, stderr) = nobody.ended(PATIENCE).await;
+    assert!(code == 1 && stderr.contains("CPL-1612"), "{code} {stderr}");
 
     let avahi = Avahi::start(machines.near()).await;
     let long = "x".repeat(200);

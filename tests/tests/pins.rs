@@ -178,8 +178,9 @@ async fn the_owner_accepts_and_the_device_collects_its_token_once() {
     assert_eq!(phone.poll(&id).await.0, 200);
     let id = phone.ask("Tablet").await;
     let mut approve = Running::start(host.command(&["approve", "--no-input"]));
-    assert_eq!(approve.wait(PATIENCE).await.code(), Some(2), "it names nobody");
-    let listed = approve.written();
+    let (code, stdout, stderr) = approve.ended(PATIENCE).await;
+    assert_eq!(code, 2, "it names nobody");
+    let listed = format!("{stdout}{stderr}");
     assert!(listed.contains("Tablet") && listed.contains(&request(&host, "Tablet").await.pin.show()), "{listed}");
     Running::start(host.command(&["approve", "Tablet"])).succeeds(PATIENCE).await;
     assert_eq!(phone.poll(&id).await.0, 200);
