@@ -13,6 +13,7 @@ const description = JSON.parse(readFileSync(new URL("../../package.json", import
 test("what the package needs is pinned, and at run time it is noble alone", () => {
   const { dependencies, devDependencies } = description;
   for (const name of Object.keys(dependencies)) assert.match(name, /^@noble\//);
-  for (const version of Object.values({ ...dependencies, ...devDependencies })) assert.match(version, /^\d+\.\d+\.\d+$/);
+  for (const version of Object.values({ ...dependencies, ...devDependencies }))
+    assert.match(version, /^\d+\.\d+\.\d+$/);
   assert.equal(description.sideEffects, false);
 });

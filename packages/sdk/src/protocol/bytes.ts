@@ -18,6 +18,11 @@ export function joined(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer>
   return out;
 }
 
+/** A copy of its own. `slice` makes none of Node's `Buffer`, which shares its bytes then. */
+export function copied(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(bytes);
+}
+
 /** Whether they are the same; the time that it takes says nothing of where they differ, only of their lengths. */
 export function same(one: Uint8Array, other: Uint8Array): boolean {
   let difference = one.length ^ other.length;

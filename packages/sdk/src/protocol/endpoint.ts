@@ -89,7 +89,10 @@ function lanBody(address: string): { kind: number; body: Uint8Array } | null {
   const ip = host.startsWith("[") && host.endsWith("]") ? ipv6Bytes(host.slice(1, -1)) : ipv4Bytes(host);
   if (ip === null) return null;
   const plain = ip.length === 16 && isMapped(ip) ? ip.slice(12) : ip;
-  return { kind: plain.length === 4 ? 2 : 3, body: joined(plain, Uint8Array.of(Number(port) >> 8, Number(port) & 0xff)) };
+  return {
+    kind: plain.length === 4 ? 2 : 3,
+    body: joined(plain, Uint8Array.of(Number(port) >> 8, Number(port) & 0xff)),
+  };
 }
 
 /**

@@ -174,7 +174,12 @@ export class Initiator {
       // Nothing is committed to when coming back, and nobody compares the code then.
       const ours = this.#nonce?.expose() ?? new Uint8Array(32);
       const code = CheckCode.derive(prk, ours, answer.nonce);
-      const confirmed = new Confirmed(openSession(prk, "initiator"), answer.hostName, code, this.#nonce?.copy() ?? null);
+      const confirmed = new Confirmed(
+        openSession(prk, "initiator"),
+        answer.hostName,
+        code,
+        this.#nonce?.copy() ?? null,
+      );
       prk.wipe();
       return confirmed;
     } catch (error) {

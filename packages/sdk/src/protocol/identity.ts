@@ -2,7 +2,7 @@
 import { x25519 } from "@noble/curves/ed25519.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 
-import { isBlank, joined, same, utf8 } from "./bytes.js";
+import { copied, isBlank, joined, same, utf8 } from "./bytes.js";
 import { toBase32 } from "./digits.js";
 import { CoupletError } from "./error.js";
 import { Secret } from "./secret.js";
@@ -21,12 +21,12 @@ export class PublicKey {
    */
   constructor(bytes: Uint8Array) {
     if (bytes.length !== 32) throw new CoupletError("CPL-1607", "a public key has 32 bytes");
-    this.#bytes = new Uint8Array(bytes);
+    this.#bytes = copied(bytes);
   }
 
   /** A copy of the 32 bytes. */
   toBytes(): Uint8Array<ArrayBuffer> {
-    return this.#bytes.slice();
+    return copied(this.#bytes);
   }
 
   /** What people compare: `QK4X-W3GD-7ZPN-2M5A` (spec/protocol.md, 1). */

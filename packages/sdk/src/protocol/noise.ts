@@ -11,7 +11,7 @@ import { chacha20poly1305 } from "@noble/ciphers/chacha.js";
 import { hkdf } from "@noble/hashes/hkdf.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 
-import { joined, utf8, view, wipe } from "./bytes.js";
+import { copied, joined, utf8, view, wipe } from "./bytes.js";
 import { PublicKey, StaticSecret, type StaticKey } from "./identity.js";
 import { Source } from "./schedule.js";
 import { Secret } from "./secret.js";
@@ -147,7 +147,7 @@ export class Noise {
     this.#end = end;
     this.#initiates = end.theirs !== null;
     this.#theirs = end.theirs;
-    this.#ephemeral = new StaticSecret(new Secret("key", end.ephemeral.expose().slice()));
+    this.#ephemeral = new StaticSecret(new Secret("key", copied(end.ephemeral.expose())));
     end.ephemeral.wipe();
     this.#symmetric = new SymmetricState(`Noise_${end.pattern}_25519_ChaChaPoly_SHA256`);
     this.#symmetric.mixHash(end.prologue);

@@ -1,5 +1,5 @@
 /** The offer: what a QR code or a link carries (spec/protocol.md, 2). */
-import { joined, same, u32, view, wipe } from "./bytes.js";
+import { copied, joined, same, u32, view, wipe } from "./bytes.js";
 import { fromBase32, toBase32 } from "./digits.js";
 import {
   decodeEndpoint,
@@ -28,15 +28,7 @@ const WEB_PATH = "/P#";
 
 /** Which part of an offer is wrong. */
 export type OfferFailure =
-  | "notALink"
-  | "notBase32"
-  | "version"
-  | "short"
-  | "trailing"
-  | "noSuite"
-  | "endpoint"
-  | "duplicate"
-  | "tooMany";
+  "notALink" | "notBase32" | "version" | "short" | "trailing" | "noSuite" | "endpoint" | "duplicate" | "tooMany";
 
 /** An offer cannot be read; the text says why. Its code is `CPL-1605`. */
 export class OfferError extends CoupletError {
@@ -136,7 +128,7 @@ function decoded(text: string): Uint8Array {
  * @throws {OfferError} Says which part is wrong.
  */
 export function offerFromBytes(bytes: Uint8Array): Offer {
-  return decode(bytes.slice(), null);
+  return decode(copied(bytes), null);
 }
 
 /** Takes over the bytes, and wipes them. */
@@ -156,7 +148,7 @@ function decode(bytes: Uint8Array, relay: RelayEndpoint | null): Offer {
     const hostKey = new PublicKey(take(32, "the host's key"));
     if ((suites & SUITE_1) === 0) throw new OfferError("noSuite");
     const endpoints = decodeEndpoints(bytes.subarray(at), relay);
-    return { suites, expiresAt, secret: new Secret("offer", secret.slice()), hostKey, endpoints };
+    return { suites, expiresAt, secret: new Secret("offer", copied(secret)), hostKey, endpoints };
   } finally {
     wipe(bytes);
   }
@@ -166,7 +158,7 @@ function decodeEndpoints(bytes: Uint8Array, relay: RelayEndpoint | null): Endpoi
   const endpoints: Endpoint[] = relay === null ? [] : [relay];
   const most = ENDPOINTS_MAX - endpoints.length;
   const seen: Uint8Array[] = [];
-  for (let rest = bytes; rest.length > 0; ) {
+  for (let rest = bytes; rest.length > 0;) {
     const [kind, length] = rest;
     if (kind === undefined || length === undefined) throw new OfferError("trailing");
     if (seen.length === most) throw new OfferError("tooMany");

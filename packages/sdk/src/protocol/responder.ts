@@ -2,7 +2,7 @@
  * The host's side of the handshake (spec/protocol.md, 3), for hosts in tests. No device needs it: it is in a module of its
  * own, so that no app ships it.
  */
-import { joined, same, wipe } from "./bytes.js";
+import { copied, joined, same, wipe } from "./bytes.js";
 import { CheckCode } from "./check_code.js";
 import {
   asHandshakeError,
@@ -56,7 +56,7 @@ export class Hello {
     if (!isOfLength) throw new HandshakeError("malformed");
     if (suite !== SUITE) throw new HandshakeError("suite");
     if (mode !== 1 && mode !== 2) throw new HandshakeError("malformed");
-    return new Hello(mode === 1 ? "pair" : "reconnect", m1.slice());
+    return new Hello(mode === 1 ? "pair" : "reconnect", copied(m1));
   }
 
   /** The offer's id, or the psk_id. */

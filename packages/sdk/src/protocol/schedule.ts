@@ -2,7 +2,7 @@
 import { expand, extract } from "@noble/hashes/hkdf.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 
-import { joined, u32, utf8, wipe } from "./bytes.js";
+import { copied, joined, u32, utf8, wipe } from "./bytes.js";
 import type { PublicKey } from "./identity.js";
 import { CredentialHash, RoomId } from "./room.js";
 import { Secret } from "./secret.js";
@@ -22,7 +22,7 @@ export class Source {
 
   /** Of a key that is uniform already; it is copied. */
   static ofKey(key: Uint8Array): Source {
-    return new Source(key.slice());
+    return new Source(copied(key));
   }
 
   /** Expand (RFC 5869, 2.3) to so many bytes, at most 8160, under the parts of `info`, joined. */

@@ -4,7 +4,7 @@
  * JavaScript has no destructors: who has a secret last wipes it. The engine may have moved copies; wiping shortens how long
  * a secret lies in memory, no more. Random bytes come in from {@link Random}.
  */
-import { isBlank, same } from "./bytes.js";
+import { copied, isBlank, same } from "./bytes.js";
 import { CoupletError } from "./error.js";
 
 /** What a secret is for, and its length in bytes (spec/protocol.md, 1). */
@@ -56,7 +56,7 @@ export class Secret<Kind extends SecretKind = SecretKind> {
 
   /** A secret of its own with the same bytes. */
   copy(): Secret<Kind> {
-    return new Secret(this.kind, this.expose().slice());
+    return new Secret(this.kind, copied(this.expose()));
   }
 
   /** Overwrites it. It cannot be used any more. */

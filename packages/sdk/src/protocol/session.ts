@@ -220,7 +220,7 @@ export class Sealer {
     const epoch = this.#epoch;
     if (epoch === null) throw new SealError("over");
     const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
-    if (!(length + blank <= DATA_MAX)) throw new SealError("tooLong");
+    if (!(blank >= 0 && length + blank <= DATA_MAX)) throw new SealError("tooLong");
     const plain = length + blank + 1;
     const isPadded = kind !== "pad" && length < PADDED_BELOW;
     const inner = new Uint8Array(isPadded ? Math.ceil(plain / PADDING) * PADDING : plain);

@@ -88,8 +88,7 @@ async function judge(vectors: Vectors, request: Request): Promise<string | null>
 
 async function keysInEveryForm(key: Key): Promise<void> {
   const wanted = await verifyingKey(key);
-  const raw = async (other: CryptoKey): Promise<string> =>
-    toHex(new Uint8Array(await subtle.exportKey("raw", other)));
+  const raw = async (other: CryptoKey): Promise<string> => toHex(new Uint8Array(await subtle.exportKey("raw", other)));
   assert.equal(await raw(wanted), key.sec1);
   assert.equal(await raw(await subtle.importKey("spki", unhex(key.spki), ALGORITHM, true, ["verify"])), key.sec1);
   assert.equal(await raw(await subtle.importKey("jwk", key.jwk, ALGORITHM, true, ["verify"])), key.sec1);
@@ -105,7 +104,10 @@ async function signedNonce(vectors: Vectors, proof: Proof): Promise<void> {
   const key = vectors.keys[proof.key] as Key;
   const bytes = fromBase64Url(proof.nonce);
   assert.equal(bytes?.length, 24);
-  assert.equal(signatureNonce(proof.unix_ms, () => bytes.slice(8)), proof.nonce);
+  assert.equal(
+    signatureNonce(proof.unix_ms, () => bytes.slice(8)),
+    proof.nonce,
+  );
   const text = Buffer.from(proof.nonce);
   for (const form of [proof.raw, proof.twin, await signedHere(key, proof)]) {
     assert.ok(await subtle.verify(ALGORITHM, await verifyingKey(key), unhex(form), text));

@@ -18,7 +18,15 @@ import {
   encodeReturn,
 } from "../../src/protocol/message.js";
 import { chachapoly, Noise, type Pattern } from "../../src/protocol/noise.js";
-import { OfferError, offerFromBytes, offerFromLink, offerKeys, offerToBytes, offerToLink, type Offer } from "../../src/protocol/offer.js";
+import {
+  OfferError,
+  offerFromBytes,
+  offerFromLink,
+  offerKeys,
+  offerToBytes,
+  offerToLink,
+  type Offer,
+} from "../../src/protocol/offer.js";
 import { Hello, Responder } from "../../src/protocol/responder.js";
 import { deriveOfferKeys, pairingRoom, relaySecretHash, Source } from "../../src/protocol/schedule.js";
 import { Secret, type SecretKind } from "../../src/protocol/secret.js";
@@ -76,7 +84,10 @@ export function offer(vectors: OfferVectors): void {
     assert.equal(toHex(read.secret.expose()), v.secret);
     assert.equal(toHex(read.hostKey.toBytes()), v.host_key);
     assert.equal(read.hostKey.fingerprint(), v.fingerprint);
-    assert.deepEqual(read.endpoints.map((endpoint) => toHex(endpointToBytes(endpoint))), [...v.endpoints]);
+    assert.deepEqual(
+      read.endpoints.map((endpoint) => toHex(endpointToBytes(endpoint))),
+      [...v.endpoints],
+    );
     const [app, web] = v.links;
     for (const link of [app, web]) {
       for (const form of [link, link.toLowerCase(), `\n ${link}\t`]) {
@@ -88,11 +99,14 @@ export function offer(vectors: OfferVectors): void {
   const { bytes, same_as, what } = vectors.skipped;
   assert.equal(toHex(offerToBytes(offerFromBytes(unhex(bytes)))), same_as, what);
   for (const { bytes: wrong, what: why } of vectors.invalid) {
-    assert.throws(() => offerFromBytes(unhex(wrong)), (error: unknown) => {
-      assert.ok(error instanceof OfferError);
-      assert.deepEqual([error.code, error.message], ["CPL-1605", REFUSED[why]], why);
-      return true;
-    });
+    assert.throws(
+      () => offerFromBytes(unhex(wrong)),
+      (error: unknown) => {
+        assert.ok(error instanceof OfferError);
+        assert.deepEqual([error.code, error.message], ["CPL-1605", REFUSED[why]], why);
+        return true;
+      },
+    );
   }
   assert.deepEqual([vectors.valid.length, vectors.invalid.length], [3, 11]);
 }
@@ -216,7 +230,10 @@ async function between(v: Handshake): Promise<void> {
   const prk = Source.extract(h, joined(k1, k2));
   const key = (d: string): string => toHex(prk.expand(32, utf8("couplet/1 key "), utf8(d)));
   const prefix = (d: string): string => toHex(prk.expand(16, utf8("couplet/1 nonce "), utf8(d)));
-  assert.deepEqual([key("i2r"), prefix("i2r"), key("r2i"), prefix("r2i")], [v.key_i2r, v.prefix_i2r, v.key_r2i, v.prefix_r2i]);
+  assert.deepEqual(
+    [key("i2r"), prefix("i2r"), key("r2i"), prefix("r2i")],
+    [v.key_i2r, v.prefix_i2r, v.key_r2i, v.prefix_r2i],
+  );
   // The payloads read, and are written the same.
   if (v.mode === "pair") {
     assert.equal(toHex(encodeClaim(decodeClaim(first))), v.payload1);
@@ -230,7 +247,10 @@ async function between(v: Handshake): Promise<void> {
 }
 
 export async function handshake(vectors: { readonly handshakes: readonly Handshake[] }): Promise<void> {
-  assert.deepEqual(vectors.handshakes.map((v) => v.mode), ["pair", "reconnect"]);
+  assert.deepEqual(
+    vectors.handshakes.map((v) => v.mode),
+    ["pair", "reconnect"],
+  );
   for (const v of vectors.handshakes) {
     await whole(v);
     await between(v);
@@ -245,7 +265,13 @@ interface Frames {
   readonly prefix_r2i: Hex;
 }
 
-const KINDS: Record<string, string> = { DATA: "data", CLOSE: "close", KEYUPDATE: "keyUpdate", PAD: "pad", CONTROL: "control" };
+const KINDS: Record<string, string> = {
+  DATA: "data",
+  CLOSE: "close",
+  KEYUPDATE: "keyUpdate",
+  PAD: "pad",
+  CONTROL: "control",
+};
 
 export function frames(v: Frames): void {
   const epoch = (from: "host" | "device"): Epoch => {
@@ -360,4 +386,3 @@ export async function noise(vectors: { readonly vectors: readonly Cacophony[] })
   }
   assert.deepEqual(patterns.sort(), ["IKpsk1", "IKpsk2"]);
 }
-
