@@ -8,6 +8,7 @@ use couplet_protocol::{Code, DeviceModel, DeviceName, DevicePlatform, Digest, Re
 use rusqlite::Transaction;
 
 use super::ceremony::{self, Step};
+use super::offers::SPENT;
 use super::pins::PIN_LIFE;
 use crate::clock::Timestamp;
 use crate::config::Limits;
@@ -161,9 +162,9 @@ impl PairingRow {
         }
         let record = Record { network: None, detail: why, ..self.record("offer.expired", Actor::Host) };
         record.write(tx, now)?;
-        let code = match was {
-            PairingState::Waiting => why.map(|_| Code::HandshakeFailed),
-            PairingState::Granted => None,
+        let code = match (was, why) {
+            (_, Some(SPENT)) => Some(Code::HandshakeFailed),
+            (PairingState::Waiting | PairingState::Granted, _) => None,
             _ => Some(Code::ClaimExpired),
         };
         news.push(News::of_pairing(EventKind::OfferExpired, now, self).because(code));
