@@ -231,8 +231,9 @@ export class Confirmed {
     return { session: this.#session, frame };
   }
 
-  /** Forgets its keys: another handshake was faster. */
+  /** Forgets its keys: another handshake was faster. A session that was handed over is its owner's, and stays. */
   wipe(): void {
+    if (this.#isBegun) return;
     this.#isBegun = true;
     this.#session.sealer.wipe();
     this.#session.opener.wipe();

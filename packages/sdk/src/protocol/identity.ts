@@ -2,7 +2,7 @@
 import { x25519 } from "@noble/curves/ed25519.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 
-import { copied, isBlank, joined, same, utf8 } from "./bytes.js";
+import { copied, joined, same, utf8 } from "./bytes.js";
 import { toBase32 } from "./digits.js";
 import { CoupletError } from "./error.js";
 import { Secret } from "./secret.js";
@@ -59,16 +59,12 @@ export interface StaticKey {
   /** The public half. */
   readonly publicKey: PublicKey;
   /**
-   * X25519 (RFC 7748). The result is the caller's to wipe.
+   * X25519 (RFC 7748). The result is the caller's to wipe. The handshake refuses zeros, which a key of low order brings
+   * about; these here refuse them as well.
    *
-   * @throws {InvalidKey} Nothing but zeros comes of it: the other key is of low order.
+   * @throws {InvalidKey} It comes to zeros. Anything else that is thrown goes on to who began the handshake.
    */
   agree(theirs: PublicKey): Uint8Array | Promise<Uint8Array>;
-}
-
-function checked(shared: Uint8Array): Uint8Array {
-  if (shared.length !== 32 || isBlank(shared)) throw new InvalidKey();
-  return shared;
 }
 
 /** A private key whose bytes this program has. */
@@ -84,7 +80,7 @@ export class StaticSecret implements StaticKey {
 
   agree(theirs: PublicKey): Uint8Array {
     try {
-      return checked(x25519.getSharedSecret(this.#secret.expose(), theirs.toBytes()));
+      return x25519.getSharedSecret(this.#secret.expose(), theirs.toBytes());
     } catch {
       // noble refuses what would give zeros before it computes.
       throw new InvalidKey();
@@ -144,6 +140,9 @@ export class WebKey implements StaticKey {
    */
   static async of(pair: WebKey["pair"], subtle: SubtleCrypto = globalThis.crypto.subtle): Promise<WebKey> {
     try {
+      const { type, algorithm, usages } = pair.privateKey;
+      const isUsable = type === "private" && algorithm.name === "X25519" && usages.includes("deriveBits");
+      if (!isUsable) throw new InvalidKey();
       const bytes = new Uint8Array(await subtle.exportKey("raw", pair.publicKey));
       return new WebKey(pair, new PublicKey(bytes), subtle);
     } catch (cause) {
@@ -154,8 +153,8 @@ export class WebKey implements StaticKey {
   async agree(theirs: PublicKey): Promise<Uint8Array> {
     try {
       const key = await this.#subtle.importKey("raw", theirs.toBytes(), { name: "X25519" }, false, []);
-      const bits = await this.#subtle.deriveBits({ name: "X25519", public: key }, this.pair.privateKey, 256);
-      return checked(new Uint8Array(bits));
+      const shared = await this.#subtle.deriveBits({ name: "X25519", public: key }, this.pair.privateKey, 256);
+      return new Uint8Array(shared);
     } catch {
       throw new InvalidKey();
     }

@@ -11,8 +11,8 @@ import { chacha20poly1305 } from "@noble/ciphers/chacha.js";
 import { hkdf } from "@noble/hashes/hkdf.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 
-import { copied, joined, utf8, view, wipe } from "./bytes.js";
-import { PublicKey, StaticSecret, type StaticKey } from "./identity.js";
+import { copied, isBlank, joined, utf8, view, wipe } from "./bytes.js";
+import { InvalidKey, PublicKey, StaticSecret, type StaticKey } from "./identity.js";
 import { Source } from "./schedule.js";
 import { Secret } from "./secret.js";
 
@@ -141,6 +141,7 @@ export class Noise {
   #theirEphemeral: PublicKey | null = null;
   /** How many messages have passed; null: it is over. */
   #passed: number | null = 0;
+  #isWiped = false;
 
   /** As the initiator when `theirs` is given. The psk is copied by nobody: it must not be wiped before the end. */
   constructor(end: NoiseEnd) {
@@ -201,6 +202,7 @@ export class Noise {
   /** Forgets its keys. Nothing can be done with it any more. */
   wipe(): void {
     this.#passed = null;
+    this.#isWiped = true;
     this.#ephemeral.wipe();
     this.#symmetric.wipe();
   }
@@ -211,11 +213,15 @@ export class Noise {
     this.#passed = null;
     try {
       const result = await work();
+      // Given up while the static key was waited for.
+      if (this.#isWiped) throw new NoiseError();
       this.#passed = number + 1;
       return result;
-    } catch {
+    } catch (error) {
+      // A key that cannot be reached (a locked store) is no wrong key.
+      const isOurs = this.#isWiped || error instanceof InvalidKey;
       this.wipe();
-      throw new NoiseError();
+      throw isOurs ? new NoiseError() : error;
     }
   }
 
@@ -270,6 +276,8 @@ export class Noise {
     const peer = theirs === "e" ? this.#theirEphemeral : this.#theirs;
     if (peer === null) throw new NoiseError();
     const shared = await (ours === "e" ? this.#ephemeral : this.#end.ours).agree(peer);
+    // Whoever has the static key: zeros are the result with a key of low order, and everybody knows them.
+    if (shared.length !== 32 || isBlank(shared)) throw new NoiseError();
     this.#symmetric.mixKey(shared);
     wipe(shared);
   }

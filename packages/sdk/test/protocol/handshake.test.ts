@@ -83,6 +83,8 @@ test("a key that WebCrypto holds comes to the same", async () => {
   await back.initiator.finish((await host.answer("Home", entropy(6))).m2);
   const pair = { privateKey: ours.pair.privateKey, publicKey: ours.pair.privateKey };
   await assert.rejects(WebKey.of(pair), { code: "CPL-1607" });
+  const swapped = { privateKey: ours.pair.publicKey, publicKey: ours.pair.publicKey };
+  await assert.rejects(WebKey.of(swapped), { code: "CPL-1607" });
   assert.equal(await WebKey.generate({} as SubtleCrypto), null, "a WebCrypto without X25519");
 });
 
@@ -107,6 +109,15 @@ test("each step is taken once", async () => {
   assert.deepEqual([first.status, second.status], ["fulfilled", "rejected"]);
 });
 
+test("zeros are no agreement, whoever computes it", async () => {
+  for (const shared of [new Uint8Array(32), new Uint8Array(31).fill(1), new Uint8Array()]) {
+    const elsewhere = { publicKey: DEVICE.publicKey, agree: (): Uint8Array => shared.slice() };
+    await assert.rejects(beginReturn(pairing(), elsewhere, entropy(3)), isFailure("failed"));
+  }
+  const gone = { publicKey: DEVICE.publicKey, agree: (): Promise<Uint8Array> => Promise.reject(new Error("no card")) };
+  await assert.rejects(beginReturn(pairing(), gone, entropy(3)), { message: "no card" });
+});
+
 test("what is wiped is of no use any more", async () => {
   const { initiator, m1 } = await begin("pair");
   const { m2 } = await (await receive(m1)).answer("Home", entropy(6));
@@ -115,6 +126,19 @@ test("what is wiped is of no use any more", async () => {
   const { confirmed } = await answered("pair");
   confirmed.wipe();
   assert.throws(() => confirmed.begin());
+  const handed = (await answered("pair")).confirmed;
+  const { session } = handed.begin();
+  handed.wipe();
+  assert.ok(session.sealer.seal("data").length > 0, "a session that was handed over stays");
+  // Given up while WebCrypto is at work: not even a right answer is taken.
+  const slow = await begin("reconnect");
+  const late = slow.initiator.finish((await (await receive(slow.m1)).answer("Home", entropy(6))).m2);
+  slow.initiator.wipe();
+  await assert.rejects(late, isFailure("failed"));
+  const noise = new Noise({ ...ours("IKpsk1"), prologue: new Uint8Array() });
+  const written = noise.write(new Uint8Array());
+  noise.wipe();
+  await assert.rejects(written, NoiseError);
   const ephemeral = entropy(3);
   await beginReturn(pairing(), DEVICE, ephemeral);
   assert.throws(() => ephemeral.expose(), "an ephemeral key is spent with its handshake");
