@@ -1,3 +1,20 @@
 /** Couplet for apps: pair with a host, and speak HTTP with it through a sealed session. */
 export type { ByteLink } from "./link.js";
 export { CoupletError } from "./protocol/error.js";
+export { pair, restore, type Options, type PairOptions, type RestoreOptions } from "./client/open.js";
+export { Host, type WebSocketInit } from "./client/connect.js";
+export type { PairState } from "./client/pair.js";
+export { AttemptError, type AttemptKind } from "./client/attempt.js";
+export { isFinal, isOnline, reasonText, type Reason, type State } from "./client/state.js";
+export type { BodySource } from "./client/body.js";
+export type { FetchInit } from "./client/request.js";
+export type { Account } from "./client/relay.js";
+export { KeyValueStore, MemoryStore, type CredentialStore, type HeldKey, type KeyValue, type StoredCredentials } from "./client/store.js";
+export { IndexedDbStore } from "./client/store/indexed_db.js";
+export type { Clock } from "./client/clock.js";
+export type { Fetch, Given } from "./client/environment.js";
+export type { Locks } from "./client/locks.js";
+export type { Change, Network } from "./client/network.js";
+export type { OpenSocket, Socket } from "./client/socket.js";
+export { StaticSecret, WebKey, type StaticKey } from "./protocol/identity.js";
+export type { Random } from "./protocol/secret.js";

@@ -1,0 +1,112 @@
+/** Bodies: of requests, in all the forms that `fetch` takes, and of answers, as streams. */
+import type { ByteLink } from "../link.js";
+import { utf8 } from "../protocol/bytes.js";
+
+/** What can be sent: what `fetch` takes, and whatever gives bytes one after the other. */
+export type BodySource = BodyInit | AsyncIterable<Uint8Array> | null | undefined;
+
+/** A body that is about to be sent. */
+export interface Outgoing {
+  /** All of it, or how it comes. */
+  readonly content: Uint8Array | AsyncIterable<Uint8Array>;
+  /** null: unknown until it has ended. */
+  readonly length: number | null;
+  /** What `content-type` is, unless the app says so itself. */
+  readonly type: string | null;
+  /** Whether it can be sent, once more perhaps. */
+  canBeSent(): boolean;
+}
+
+function whole(content: Uint8Array, type: string | null): Outgoing {
+  return { content, length: content.length, type, canBeSent: () => true };
+}
+
+function streamed(content: AsyncIterable<Uint8Array>, type: string | null): Outgoing {
+  let isTaken = false;
+  const once = {
+    [Symbol.asyncIterator]() {
+      isTaken = true;
+      return content[Symbol.asyncIterator]();
+    },
+  };
+  return { content: once, length: null, type, canBeSent: () => !isTaken };
+}
+
+/** Reads what an app gives as body. null: there is none. @throws {TypeError} It is nothing that can be sent. */
+export function outgoing(body: BodySource): Outgoing | null {
+  if (body === null || body === undefined) return null;
+  if (typeof body === "string") return whole(utf8(body), "text/plain;charset=UTF-8");
+  if (body instanceof ArrayBuffer) return whole(new Uint8Array(body.slice(0)), null);
+  if (ArrayBuffer.isView(body)) {
+    return whole(new Uint8Array(body.buffer as ArrayBuffer, body.byteOffset, body.byteLength).slice(), null);
+  }
+  if (body instanceof URLSearchParams) {
+    return whole(utf8(body.toString()), "application/x-www-form-urlencoded;charset=UTF-8");
+  }
+  if (typeof Blob !== "undefined" && body instanceof Blob) {
+    const blob = body;
+    const type = blob.type === "" ? null : blob.type;
+    const content = { [Symbol.asyncIterator]: () => chunks(blob.stream()) };
+    return { content, length: blob.size, type, canBeSent: () => true };
+  }
+  if (typeof FormData !== "undefined" && body instanceof FormData) {
+    const written = new Response(body);
+    return streamed(chunks(written.body ?? new ReadableStream()), written.headers.get("content-type"));
+  }
+  if (typeof ReadableStream !== "undefined" && body instanceof ReadableStream) return streamed(chunks(body), null);
+  if (typeof body === "object" && Symbol.asyncIterator in body) return streamed(checked(body), null);
+  throw new TypeError("a body of this kind cannot be sent");
+}
+
+/** A stream's chunks. Not all engines iterate streams themselves. */
+async function* chunks(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+  const reader = stream.getReader();
+  let isWhole = false;
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      isWhole = done;
+      if (done) return;
+      yield checkedChunk(value);
+    }
+  } finally {
+    if (!isWhole) await reader.cancel().catch(() => {});
+  }
+}
+
+async function* checked(body: AsyncIterable<unknown>): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const chunk of body) yield checkedChunk(chunk);
+}
+
+function checkedChunk(chunk: unknown): Uint8Array {
+  if (!(chunk instanceof Uint8Array)) throw new TypeError("a body's chunks are bytes (Uint8Array)");
+  return chunk;
+}
+
+/** An answer's body. What is not read holds the app back; who cancels it ends the request. */
+export function incoming(
+  body: Pick<ByteLink, "receive" | "close">,
+  failed: (error: unknown) => unknown,
+  ended: () => void,
+): ReadableStream<Uint8Array<ArrayBuffer>> {
+  return new ReadableStream(
+    {
+      async pull(controller) {
+        try {
+          const bytes = await body.receive();
+          if (bytes !== null) return controller.enqueue(bytes as Uint8Array<ArrayBuffer>);
+          ended();
+          controller.close();
+        } catch (error) {
+          ended();
+          controller.error(failed(error));
+        }
+      },
+      cancel(reason) {
+        ended();
+        body.close(reason);
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}

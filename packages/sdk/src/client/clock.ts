@@ -1,0 +1,125 @@
+/** Time, as it is injected: tests drive it, and everything that waits can be called off. */
+
+/** Time and alarms. */
+export interface Clock {
+  /** Milliseconds that only rise. */
+  now(): number;
+  /** Milliseconds since 1970. */
+  wall(): number;
+  /** Calls once, after so many milliseconds. Returns what calls it off. */
+  after(milliseconds: number, call: () => void): () => void;
+}
+
+/** The system's. A page's `performance.now()` goes on while it is in the background, as it must here. */
+export const systemClock: Clock = {
+  now: () => performance.now(),
+  wall: () => Date.now(),
+  after(milliseconds, call) {
+    const timer = setTimeout(call, milliseconds);
+    return () => clearTimeout(timer);
+  },
+};
+
+/** Something took too long. */
+export class TimedOut extends Error {
+  constructor() {
+    super("no answer in time");
+    this.name = "TimedOut";
+  }
+}
+
+/** Rejects with the signal's reason as soon as it is called off. The work itself goes on, and its end is no matter then. */
+export function unlessAborted<T>(signal: AbortSignal | null | undefined, work: Promise<T>): Promise<T> {
+  if (signal === null || signal === undefined) return work;
+  return new Promise((resolve, reject) => {
+    const stop = (): void => reject(signal.reason);
+    if (signal.aborted) stop();
+    signal.addEventListener("abort", stop, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
+  });
+}
+
+/** Rejects with {@link TimedOut} when it takes longer. */
+export function within<T>(clock: Clock, milliseconds: number, work: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const off = clock.after(milliseconds, () => reject(new TimedOut()));
+    work.then(resolve, reject).finally(off);
+  });
+}
+
+/** Waits. Rejects with the signal's reason. */
+export function sleep(clock: Clock, milliseconds: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted === true) return reject(signal.reason);
+    const stop = (): void => {
+      off();
+      reject(signal?.reason);
+    };
+    const off = clock.after(milliseconds, () => {
+      signal?.removeEventListener("abort", stop);
+      resolve();
+    });
+    signal?.addEventListener("abort", stop, { once: true });
+  });
+}
+
+/** A signal that aborts with its parent, or after so long, or when it is told to. `done` leaves nothing behind. */
+export interface Limit {
+  readonly signal: AbortSignal;
+  abort(reason?: unknown): void;
+  done(): void;
+}
+
+/** Makes one. */
+export function limit(clock: Clock, milliseconds: number | null, parent?: AbortSignal | null): Limit {
+  const controller = new AbortController();
+  const follow = (): void => controller.abort(parent?.reason);
+  if (parent?.aborted === true) follow();
+  parent?.addEventListener("abort", follow, { once: true });
+  const off = milliseconds === null ? () => {} : clock.after(milliseconds, () => controller.abort(new TimedOut()));
+  const done = (): void => {
+    off();
+    parent?.removeEventListener("abort", follow);
+  };
+  return {
+    signal: controller.signal,
+    abort(reason) {
+      done();
+      controller.abort(reason);
+    },
+    done,
+  };
+}
+
+/** Wakes who waits, or the next who will. One waits at a time. */
+export class Bell {
+  #rung = false;
+  #wake: (() => void) | null = null;
+
+  ring(): void {
+    this.#rung = true;
+    this.#wake?.();
+  }
+
+  /** Waits for a ring since the last one was heard. Rejects with the signal's reason. */
+  wait(signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const end = (): void => {
+        this.#wake = null;
+        signal?.removeEventListener("abort", stop);
+      };
+      const stop = (): void => {
+        end();
+        reject(signal?.reason);
+      };
+      this.#wake = () => {
+        end();
+        this.#rung = false;
+        resolve();
+      };
+      if (this.#rung) this.#wake();
+      else if (signal?.aborted === true) stop();
+      else signal?.addEventListener("abort", stop, { once: true });
+    });
+  }
+}

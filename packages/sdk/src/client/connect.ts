@@ -1,0 +1,206 @@
+/** A paired host: one keeper holds a session open, and everything else goes through it. */
+import { CoupletError } from "../protocol/error.js";
+import { limit, unlessAborted, within, type Clock } from "./clock.js";
+import type { Environment } from "./environment.js";
+import { Unsent } from "./http.js";
+import { Keeper, type Keeping, type Live } from "./keep.js";
+import { outbound, redirected, REDIRECTS, target, APP_HEADER, type FetchInit, type Outbound } from "./request.js";
+import { isFinal, reasonError, type State } from "./state.js";
+import { stored, type CredentialStore } from "./store.js";
+import { openWebSocket, type CoupletWebSocket } from "./websocket.js";
+
+/** How long a request waits for a session, in milliseconds. */
+const WAIT = 10_000;
+/** How long the host may take to be told that it is forgotten. */
+const FAREWELL = 3000;
+
+/** What the host itself answers under (spec/protocol.md, 5). */
+const ITSELF = "http://couplet.internal";
+
+/** What an app says of a WebSocket. */
+export interface WebSocketInit {
+  /** Which app behind the host; absent: the first. */
+  readonly app?: string;
+  readonly headers?: HeadersInit;
+  readonly signal?: AbortSignal;
+}
+
+/** A host that this device is paired with. It opens a session by itself, and a new one whenever that ends. */
+export class Host {
+  /** Names it among the hosts that this device knows: its key's fingerprint in lower case. */
+  readonly id: string;
+  readonly #keeper: Keeper;
+  readonly #environment: Environment;
+  readonly #store: CredentialStore;
+  readonly #listeners = new Set<(state: State) => void>();
+  #told: State;
+  readonly #unwatch: () => void;
+
+  /** See `pair` and `restore`. */
+  constructor(keeping: Keeping) {
+    this.#environment = keeping.environment;
+    this.#store = keeping.store;
+    this.#keeper = new Keeper(keeping);
+    this.id = this.#keeper.host;
+    this.#told = this.#keeper.state;
+    this.#unwatch = this.#keeper.watch(() => this.#tell());
+  }
+
+  /** What the host calls itself. */
+  get name(): string {
+    return this.#keeper.credentials?.hostName ?? "";
+  }
+
+  /** This device's id at the host. */
+  get deviceId(): string {
+    return this.#keeper.credentials?.deviceId ?? "";
+  }
+
+  /** Of the host's key: what people compare. */
+  get fingerprint(): string {
+    return this.id.toUpperCase();
+  }
+
+  /** How things stand. */
+  get state(): State {
+    return this.#keeper.state;
+  }
+
+  /** Calls with each state, the present one first. Returns what ends that. */
+  on(event: "state", listener: (state: State) => void): () => void {
+    if (event !== "state") throw new TypeError("a host has the event \"state\"");
+    // Each call is a listener of its own.
+    const heard = (state: State): void => listener(state);
+    this.#listeners.add(heard);
+    queueMicrotask(() => {
+      if (this.#listeners.has(heard)) heard(this.#told);
+    });
+    return () => void this.#listeners.delete(heard);
+  }
+
+  /**
+   * As `fetch`: sends a request to an app behind the host, and resolves with the head of its answer; the bodies stream, both
+   * ways. A path goes to the first app, or to the one that `init.app` names; of a whole address the app sees the host.
+   * Redirects are followed within the same address; others are the answer. Waits up to ten seconds for a session. A request
+   * that may have reached the host is never sent again.
+   *
+   * @throws {CoupletError} It came to nothing. What the app answers, errors included, is an answer. TypeError: it cannot be
+   * sent. Rejects with the signal's reason.
+   */
+  async fetch(input: string | URL | Request, init?: FetchInit): Promise<Response> {
+    let request = outbound(input, init);
+    for (let followed = 0; ; followed += 1) {
+      const answer = await this.#send(request);
+      const next = redirected(request, answer.status, answer.headers.get("location"));
+      if (next === null) {
+        if (followed > 0) Object.defineProperty(answer, "redirected", { value: true, configurable: true });
+        return answer;
+      }
+      await answer.body?.cancel();
+      if (followed >= REDIRECTS) throw new TypeError("the app redirects too often");
+      request = next;
+    }
+  }
+
+  /**
+   * Opens a WebSocket with an app behind the host.
+   *
+   * @throws {CoupletError} It came to nothing, or the app refused. Rejects with the signal's reason.
+   */
+  async webSocket(path: string | URL, protocols: string | readonly string[] = [], init: WebSocketInit = {}): Promise<CoupletWebSocket> {
+    const url = target(path, ["http:", "https:", "ws:", "wss:"]);
+    const headers = new Headers(init.headers);
+    if (init.app !== undefined) headers.set(APP_HEADER, init.app);
+    const signal = init.signal ?? null;
+    return this.#with(signal, async ({ http }) => {
+      const { connection, ended } = http.upgrade();
+      try {
+        return await openWebSocket(connection, { url, protocols, headers, signal }, ended);
+      } catch (error) {
+        ended();
+        throw http.failed(error, signal);
+      }
+    });
+  }
+
+  /**
+   * Ends the pairing: the host is told, when it can be reached, and whatever is stored of it is removed.
+   *
+   * @throws {CoupletError} `CPL-1607`: it cannot be removed.
+   */
+  async forget(): Promise<void> {
+    this.#keeper.forgetting();
+    await this.#sayGoodbye().catch(() => {});
+    await this.#keeper.stop("forgotten");
+    this.#unwatch();
+    await stored(this.#store.remove(this.id));
+  }
+
+  /** Closes the session, and tells the host. Whatever is under way breaks off, and no other session is opened. */
+  async close(): Promise<void> {
+    await this.#keeper.stop("closed");
+    this.#unwatch();
+  }
+
+  async #sayGoodbye(): Promise<void> {
+    if (isFinal(this.state)) return;
+    const time = limit(this.#environment.clock, FAREWELL);
+    try {
+      const answer = await this.fetch(`${ITSELF}/api/pair/me`, { method: "DELETE", signal: time.signal });
+      await answer.body?.cancel();
+    } finally {
+      time.done();
+    }
+  }
+
+  #send(request: Outbound): Promise<Response> {
+    return this.#with(request.signal, ({ http }) => http.request(request));
+  }
+
+  /** Does something with a session, and with the next one when that was over before anything was sent. */
+  async #with<T>(signal: AbortSignal | null, work: (live: Live) => Promise<T>): Promise<T> {
+    const until = this.#environment.clock.now() + WAIT;
+    let used: Live | null = null;
+    for (;;) {
+      used = await this.#session(used, until, signal);
+      try {
+        return await work(used);
+      } catch (error) {
+        if (!(error instanceof Unsent)) throw error;
+      }
+    }
+  }
+
+  /** The open session, or the next one. */
+  #session(used: Live | null, until: number, signal: AbortSignal | null): Promise<Live> {
+    const { clock } = this.#environment;
+    const keeper = this.#keeper;
+    let unwatch = (): void => {};
+    const found = new Promise<Live>((resolve, reject) => {
+      const look = (): void => {
+        const { live, state } = keeper;
+        if (isFinal(state)) reject(state.error);
+        else if (live !== null && live !== used && !live.stream.isOver) resolve(live);
+      };
+      unwatch = keeper.watch(look);
+      look();
+      if (keeper.live === null || keeper.live === used) keeper.want();
+    });
+    return unlessAborted(signal, inTime(clock, until - clock.now(), found, keeper)).finally(() => unwatch());
+  }
+
+  #tell(): void {
+    const { state } = this;
+    if (state === this.#told) return;
+    this.#told = state;
+    for (const listener of [...this.#listeners]) listener(state);
+  }
+}
+
+function inTime(clock: Clock, milliseconds: number, found: Promise<Live>, keeper: Keeper): Promise<Live> {
+  return within(clock, milliseconds, found).catch((error: unknown) => {
+    if (error instanceof CoupletError) throw error;
+    const { state } = keeper;
+    throw state.state === "offline" ? reasonError(state.reason) : new CoupletError("CPL-1601", "There is no connection to the host");
+  });
+}

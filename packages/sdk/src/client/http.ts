@@ -1,0 +1,172 @@
+/** HTTP over one session (spec/protocol.md, 5). */
+import { Connection } from "../http2/index.js";
+import { ENHANCE_YOUR_CALM, Http2Error } from "../http2/error.js";
+import { CoupletError } from "../protocol/error.js";
+import { incoming } from "./body.js";
+import { within } from "./clock.js";
+import type { Environment } from "./environment.js";
+import type { Outbound } from "./request.js";
+import type { SealedStream } from "./sealed.js";
+import { finalState } from "./state.js";
+
+/**
+ * While an answer is waited for: how long nothing may come before the host is asked, and how long it may take to answer; in
+ * milliseconds.
+ */
+const QUIET = 5000;
+const PONG = 5000;
+
+/** Statuses whose answers have no body, which a Response may not be given one for (Fetch, 2.2.3). */
+const BODILESS = [204, 205, 304];
+
+/** Nothing was sent: another session may take the request. */
+export class Unsent extends Error {
+  constructor() {
+    super("the session was over before the request was sent");
+    this.name = "Unsent";
+  }
+}
+
+/** Sends requests through one session. */
+export class Http {
+  readonly #stream: SealedStream;
+  readonly #environment: Environment;
+  readonly #connection: Connection;
+  /** How many wait for something of the host. */
+  #waiting = 0;
+  #since = 0;
+  #calledOff: (() => void) | null = null;
+  #isBroken = false;
+
+  constructor(stream: SealedStream, environment: Environment) {
+    this.#stream = stream;
+    this.#environment = environment;
+    this.#connection = Connection.open(stream);
+    stream.ask = () => void this.#connection.ping().catch(() => {});
+    void this.#connection.closed.then((cause) => {
+      // What HTTP/2 forbids ends the session, which is of no use then.
+      this.#isBroken = cause instanceof Http2Error && cause.source === "violation" && !stream.isOver;
+      stream.leave("done");
+    });
+  }
+
+  /** Whether the host broke the rules of HTTP/2. */
+  get isBroken(): boolean {
+    return this.#isBroken;
+  }
+
+  /** Opened streams break off, and no alarm goes on. */
+  end(): void {
+    this.#calledOff?.();
+    this.#calledOff = null;
+    this.#connection.close();
+  }
+
+  /** Resolves when the host gives a sign of life within so many milliseconds; rejects when it does not. */
+  probe(milliseconds: number): Promise<void> {
+    return within(this.#environment.clock, milliseconds, this.#connection.ping());
+  }
+
+  /**
+   * Sends a request, once, and resolves with the head of its answer; the bodies stream, both ways.
+   *
+   * @throws {Unsent} The session was over before. {@link CoupletError}: it broke off. Rejects with the signal's reason.
+   */
+  async request(outbound: Outbound): Promise<Response> {
+    const { method, url, body, signal } = outbound;
+    const ended = this.#begin();
+    try {
+      const answer = await this.#connection.request({
+        method,
+        authority: url.host,
+        path: url.pathname + url.search,
+        headers: [...outbound.headers],
+        body: body?.content ?? null,
+        ...(signal === null ? {} : { signal }),
+      });
+      const failed = (error: unknown): unknown => this.failed(error, signal);
+      const isBodiless = method === "HEAD" || BODILESS.includes(answer.status);
+      if (isBodiless) {
+        ended();
+        answer.body.close();
+      }
+      return response(answer, url, isBodiless ? null : incoming(answer.body, failed, ended));
+    } catch (error) {
+      ended();
+      if (isUnsent(error) && body?.canBeSent() !== false && signal?.aborted !== true) throw new Unsent();
+      throw this.failed(error, signal);
+    }
+  }
+
+  /** What an app gets for what HTTP/2 says. */
+  failed(error: unknown, signal: AbortSignal | null): unknown {
+    if (signal?.aborted === true) return signal.reason;
+    if (error instanceof CoupletError || error instanceof TypeError || error instanceof Unsent) return error;
+    const { ending } = this.#stream;
+    const isOver = ending?.by === "host" && (ending.reason === "revoked" || ending.reason === "expired");
+    // That it is the end of the pairing is more than that a session broke off.
+    if (isOver) return finalState(ending.reason as "revoked" | "expired").error;
+    const isFull = error instanceof Http2Error && error.code === ENHANCE_YOUR_CALM && error.source === "local";
+    if (isFull) return new CoupletError("CPL-1610", undefined, { cause: error });
+    const why = error instanceof Error ? error.message : "it broke off";
+    return new CoupletError("CPL-1602", `The host did not answer: ${why}`, { cause: error });
+  }
+
+  /** The connection itself, for upgrades; and what tells that one has ended. */
+  upgrade(): { readonly connection: Connection; readonly ended: () => void } {
+    return { connection: this.#connection, ended: this.#begin() };
+  }
+
+  /** Somebody waits for the host from now on. Returns what ends that, once. */
+  #begin(): () => void {
+    this.#waiting += 1;
+    // Whoever waits now begins to wait now.
+    if (this.#waiting === 1) {
+      this.#since = this.#environment.clock.now();
+      this.#watch();
+    }
+    let isOver = false;
+    return () => {
+      if (isOver) return;
+      isOver = true;
+      this.#waiting -= 1;
+      if (this.#waiting > 0) return;
+      this.#calledOff?.();
+      this.#calledOff = null;
+    };
+  }
+
+  /** Asks the host when nothing came for a while, and gives the session up when it does not answer. */
+  #watch(): void {
+    const { clock } = this.#environment;
+    if (this.#stream.isOver) return;
+    const due = Math.max(this.#since, this.#stream.heardAt) + QUIET - clock.now();
+    this.#calledOff = clock.after(Math.max(due, 0), () => {
+      if (Math.max(this.#since, this.#stream.heardAt) + QUIET > clock.now()) return this.#watch();
+      this.#since = clock.now();
+      this.probe(PONG).catch(() => {
+        // Any other sign of life gives it more time: the answer may stand behind much that is under way.
+        if (clock.now() - this.#stream.heardAt >= PONG) this.#stream.abandon();
+      });
+      this.#watch();
+    });
+  }
+}
+
+function isUnsent(error: unknown): boolean {
+  return error instanceof Http2Error && error.retryable;
+}
+
+function response(
+  answer: { readonly status: number; readonly headers: readonly (readonly [string, string])[] },
+  url: URL,
+  body: ReadableStream<Uint8Array<ArrayBuffer>> | null,
+): Response {
+  const headers = new Headers();
+  for (const [name, value] of answer.headers) if (!name.startsWith(":")) headers.append(name, value);
+  const made = new Response(body, { status: answer.status, headers });
+  // As `fetch` sets it; and all headers: a Response that a page makes has no `set-cookie`.
+  Object.defineProperty(made, "url", { value: url.href, configurable: true });
+  Object.defineProperty(made, "headers", { value: headers, configurable: true });
+  return made;
+}

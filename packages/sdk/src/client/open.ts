@@ -1,0 +1,127 @@
+/** What apps begin with: pair with a host, or come back to those that are known. */
+import type { Account } from "./relay.js";
+import { Host } from "./connect.js";
+import { hostId, type Credentials } from "./credentials.js";
+import { environment, type Given } from "./environment.js";
+import { pairWith, type PairState } from "./pair.js";
+import { MemoryStore, stored, type CredentialStore } from "./store.js";
+import { readForm } from "./store/form.js";
+import { IndexedDbStore } from "./store/indexed_db.js";
+
+
+/** What both ways in take. */
+export interface Options extends Given {
+  /** Where credentials are kept: in IndexedDB, where there is one; else in memory, for as long as the program runs. */
+  readonly storage?: CredentialStore | undefined;
+  /** Who this device's owner is, for relays with accounts: a token, or what gives a fresh one at each use. It is not kept. */
+  readonly account?: Account | undefined;
+}
+
+/** What pairing takes. */
+export interface PairOptions extends Options {
+  /** What its user calls this device: 1 to 64 characters. */
+  readonly name: string;
+  /** Its model, as the owner sees it. */
+  readonly model?: string | undefined;
+  /** Its system: `iOS 19`, `Linux`. */
+  readonly platform?: string | undefined;
+  /** What it is; found out when it is not said. */
+  readonly kind?: "mobile" | "desktop" | "browser" | undefined;
+  /** Whose certificate counts for the relay besides those that the system trusts, in PEM; kept. Node.js only. */
+  readonly relayCa?: string | undefined;
+  /** That it is meant: this host is another one than a known host of the same name or address. */
+  readonly anotherHost?: boolean | undefined;
+  /** Told how far it is: with `approval`, show the check code. */
+  readonly onState?: ((state: PairState) => void) | undefined;
+  /** Calls it off. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What coming back takes. */
+export interface RestoreOptions extends Options {
+  /** Only this one: a {@link Host.id}. */
+  readonly id?: string | undefined;
+}
+
+let memory: CredentialStore | null = null;
+
+function storage(options: Options): CredentialStore {
+  if (options.storage !== undefined) return options.storage;
+  if (typeof indexedDB !== "undefined") return new IndexedDbStore();
+  memory ??= new MemoryStore();
+  return memory;
+}
+
+function kindOfDevice(): string {
+  const { navigator, document } = globalThis as { navigator?: { product?: string }; document?: unknown };
+  if (navigator?.product === "ReactNative") return "mobile";
+  return document === undefined ? "desktop" : "browser";
+}
+
+/**
+ * Pairs with the host that made this link, keeps the credentials, and opens a session. `COUPLET:…` and `https://RELAY/p#…`,
+ * in any letter case.
+ *
+ * When the host's owner is asked, `onState` is called with `approval` and the check code that this device must show: the owner
+ * types it at the host, within two minutes.
+ *
+ * @throws {CoupletError} Nothing is paired; `code` says why, `next` what to do. Only after `CPL-1602` may credentials have been
+ * kept all the same: the next session, as `restore` opens it, finishes such a pairing if the host took it for done. Rejects with
+ * the signal's reason.
+ */
+export async function pair(link: string, options: PairOptions): Promise<Host> {
+  const where = environment(options);
+  const store = storage(options);
+  const { name, model = null, platform = null, kind = kindOfDevice(), relayCa = null, account } = options;
+  options.signal?.throwIfAborted();
+  const credentials = await pairWith(
+    link,
+    {
+      claim: { name, model, platform, kind },
+      anotherHost: options.anotherHost ?? false,
+      relayCa,
+      account,
+      store,
+      onState: options.onState ?? (() => {}),
+      signal: options.signal,
+    },
+    where,
+  );
+  return new Host({ environment: where, store, candidates: [credentials], account });
+}
+
+/** Those that can be read. @throws {CoupletError} `CPL-1607`: there are some, and none can. */
+async function readable(store: CredentialStore): Promise<Credentials[]> {
+  const read = await Promise.allSettled((await stored(store.list())).map(readForm));
+  const found = read.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+  const damaged = read.find((one) => one.status === "rejected");
+  if (found.length === 0 && damaged !== undefined) throw damaged.reason;
+  return found;
+}
+
+/**
+ * The hosts that this device is paired with, in the order of their names; each opens its session now. Those that are not
+ * wanted: `close()` them, or name one by its `id`.
+ *
+ * @throws {CoupletError} `CPL-1607`: what is stored cannot be read.
+ */
+export async function restore(options: RestoreOptions = {}): Promise<Host[]> {
+  const where = environment(options);
+  const store = storage(options);
+  const hosts = new Map<string, Credentials[]>();
+  for (const credentials of await readable(store)) {
+    const id = hostId(credentials.keys.hostKey);
+    if (options.id !== undefined && options.id !== id) continue;
+    hosts.set(id, [...(hosts.get(id) ?? []), credentials]);
+  }
+  const byName = [...hosts.values()].sort((a, b) => compare(a[0]?.hostName ?? "", b[0]?.hostName ?? ""));
+  return byName.map((found) => {
+    // Unfinished ones first: a session by them finishes the pairing.
+    const candidates = found.sort((a, b) => Number(a.pairedAt !== null) - Number(b.pairedAt !== null));
+    return new Host({ environment: where, store, candidates, account: options.account });
+  });
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b);
+}

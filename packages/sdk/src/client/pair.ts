@@ -1,0 +1,272 @@
+/** Pairing: from a link to credentials (spec/protocol.md, 2 and 3). */
+import { sameEndpoint, type Endpoint } from "../protocol/endpoint.js";
+import { CoupletError, nextOf, parseCode } from "../protocol/error.js";
+import type { StaticKey } from "../protocol/identity.js";
+import type { Claim, Grant } from "../protocol/message.js";
+import { checkedName } from "../protocol/name.js";
+import { offerFromLink, offerKeys, type Offer } from "../protocol/offer.js";
+import { AttemptError, lines } from "./attempt.js";
+import { TimedOut, unlessAborted, within, type Clock } from "./clock.js";
+import { grantedCredentials, hostId, type Credentials } from "./credentials.js";
+import type { Environment } from "./environment.js";
+import { Met, type Opened } from "./greet.js";
+import { leadsTo, type Ways } from "./path.js";
+import { accountOf, type Account } from "./relay.js";
+import type { SealedStream } from "./sealed.js";
+import { makeKey, stored, type CredentialStore } from "./store.js";
+import { readForm, writeForm } from "./store/form.js";
+
+/** How long the owner has to answer, in milliseconds: the host's 120 s, and some more for the way. */
+const OWNER = 135_000;
+/** How long the host may take to say that it is paired, once it knows that this device is. */
+const PAIRED = 15_000;
+/** A host that asks nobody grants within this; after it, the owner is being asked, and wants the check code. */
+const UNASKED = 700;
+
+/** How far a pairing is. */
+export type PairState =
+  /** The host is being reached. */
+  | { readonly state: "connecting" }
+  /** The owner is being asked: show them this code, `123 456`, which they type at the host. */
+  | { readonly state: "approval"; readonly checkCode: string; readonly hostName: string }
+  /** Granted, and kept; both ends tell each other. */
+  | { readonly state: "finishing" }
+  /** Done. */
+  | { readonly state: "paired" };
+
+/** What is asked for. */
+export interface PairRequest {
+  readonly claim: Claim;
+  /** That it is meant: this host is another one than a known host of the same name or address. */
+  readonly anotherHost: boolean;
+  readonly relayCa: string | null;
+  readonly account: Account | undefined;
+  readonly store: CredentialStore;
+  readonly onState: (state: PairState) => void;
+  readonly signal: AbortSignal | undefined;
+}
+
+/**
+ * Pairs with the host that made this link, and keeps the credentials.
+ *
+ * @throws {CoupletError} Rejects with the signal's reason.
+ */
+export async function pairWith(link: string, request: PairRequest, environment: Environment): Promise<Credentials> {
+  const offer = offerFromLink(link);
+  const claim = checkedClaim(request.claim);
+  const known = await knownHosts(request.store);
+  if (!request.anotherHost) refuseOtherKey(known, offer, null);
+  const ours = await makeKey(request.store, environment.random);
+  request.onState({ state: "connecting" });
+  const met = await meet(offer, ours, claim, request, environment);
+  try {
+    if (!request.anotherHost) refuseOtherKey(known, offer, met.confirmed.hostName);
+  } catch (error) {
+    met.leave();
+    throw error;
+  }
+  const code = met.confirmed.checkCode.show();
+  const opened = met.confirm();
+  try {
+    const credentials = await agree(opened, { offer, ours, code }, request, environment.clock);
+    opened.stream.leave("done");
+    request.onState({ state: "paired" });
+    return credentials;
+  } catch (error) {
+    opened.stream.leave("leaving");
+    throw error;
+  }
+}
+
+function checkedClaim(claim: Claim): Claim {
+  const optional = (text: string | null): string | null => (text === null ? null : checkedName(text));
+  const { name, model, platform, kind } = claim;
+  return { name: checkedName(name), model: optional(model), platform: optional(platform), kind };
+}
+
+/**
+ * Tries the endpoints of the offer one after the other, those on the local network first: two copies of M1 would be two
+ * tries. What somebody says before there are keys ends nothing: another machine may have the host's address where this
+ * device is.
+ */
+async function meet(
+  offer: Offer,
+  ours: StaticKey,
+  claim: Claim,
+  request: PairRequest,
+  environment: Environment,
+): Promise<Met> {
+  const signal = request.signal ?? new AbortController().signal;
+  const isFar = (endpoint: Endpoint): boolean => endpoint.kind === "relay";
+  const account = offer.endpoints.some(isFar) ? await accountOf(request.account) : null;
+  const door = { kind: "offer", keys: offerKeys(offer) } as const;
+  const ways: Ways = { environment, door, account, relayCa: request.relayCa, climbs: null };
+  const endpoints = offer.endpoints.filter((endpoint) => leadsTo(ways, endpoint));
+  const tried: AttemptError[] = [];
+  try {
+    for (const endpoint of [...endpoints.filter((it) => !isFar(it)), ...endpoints.filter(isFar)]) {
+      try {
+        return await Met.toPair(ways, endpoint, { offer, ours, claim }, signal);
+      } catch (error) {
+        if (signal.aborted || !(error instanceof AttemptError)) throw error;
+        tried.push(error);
+      }
+    }
+  } finally {
+    door.keys.psk.wipe();
+  }
+  throw unmet(offer, tried, environment.clock);
+}
+
+/** What to say of several failures: the most telling one first. */
+function unmet(offer: Offer, tried: readonly AttemptError[], clock: Clock): CoupletError {
+  const isExpired = clock.wall() > offer.expiresAt * 1000;
+  const of = (kind: AttemptError["kind"]) => tried.find((attempt) => attempt.kind === kind);
+  const telling = of("refused") ?? of("wrongKey") ?? of("handshake") ?? of("weakRandom") ?? of("relay");
+  const message =
+    tried.length === 0
+      ? "The link names no address that this device can use"
+      : `The host cannot be reached:${lines(tried)}`;
+  const next = isExpired ? "By this device's clock the link has expired: ask for a new one." : nextToDo(telling, offer);
+  return new CoupletError(telling?.code ?? "CPL-1601", message, { next, cause: telling });
+}
+
+function nextToDo(telling: AttemptError | undefined, offer: Offer): string | undefined {
+  switch (telling?.kind) {
+    case "wrongKey":
+      return `Another machine may have the host's address, or someone is in between. The link's key is ${offer.hostKey.fingerprint()}: use a link of the host itself.`;
+    case "weakRandom":
+      return "Update the host: its pairing secrets can be guessed.";
+    default:
+      // What would be said to a paired device does not help here.
+      return telling?.code === "CPL-1805" ? "Ask for a new link." : telling?.next;
+  }
+}
+
+/** From the confirmed session to finished credentials. */
+async function agree(
+  opened: Opened,
+  { offer, ours, code }: { readonly offer: Offer; readonly ours: StaticKey; readonly code: string },
+  request: PairRequest,
+  clock: Clock,
+): Promise<Credentials> {
+  const { store, onState, signal } = request;
+  const ask = (): void => onState({ state: "approval", checkCode: code, hostName: opened.hostName });
+  const grant = await granted(opened.stream, clock, signal, ask);
+  const credentials = grantedCredentials(offer, ours, grant, request.relayCa);
+  await stored(store.save(writeForm(credentials)));
+  onState({ state: "finishing" });
+  await finish(opened.stream, credentials, request, clock);
+  return credentials;
+}
+
+/** Waits for the owner, and shows the code when it seems that there is something to wait for. */
+async function granted(
+  stream: SealedStream,
+  clock: Clock,
+  signal: AbortSignal | undefined,
+  ask: () => void,
+): Promise<Grant> {
+  const off = clock.after(UNASKED, ask);
+  const said = async (): Promise<Grant> => {
+    for (;;) {
+      const control = await stream.control();
+      if (control.t === "grant") return control.grant;
+      if (control.t === "rejected") throw rejected(control.code);
+      // Addresses may change meanwhile; the grant names them anew.
+      if (control.t !== "endpoints") throw outOfPlace();
+    }
+  };
+  try {
+    return await unlessAborted(signal, within(clock, OWNER, said()));
+  } catch (error) {
+    if (error instanceof TimedOut) throw new CoupletError("CPL-1209", "No answer of the owner came in time");
+    if (error instanceof CoupletError && error.code === "CPL-1602") {
+      throw new CoupletError("CPL-1602", `The connection to the host ended before it answered: ${error.message}`, {
+        next: "Try the same link again while it is valid, or ask for a new one.",
+      });
+    }
+    throw error;
+  } finally {
+    off();
+  }
+}
+
+/** Both sides have stored what they need; each tells the other. */
+async function finish(stream: SealedStream, credentials: Credentials, request: PairRequest, clock: Clock): Promise<void> {
+  const said = async () => {
+    stream.say({ t: "ack" });
+    for (;;) {
+      const control = await stream.control();
+      if (control.t !== "endpoints") return control;
+      credentials.endpoints = control.list.length > 0 ? control.list : credentials.endpoints;
+      credentials.endpointsSerial = control.serial;
+    }
+  };
+  const control = await unlessAborted(request.signal, within(clock, PAIRED, said())).catch((error: unknown) => {
+    if (request.signal?.aborted === true) throw error;
+    throw unfinished(error);
+  });
+  if (control.t === "rejected") {
+    // The host's last word: what was kept is of no use.
+    await forgetUnfinished(request.store, hostId(credentials.keys.hostKey)).catch(() => {});
+    throw rejected(control.code);
+  }
+  if (control.t !== "paired") throw unfinished(outOfPlace());
+  credentials.pairedAt = Math.floor(clock.wall() / 1000);
+  await stored(request.store.save(writeForm(credentials)));
+}
+
+function unfinished(cause: unknown): CoupletError {
+  return new CoupletError("CPL-1602", "The connection to the host ended just before the pairing was finished", {
+    next: "Connect without a link: if the host does not know this device, pair it with a new one.",
+    cause,
+  });
+}
+
+/** Drops credentials that came to nothing, unless finished ones of an earlier pairing stand beside them. */
+async function forgetUnfinished(store: CredentialStore, host: string): Promise<void> {
+  const kept = await store.load(host);
+  const finished = kept.find((it) => it.paired_at !== undefined);
+  if (finished === undefined) await store.remove(host);
+  else await store.save(finished);
+}
+
+async function knownHosts(store: CredentialStore): Promise<Credentials[]> {
+  const known: Credentials[] = [];
+  for (const one of await stored(store.list())) {
+    // What cannot be read says nothing, and is in nobody's way.
+    const read = await readForm(one).catch(() => null);
+    if (read !== null) known.push(read);
+  }
+  return known;
+}
+
+/** The known host of which the offer seems to be, by name or by address, but with another key. */
+function refuseOtherKey(known: readonly Credentials[], offer: Offer, name: string | null): void {
+  // One that was paired with this very key settles it.
+  if (known.some((it) => it.keys.hostKey.equals(offer.hostKey))) return;
+  const isOf = (it: Credentials): boolean =>
+    name !== null
+      ? it.hostName === name
+      : it.endpoints.some((here) => here.kind === "lan" && offer.endpoints.some((there) => sameEndpoint(here, there)));
+  const other = known.find(isOf);
+  if (other === undefined) return;
+  const [pinned, offered] = [other.keys.hostKey.fingerprint(), offer.hostKey.fingerprint()];
+  throw new CoupletError("CPL-1604", `${other.hostName} is known under another key\nknown:   ${pinned}\noffered: ${offered}`, {
+    next:
+      "It may be another host of that name or at that address, or the same one set up anew, or someone who pretends to be " +
+      "it. Compare the keys with the host's owner. If it was set up anew, forget the old one first; if it is another " +
+      "host, pair with `anotherHost`.",
+  });
+}
+
+function rejected(text: string): CoupletError {
+  const code = parseCode(text);
+  return code === null ? outOfPlace() : new CoupletError(code, undefined, { next: nextOf(code) ?? "Ask for a new link." });
+}
+
+function outOfPlace(): CoupletError {
+  return new CoupletError("CPL-1602", "The host broke the order of a pairing");
+}
+

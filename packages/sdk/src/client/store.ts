@@ -1,0 +1,117 @@
+/** Where credentials are kept. */
+import { CoupletError } from "../protocol/error.js";
+import { StaticSecret, type StaticKey } from "../protocol/identity.js";
+import { fresh, type Random } from "../protocol/secret.js";
+import { storedHost, type StoredCredentials } from "./store/form.js";
+
+export type { HeldKey, StoredCredentials } from "./store/form.js";
+
+/**
+ * Keeps the credentials of each host. For one host there may be two: those of a finished pairing (`paired_at` is there), and
+ * those of one that was granted and not finished. Any method may reject: what cannot be kept is then an error of who asked.
+ */
+export interface CredentialStore {
+  /** All that there are. */
+  list(): Promise<readonly StoredCredentials[]>;
+  /** Those of one host, unfinished ones first; none for an unknown host. */
+  load(host: string): Promise<readonly StoredCredentials[]>;
+  /**
+   * Keeps them, wholly or not at all. Finished ones replace both; unfinished ones leave the finished alone, as those still
+   * work when the new pairing comes to nothing.
+   */
+  save(credentials: StoredCredentials): Promise<void>;
+  /** Forgets a host, both. Resolves with whether it was known. */
+  remove(host: string): Promise<boolean>;
+  /** Makes a device key, where the store can keep a better one than bytes. */
+  makeKey?(): Promise<StaticKey | null>;
+}
+
+/** Texts under keys, as keychains, key stores and files keep them: all that {@link KeyValueStore} needs. */
+export interface KeyValue {
+  get(key: string): Promise<string | null>;
+  set(key: string, value: string): Promise<void>;
+  delete(key: string): Promise<void>;
+  /** All keys that there are; others than ours are passed over. */
+  keys(): Promise<readonly string[]>;
+}
+
+/** In front of each of our keys. Keychains of React Native take letters, digits, `.`, `-` and `_`. */
+const PREFIX = "couplet.";
+const PENDING = ".pending";
+/** The longest text that is looked at. */
+const TEXT_MAX = 64 * 1024;
+
+/** A store of texts under keys. */
+export class KeyValueStore implements CredentialStore {
+  readonly #texts: KeyValue;
+
+  constructor(texts: KeyValue) {
+    this.#texts = texts;
+  }
+
+  async list(): Promise<readonly StoredCredentials[]> {
+    const keys = (await this.#texts.keys()).filter((key) => key.startsWith(PREFIX));
+    const read = await Promise.all(keys.map((key) => this.#read(key)));
+    return read.flatMap((found) => (found === null ? [] : [found]));
+  }
+
+  async load(host: string): Promise<readonly StoredCredentials[]> {
+    const read = [await this.#read(PREFIX + host + PENDING), await this.#read(PREFIX + host)];
+    return read.flatMap((found) => (found === null ? [] : [found]));
+  }
+
+  async save(credentials: StoredCredentials): Promise<void> {
+    const key = PREFIX + storedHost(credentials);
+    const isFinished = credentials.paired_at !== undefined;
+    await this.#texts.set(isFinished ? key : key + PENDING, JSON.stringify(credentials));
+    if (isFinished) await this.#texts.delete(key + PENDING);
+  }
+
+  async remove(host: string): Promise<boolean> {
+    const known = (await this.load(host)).length > 0;
+    // Both, whatever becomes of the first.
+    const ends = [PENDING, ""].map((end) => this.#texts.delete(PREFIX + host + end));
+    for (const ended of await Promise.allSettled(ends)) if (ended.status === "rejected") throw ended.reason;
+    return known;
+  }
+
+  async #read(key: string): Promise<StoredCredentials | null> {
+    const text = await this.#texts.get(key);
+    if (text === null) return null;
+    try {
+      if (text.length > TEXT_MAX) throw new RangeError();
+      return JSON.parse(text) as StoredCredentials;
+    } catch {
+      throw new CoupletError("CPL-1607", "the stored credentials are damaged");
+    }
+  }
+}
+
+/** Keeps credentials in memory, for as long as the program runs. */
+export class MemoryStore extends KeyValueStore {
+  constructor() {
+    const texts = new Map<string, string>();
+    super({
+      get: async (key) => texts.get(key) ?? null,
+      set: async (key, value) => void texts.set(key, value),
+      delete: async (key) => void texts.delete(key),
+      keys: async () => [...texts.keys()],
+    });
+  }
+}
+
+/** A new device key: one that the store holds, or bytes. */
+export async function makeKey(store: CredentialStore, random: Random): Promise<StaticKey> {
+  const held = (await store.makeKey?.()) ?? null;
+  return held ?? new StaticSecret(fresh("key", random));
+}
+
+/** What a store does, or that it cannot be used. */
+export async function stored<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (cause) {
+    if (cause instanceof CoupletError) throw cause;
+    throw new CoupletError("CPL-1607", "what the app stores cannot be read or written", { cause });
+  }
+}

@@ -1,0 +1,178 @@
+/**
+ * Credentials in a browser's IndexedDB.
+ *
+ * The device key is one that WebCrypto holds and gives to nobody, where it knows X25519. The other secrets, and the device
+ * key where it does not, are encrypted with AES-GCM under a key that WebCrypto holds as well: a copy of the browser's files
+ * or a database that was read out does not have them. Code that runs in the page can use them while it runs: that no page
+ * can prevent. A page that is no secure context (http, from another machine) has no WebCrypto: there, they lie in the
+ * database as they are.
+ */
+import { utf8 } from "../../protocol/bytes.js";
+import { CoupletError } from "../../protocol/error.js";
+import { WebKey, type StaticKey } from "../../protocol/identity.js";
+import type { CredentialStore } from "../store.js";
+import { storedHost, type HeldKey, type StoredCredentials } from "./form.js";
+
+const STORE = "credentials";
+const KEYS = "keys";
+const WRAPPING = "wrapping";
+const PENDING = ".pending";
+
+/** One stored pairing. */
+interface Row {
+  readonly host: string;
+  readonly isPending: boolean;
+  /** Absent: it stands in `sealed` with the rest. */
+  readonly deviceKey?: HeldKey;
+  /** AES-GCM of the rest as JSON; or the rest itself, where there is no WebCrypto. */
+  readonly sealed: { readonly iv: Uint8Array<ArrayBuffer>; readonly bytes: ArrayBuffer } | StoredCredentials;
+}
+
+/** What a request to the database comes to. */
+function done<T>(request: IDBRequest<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+}
+
+/** The end of a transaction: what it wrote is kept. */
+function kept(transaction: IDBTransaction): Promise<void> {
+  return new Promise((resolve, reject) => {
+    transaction.oncomplete = () => resolve();
+    transaction.onabort = () => reject(transaction.error);
+    transaction.onerror = () => reject(transaction.error);
+  });
+}
+
+/** A store in IndexedDB. Pages of the same origin share it. */
+export class IndexedDbStore implements CredentialStore {
+  readonly #name: string;
+  #opened: Promise<IDBDatabase> | null = null;
+
+  /** `name`: of the database. Two apps at one origin take two. */
+  constructor(name = "couplet") {
+    this.#name = name;
+  }
+
+  async list(): Promise<readonly StoredCredentials[]> {
+    const database = await this.#open();
+    const rows = await done<Row[]>(database.transaction(STORE).objectStore(STORE).getAll());
+    return this.#read(database, rows);
+  }
+
+  async load(host: string): Promise<readonly StoredCredentials[]> {
+    const database = await this.#open();
+    const rows = database.transaction(STORE).objectStore(STORE);
+    const found = await Promise.all([host + PENDING, host].map((key) => done<Row | undefined>(rows.get(key))));
+    return this.#read(database, found.flatMap((row) => (row === undefined ? [] : [row])));
+  }
+
+  async save(credentials: StoredCredentials): Promise<void> {
+    const database = await this.#open();
+    const host = storedHost(credentials);
+    const isPending = credentials.paired_at === undefined;
+    const { device_key: key, ...rest } = credentials;
+    const holds = typeof key !== "string";
+    const sealed = await this.#seal(database, holds ? { ...rest, device_key: "" } : credentials);
+    const row: Row = { host, isPending, ...(holds ? { deviceKey: key } : {}), sealed };
+    const transaction = database.transaction(STORE, "readwrite", { durability: "strict" });
+    const rows = transaction.objectStore(STORE);
+    rows.put(row, isPending ? host + PENDING : host);
+    if (!isPending) rows.delete(host + PENDING);
+    await kept(transaction);
+  }
+
+  async remove(host: string): Promise<boolean> {
+    const database = await this.#open();
+    const transaction = database.transaction(STORE, "readwrite", { durability: "strict" });
+    const rows = transaction.objectStore(STORE);
+    const keys = [host + PENDING, host];
+    const counts = Promise.all(keys.map((key) => done(rows.count(key))));
+    for (const key of keys) rows.delete(key);
+    await kept(transaction);
+    return (await counts).some((count) => count > 0);
+  }
+
+  /** A key that WebCrypto holds, where it can. */
+  makeKey(): Promise<StaticKey | null> {
+    return WebKey.generate();
+  }
+
+  /** Opened once; anew after it was closed under us, as when the user clears what the page has stored. */
+  #open(): Promise<IDBDatabase> {
+    this.#opened ??= new Promise<IDBDatabase>((resolve, reject) => {
+      const request = indexedDB.open(this.#name, 1);
+      request.onupgradeneeded = () => {
+        request.result.createObjectStore(STORE);
+        request.result.createObjectStore(KEYS);
+      };
+      request.onsuccess = () => {
+        const database = request.result;
+        database.onclose = () => this.#forget();
+        database.onversionchange = () => {
+          database.close();
+          this.#forget();
+        };
+        resolve(database);
+      };
+      request.onerror = () => reject(request.error);
+      request.onblocked = () => reject(new CoupletError("CPL-1607", "another page holds what is stored"));
+    }).catch((cause: unknown) => {
+      this.#forget();
+      throw cause;
+    });
+    return this.#opened;
+  }
+
+  #forget(): void {
+    this.#opened = null;
+  }
+
+  /** The key that the rest is encrypted under: made once, never to be read. null: there is no WebCrypto. */
+  async #wrapping(database: IDBDatabase): Promise<CryptoKey | null> {
+    const subtle = globalThis.crypto?.subtle as SubtleCrypto | undefined;
+    if (subtle === undefined) return null;
+    const there = await done<CryptoKey | undefined>(database.transaction(KEYS).objectStore(KEYS).get(WRAPPING));
+    if (there !== undefined) return there;
+    const made = await subtle.generateKey({ name: "AES-GCM", length: 256 }, false, ["encrypt", "decrypt"]);
+    const transaction = database.transaction(KEYS, "readwrite", { durability: "strict" });
+    const keys = transaction.objectStore(KEYS);
+    // Another page may have been faster: the first counts.
+    const first = done<CryptoKey | undefined>(keys.get(WRAPPING)).then((other) => {
+      if (other === undefined) keys.put(made, WRAPPING);
+      return other ?? made;
+    });
+    await kept(transaction);
+    return first;
+  }
+
+  async #seal(database: IDBDatabase, credentials: StoredCredentials): Promise<Row["sealed"]> {
+    const key = await this.#wrapping(database);
+    if (key === null) return credentials;
+    const iv = crypto.getRandomValues(new Uint8Array(12));
+    const text = utf8(JSON.stringify(credentials));
+    const bytes = await crypto.subtle.encrypt({ name: "AES-GCM", iv }, key, text);
+    text.fill(0);
+    return { iv, bytes };
+  }
+
+  async #read(database: IDBDatabase, rows: readonly Row[]): Promise<StoredCredentials[]> {
+    const key = rows.length > 0 ? await this.#wrapping(database) : null;
+    return Promise.all(rows.map((row) => unseal(row, key)));
+  }
+}
+
+async function unseal(row: Row, key: CryptoKey | null): Promise<StoredCredentials> {
+  try {
+    const { sealed, deviceKey } = row;
+    if (!("iv" in sealed)) return sealed;
+    if (key === null) throw new Error("no WebCrypto");
+    const text = new Uint8Array(await crypto.subtle.decrypt({ name: "AES-GCM", iv: sealed.iv }, key, sealed.bytes));
+    const read = JSON.parse(new TextDecoder().decode(text)) as StoredCredentials;
+    text.fill(0);
+    return deviceKey === undefined ? read : { ...read, device_key: deviceKey };
+  } catch (cause) {
+    throw new CoupletError("CPL-1607", "the stored credentials are damaged", { cause });
+  }
+}
