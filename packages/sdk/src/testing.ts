@@ -1,2 +1,315 @@
 /** For the tests of apps: a host to pair with, in memory. */
+import { toBase64Url, toHex } from "./protocol/digits.js";
+import { lanEndpoint, type Endpoint } from "./protocol/endpoint.js";
+import { StaticSecret, type PublicKey } from "./protocol/identity.js";
+import type { Claim, Control } from "./protocol/message.js";
+import { CheckCode } from "./protocol/check_code.js";
+import { same } from "./protocol/bytes.js";
+import { offerKeys, offerToLink, SUITE_1, type Offer } from "./protocol/offer.js";
+import { Hello, Responder, type Proof } from "./protocol/responder.js";
+import { fresh, Secret, SecretText, type Random } from "./protocol/secret.js";
+import type { CloseReason } from "./protocol/frame.js";
+import type { Fetch, Given } from "./client/environment.js";
+import { systemRandom } from "./client/random.js";
+import type { OpenSocket } from "./client/socket.js";
+import type { App } from "./testing/server.js";
+import { FakeSession, type Sessions } from "./testing/session.js";
+import { openMemorySocket, type HostSocket } from "./testing/socket.js";
+
+export type { App } from "./testing/server.js";
+export { FakeSession } from "./testing/session.js";
 export type { ByteLink } from "./link.js";
+
+/** How a fake host is set up. */
+export interface FakeHostOptions {
+  /** Answers the requests of paired devices: what the apps behind a real host do. Each says hello when it is absent. */
+  readonly app?: App;
+  /** What the host calls itself. */
+  readonly name?: string;
+  /** Whether its owner is asked: {@link FakeHost.approve}. */
+  readonly asks?: boolean;
+  /** Its address, which nobody connects with; and its relay's name, which leads to it as well. */
+  readonly address?: string;
+  readonly relay?: string;
+  /** What `/health` says of its random generator. */
+  readonly rng?: string;
+  readonly random?: Random;
+}
+
+/** A device that is paired, as the host sees it. */
+export interface FakeDevice {
+  readonly id: string;
+  readonly name: string;
+}
+
+interface Pairing extends FakeDevice {
+  readonly key: PublicKey;
+  readonly pskId: Uint8Array;
+  readonly psk: Secret<"psk">;
+  isRevoked: boolean;
+}
+
+interface Open {
+  readonly offer: Offer;
+  readonly id: Uint8Array;
+  state: "open" | "used";
+}
+
+/** A claim that waits for the owner. */
+interface Waiting {
+  readonly session: FakeSession;
+  readonly code: CheckCode;
+  readonly settle: (isIn: boolean) => void;
+}
+
+/**
+ * A host in memory. What it lets a device do is what a real one does; it has no limits, no disk and no network.
+ *
+ * ```ts
+ * const fake = new FakeHost({ app: () => new Response("hello") });
+ * const host = await pair(fake.link(), { name: "Test", storage: new MemoryStore(), ...fake.connections });
+ * assert.equal(await (await host.fetch("/")).text(), "hello");
+ * ```
+ */
+export class FakeHost {
+  readonly name: string;
+  /** Give these to `pair` and `restore`. */
+  readonly connections: Pick<Given, "openSocket" | "fetch" | "lan" | "locks">;
+  /** Whether anybody answers at its addresses. */
+  isReachable = true;
+  /** What becomes of each message on its way to a device, as someone between would have it; for hostile tests. */
+  tamper: (message: Uint8Array) => readonly Uint8Array[] = (message) => [message];
+  /** What the relay answers instead of leading to the host. */
+  relayAnswer: (() => Response) | null = null;
+  readonly #options: FakeHostOptions;
+  readonly #random: Random;
+  readonly #key: StaticSecret;
+  readonly #endpoints: readonly Endpoint[];
+  readonly #offers: Open[] = [];
+  readonly #pairings: Pairing[] = [];
+  readonly #sessions = new Set<FakeSession>();
+  readonly #connected = new Set<FakeSession>();
+  readonly #waiting: Waiting[] = [];
+  #serial = 0n;
+  #watchers: (() => void)[] = [];
+
+  constructor(options: FakeHostOptions = {}) {
+    this.#options = options;
+    this.name = options.name ?? "Fake host";
+    this.#random = options.random ?? systemRandom;
+    this.#key = new StaticSecret(fresh("key", this.#random));
+    const relay = options.relay;
+    this.#endpoints = [
+      ...(options.address === "" ? [] : [lanEndpoint(options.address ?? "192.0.2.1:7878")]),
+      ...(relay === undefined ? [] : [{ kind: "relay", name: relay } as const]),
+    ];
+    const openSocket: OpenSocket = (url) => openMemorySocket((socket) => this.#connect(url, socket));
+    const fetch: Fetch = (url, init) => this.#fetch(url, init);
+    this.connections = { openSocket, fetch, lan: true, locks: null };
+  }
+
+  /** Of the host's key. */
+  get fingerprint(): string {
+    return this.#key.publicKey.fingerprint();
+  }
+
+  /** A new link, good for five minutes and one device. */
+  link(): string {
+    const offer: Offer = {
+      suites: SUITE_1,
+      expiresAt: Math.floor(Date.now() / 1000) + 300,
+      secret: fresh("offer", this.#random),
+      hostKey: this.#key.publicKey,
+      endpoints: this.#endpoints,
+    };
+    const keys = offerKeys(offer);
+    this.#offers.push({ offer, id: keys.offerId, state: "open" });
+    return offerToLink(offer, "app");
+  }
+
+  /** The devices that are paired. */
+  get devices(): readonly FakeDevice[] {
+    return this.#pairings.filter((it) => !it.isRevoked).map(({ id, name }) => ({ id, name }));
+  }
+
+  /** The sessions that are open. */
+  get sessions(): readonly FakeSession[] {
+    return [...this.#sessions];
+  }
+
+  /** Waits until something is so; looked at whenever something happens at the host. */
+  async until(isSo: () => boolean): Promise<void> {
+    while (!isSo()) await new Promise<void>((resolve) => void this.#watchers.push(resolve));
+  }
+
+  /**
+   * The owner types the code that the device shows: `123 456`. Waits for a device that asks.
+   *
+   * @throws {Error} It is another one; the device was turned away.
+   */
+  async approve(checkCode: string): Promise<void> {
+    await this.until(() => this.#waiting.length > 0);
+    const waiting = this.#waiting.shift();
+    const typed = CheckCode.parse(checkCode);
+    const isRight = typed !== null && waiting !== undefined && waiting.code.equals(typed);
+    waiting?.settle(isRight);
+    if (!isRight) throw new Error("another check code");
+  }
+
+  /** The owner says no to the device that asks. */
+  async reject(): Promise<void> {
+    await this.until(() => this.#waiting.length > 0);
+    this.#waiting.shift()?.settle(false);
+  }
+
+  /** Revokes a device, or all; who has a session is told in it. */
+  revoke(id?: string): void {
+    for (const pairing of this.#pairings) if (id === undefined || pairing.id === id) pairing.isRevoked = true;
+    for (const session of this.#of(id)) session.leave("revoked");
+    this.#tell();
+  }
+
+  /** Closes all sessions for this reason. */
+  closeSessions(reason: CloseReason): void {
+    for (const session of this.#of()) session.leave(reason);
+  }
+
+  /** All connections break, without a word. */
+  cut(): void {
+    for (const session of [...this.#connected]) session.cut();
+  }
+
+  /** Tells devices where it is from now on. */
+  announce(addresses: readonly string[]): void {
+    this.#serial += 1n;
+    const list = addresses.map(lanEndpoint);
+    for (const session of this.#sessions) session.say({ t: "endpoints", list, serial: this.#serial });
+  }
+
+  #of(id?: string): FakeSession[] {
+    return [...this.#sessions].filter((session) => id === undefined || session.deviceId === id);
+  }
+
+  #tell(): void {
+    const watchers = this.#watchers;
+    this.#watchers = [];
+    for (const watcher of watchers) watcher();
+  }
+
+  #connect(url: string, socket: HostSocket): boolean {
+    const places = this.#endpoints.map((it) =>
+      it.kind === "lan" ? `ws://${it.address}/api/pair/tunnel` : `wss://${it.name}/pair/relay/`,
+    );
+    if (!this.isReachable || !places.some((place) => url.startsWith(place))) return false;
+    this.#connected.add(new FakeSession(socket, this.#asHost()));
+    this.#tell();
+    return true;
+  }
+
+  async #fetch(url: string, init: RequestInit): Promise<Response> {
+    const { pathname, host, protocol } = new URL(url);
+    const isHere = this.#endpoints.some((it) => (it.kind === "lan" ? it.address : it.name) === host);
+    if (!this.isReachable || !isHere) throw new TypeError("nobody is there");
+    if (protocol === "http:" && pathname === "/health") return Response.json(this.#health());
+    if (protocol !== "https:" || pathname !== "/pair" || init.method !== "POST") return new Response(null, { status: 404 });
+    const sid = toHex(this.#random(16));
+    return this.relayAnswer?.() ?? Response.json({ sid, relay_url: `https://${host}`, expires_at: "" });
+  }
+
+  #health() {
+    const rng = this.#options.rng ?? "os-csprng";
+    const pairing = { available: true, transport: "daemon-http", endpoint: "/pair", token_bits: 128, rng };
+    return { status: "ok", version: "0.0.0", features: { pairing, relay: { available: false, connected: false } } };
+  }
+
+  #asHost(): Sessions {
+    return {
+      respond: (hello) => this.#respond(hello),
+      answer: (responder) => responder.answer(this.name, fresh("entropy", this.#random)),
+      decide: (session, claim, proof) => this.#decide(session, claim, proof),
+      paired: () => this.#tell(),
+      opened: (session) => {
+        if (this.#pairings.find((it) => it.id === session.deviceId)?.isRevoked !== false) return session.leave("revoked");
+        this.#sessions.add(session);
+        this.#tell();
+      },
+      ended: (session) => {
+        this.#sessions.delete(session);
+        this.#connected.delete(session);
+        this.#tell();
+      },
+      app: (session) => (request) => this.#answer(session, request),
+      tamper: (message) => this.tamper(message),
+    };
+  }
+
+  async #respond(hello: Hello): Promise<{ readonly responder: Responder; readonly deviceId: string | null } | string> {
+    const ephemeral = fresh("entropy", this.#random);
+    if (hello.mode === "pair") {
+      const open = this.#offers.find((it) => same(it.id, hello.id));
+      if (open === undefined) return "CPL-1201";
+      if (open.state === "used") return "CPL-1203";
+      const { psk } = offerKeys(open.offer);
+      return { responder: await Responder.pair(hello, this.#key, psk, SUITE_1, ephemeral), deviceId: null };
+    }
+    const pairing = this.#pairings.find((it) => same(it.pskId, hello.id));
+    if (pairing === undefined) return "CPL-1103";
+    const psk = pairing.psk.copy();
+    const responder = await Responder.reconnect(hello, this.#key, psk, SUITE_1, pairing.key, ephemeral);
+    return { responder, deviceId: pairing.id };
+  }
+
+  async #decide(session: FakeSession, claim: Claim, proof: Proof): Promise<Control> {
+    const code = proof.checkCode;
+    const open = this.#offers.find((it) => same(it.id, session.offerId));
+    if (open === undefined || open.state === "used") return { t: "rejected", code: "CPL-1203" };
+    if (this.#options.asks === true && code !== null) {
+      const isIn = await new Promise<boolean>((settle) => {
+        this.#waiting.push({ session, code, settle });
+        this.#tell();
+      });
+      if (!isIn) return { t: "rejected", code: "CPL-1208" };
+    }
+    open.state = "used";
+    return this.#grant(session, claim);
+  }
+
+  #grant(session: FakeSession, claim: Claim): Control {
+    const key = session.deviceKey;
+    if (key === null) return { t: "rejected", code: "CPL-1208" };
+    const id = uuid(this.#random(16));
+    const [pskId, psk] = [this.#random(8), fresh("psk", this.#random)];
+    this.#pairings.push({ id, name: claim.name, key, pskId, psk: psk.copy(), isRevoked: false });
+    session.deviceId = id;
+    return {
+      t: "grant",
+      grant: {
+        deviceId: id,
+        deviceToken: new SecretText(`dev_${toBase64Url(this.#random(24))}`),
+        hostName: this.name,
+        pskId,
+        psk,
+        roomSecret: fresh("room", this.#random),
+        endpoints: this.#endpoints,
+      },
+    };
+  }
+
+  async #answer(session: FakeSession, request: Request): Promise<Response> {
+    const { host, pathname } = new URL(request.url);
+    if (host === "couplet.internal") {
+      if (pathname === "/health") return Response.json(this.#health());
+      if (pathname !== "/api/pair/me") return new Response(null, { status: 404 });
+      if (request.method !== "DELETE") return Response.json({ device_id: session.deviceId });
+      const id = session.deviceId ?? "";
+      queueMicrotask(() => this.revoke(id));
+      return new Response(null, { status: 204 });
+    }
+    return this.#options.app?.(request) ?? new Response("hello\n");
+  }
+}
+
+function uuid(bytes: Uint8Array): string {
+  const hex = toHex(bytes);
+  return [hex.slice(0, 8), hex.slice(8, 12), `4${hex.slice(13, 16)}`, `8${hex.slice(17, 20)}`, hex.slice(20)].join("-");
+}

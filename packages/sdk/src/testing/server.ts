@@ -1,0 +1,196 @@
+/** HTTP/2, the host's end of it, as far as tests need it: requests to a function, with flow control both ways. */
+import { joined, utf8 } from "../protocol/bytes.js";
+import * as h2 from "../http2/frame.js";
+import { decodeHeaders, encodeHeaders, type Header } from "../http2/hpack.js";
+
+const PREFACE = /* @__PURE__ */ utf8("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+const HEADERS_MAX = 16 * 1024;
+const WINDOW = 65_535;
+const [INITIAL_WINDOW, CONCURRENT, CONNECT] = [0x4, 0x3, 0x8];
+const INTERNAL_ERROR = 0x2;
+
+/** What answers. */
+export type App = (request: Request) => Response | Promise<Response>;
+
+interface Stream {
+  readonly body: ReadableStreamDefaultController<Uint8Array> | null;
+  readonly controller: AbortController;
+  window: number;
+}
+
+/** One session's server. */
+export class FakeServer {
+  readonly #send: (bytes: Uint8Array) => void;
+  readonly #app: App;
+  readonly #reader = new h2.FrameReader();
+  readonly #streams = new Map<number, Stream>();
+  #preface = new Uint8Array(0);
+  #block: { readonly stream: number; readonly flags: number; readonly parts: Uint8Array[] } | null = null;
+  #window = WINDOW;
+  #initialWindow = WINDOW;
+  #roomed: (() => void)[] = [];
+  #isOver = false;
+
+  constructor(send: (bytes: Uint8Array) => void, app: App) {
+    this.#send = send;
+    this.#app = app;
+    send(h2.settingsFrame([[CONCURRENT, 64], [CONNECT, 1], [INITIAL_WINDOW, WINDOW]]));
+  }
+
+  /** The device's bytes. Throws for what no client sends. */
+  receive(bytes: Uint8Array): void {
+    let rest = bytes;
+    const missing = PREFACE.length - this.#preface.length;
+    if (missing > 0) {
+      this.#preface = joined(this.#preface, rest.subarray(0, missing));
+      rest = rest.subarray(missing);
+      if (!PREFACE.subarray(0, this.#preface.length).every((byte, at) => byte === this.#preface[at])) throw new Error("no HTTP/2");
+    }
+    if (rest.length > 0) this.#reader.push(rest);
+    for (let frame = this.#reader.next(); frame !== null; frame = this.#reader.next()) this.#frame(frame);
+  }
+
+  /** The session is over: what is under way breaks off. */
+  close(): void {
+    this.#isOver = true;
+    for (const stream of this.#streams.values()) {
+      stream.controller.abort(new Error("the session is over"));
+      try {
+        stream.body?.error(new Error("the session is over"));
+      } catch {
+        // It has ended.
+      }
+    }
+    this.#streams.clear();
+    this.#room();
+  }
+
+  #frame(frame: h2.Frame): void {
+    const { type, flags, stream: id } = frame;
+    if (type === h2.SETTINGS && (flags & h2.FLAG_ACK) === 0) this.#settings(frame.payload);
+    if (type === h2.PING && (flags & h2.FLAG_ACK) === 0) this.#send(h2.frame(h2.PING, h2.FLAG_ACK, 0, frame.payload));
+    if (type === h2.WINDOW_UPDATE) this.#update(id, h2.readU32(frame.payload, 0));
+    if (type === h2.HEADERS) {
+      const ends = (flags & h2.FLAG_END_HEADERS) !== 0;
+      this.#block = { stream: id, flags, parts: [h2.unpadded(frame).slice()] };
+      if (ends) this.#head();
+    }
+    if (type === h2.CONTINUATION && this.#block !== null) {
+      this.#block.parts.push(frame.payload.slice());
+      if ((flags & h2.FLAG_END_HEADERS) !== 0) this.#head();
+    }
+    if (type === h2.DATA) this.#data(frame);
+    if (type === h2.RST_STREAM) this.#reset(id);
+  }
+
+  #settings(payload: Uint8Array): void {
+    for (let at = 0; at + 6 <= payload.length; at += 6) {
+      const name = ((payload[at] ?? 0) << 8) | (payload[at + 1] ?? 0);
+      if (name !== INITIAL_WINDOW) continue;
+      const value = h2.readU32(payload, at + 2);
+      for (const stream of this.#streams.values()) stream.window += value - this.#initialWindow;
+      this.#initialWindow = value;
+    }
+    this.#send(h2.frame(h2.SETTINGS, h2.FLAG_ACK, 0, new Uint8Array(0)));
+    this.#room();
+  }
+
+  #update(id: number, increment: number): void {
+    const stream = this.#streams.get(id);
+    if (id === 0) this.#window += increment;
+    else if (stream !== undefined) stream.window += increment;
+    this.#room();
+  }
+
+  #room(): void {
+    const waiting = this.#roomed;
+    this.#roomed = [];
+    for (const go of waiting) go();
+  }
+
+  #data(frame: h2.Frame): void {
+    const { stream: id, payload } = frame;
+    const stream = this.#streams.get(id);
+    try {
+      if (payload.length > 0) {
+        stream?.body?.enqueue(h2.unpadded(frame).slice());
+        this.#send(joined(h2.windowFrame(0, payload.length), h2.windowFrame(id, payload.length)));
+      }
+      if ((frame.flags & h2.FLAG_END_STREAM) !== 0) stream?.body?.close();
+    } catch {
+      // The app wants no more of it.
+    }
+  }
+
+  #reset(id: number): void {
+    const stream = this.#streams.get(id);
+    this.#streams.delete(id);
+    stream?.controller.abort(new Error("the device broke off"));
+    try {
+      stream?.body?.error(new Error("the device broke off"));
+    } catch {
+      // It has ended.
+    }
+    this.#room();
+  }
+
+  #head(): void {
+    const block = this.#block;
+    this.#block = null;
+    if (block === null) return;
+    const { headers } = decodeHeaders(joined(...block.parts), HEADERS_MAX);
+    const known = this.#streams.get(block.stream);
+    // Trailers end a body.
+    if (known !== undefined) return known.body?.close();
+    const hasBody = (block.flags & h2.FLAG_END_STREAM) === 0;
+    void this.#serve(block.stream, headers, hasBody);
+  }
+
+  async #serve(id: number, fields: readonly Header[], hasBody: boolean): Promise<void> {
+    const of = (name: string): string => fields.find(([its]) => its === name)?.[1] ?? "";
+    const controller = new AbortController();
+    const made: { body: ReadableStreamDefaultController<Uint8Array> | null } = { body: null };
+    const body = new ReadableStream<Uint8Array>({ start: (its) => void (made.body = its) });
+    const stream: Stream = { body: made.body, controller, window: this.#initialWindow };
+    this.#streams.set(id, stream);
+    try {
+      const answer = of(":method") === "CONNECT" ? new Response(null, { status: 501 }) : await this.#answer(of, fields, hasBody ? body : null, controller.signal);
+      await this.#write(id, stream, answer);
+    } catch {
+      if (this.#streams.get(id) === stream && !this.#isOver) this.#send(h2.resetFrame(id, INTERNAL_ERROR));
+    } finally {
+      this.#streams.delete(id);
+    }
+  }
+
+  #answer(of: (name: string) => string, fields: readonly Header[], body: ReadableStream<Uint8Array> | null, signal: AbortSignal) {
+    const headers = new Headers(fields.filter(([name]) => !name.startsWith(":")).map(([name, value]) => [name, value]));
+    const url = `http://${of(":authority")}${of(":path")}`;
+    const init = { method: of(":method"), headers, body, duplex: "half", signal };
+    return this.#app(new Request(url, init as RequestInit));
+  }
+
+  async #write(id: number, stream: Stream, answer: Response): Promise<void> {
+    const fields: Header[] = [[":status", String(answer.status)]];
+    for (const [name, value] of answer.headers) fields.push([name, value]);
+    const reader = answer.body?.getReader();
+    this.#send(h2.headerFrames(id, encodeHeaders(fields, new Set()), reader === undefined, h2.PAYLOAD_MAX));
+    if (reader === undefined) return;
+    stream.controller.signal.addEventListener("abort", () => void reader.cancel().catch(() => {}), { once: true });
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (stream.controller.signal.aborted) return;
+      if (done) return this.#send(h2.frame(h2.DATA, h2.FLAG_END_STREAM, id, new Uint8Array(0)));
+      for (let at = 0; at < value.length; ) {
+        const room = Math.min(this.#window, stream.window, h2.PAYLOAD_MAX, value.length - at);
+        if (room <= 0) await new Promise<void>((resolve) => void this.#roomed.push(resolve));
+        if (this.#isOver || this.#streams.get(id) !== stream) return;
+        if (room <= 0) continue;
+        this.#window -= room;
+        stream.window -= room;
+        this.#send(h2.frame(h2.DATA, 0, id, value.slice(at, at + room)));
+        at += room;
+      }
+    }
+  }
+}
