@@ -4,10 +4,9 @@ import { limit, unlessAborted, within, type Clock } from "./clock.js";
 import type { Environment } from "./environment.js";
 import { Unsent } from "./http.js";
 import { Keeper, type Keeping, type Live } from "./keep.js";
-import { outbound, redirected, REDIRECTS, target, APP_HEADER, type FetchInit, type Outbound } from "./request.js";
+import { outbound, redirected, REDIRECTS, type FetchInit, type Outbound } from "./request.js";
 import { isFinal, reasonError, type State } from "./state.js";
 import { stored, type CredentialStore } from "./store.js";
-import { openWebSocket, type CoupletWebSocket } from "./websocket.js";
 
 /** How long a request waits for a session, in milliseconds. */
 const WAIT = 10_000;
@@ -16,14 +15,6 @@ const FAREWELL = 3000;
 
 /** What the host itself answers under (spec/protocol.md, 5). */
 const ITSELF = "http://couplet.internal";
-
-/** What an app says of a WebSocket. */
-export interface WebSocketInit {
-  /** Which app behind the host; absent: the first. */
-  readonly app?: string;
-  readonly headers?: HeadersInit;
-  readonly signal?: AbortSignal;
-}
 
 /** A host that this device is paired with. It opens a session by itself, and a new one whenever that ends. */
 export class Host {
@@ -103,27 +94,6 @@ export class Host {
   }
 
   /**
-   * Opens a WebSocket with an app behind the host.
-   *
-   * @throws {CoupletError} It came to nothing, or the app refused. Rejects with the signal's reason.
-   */
-  async webSocket(path: string | URL, protocols: string | readonly string[] = [], init: WebSocketInit = {}): Promise<CoupletWebSocket> {
-    const url = target(path, ["http:", "https:", "ws:", "wss:"]);
-    const headers = new Headers(init.headers);
-    if (init.app !== undefined) headers.set(APP_HEADER, init.app);
-    const signal = init.signal ?? null;
-    return this.#with(signal, async ({ http }) => {
-      const { connection, ended } = http.upgrade();
-      try {
-        return await openWebSocket(connection, { url, protocols, headers, signal }, ended);
-      } catch (error) {
-        ended();
-        throw http.failed(error, signal);
-      }
-    });
-  }
-
-  /**
    * Ends the pairing: the host is told, when it can be reached, and whatever is stored of it is removed.
    *
    * @throws {CoupletError} `CPL-1607`: it cannot be removed.
@@ -191,7 +161,7 @@ export class Host {
 
   #tell(): void {
     const { state } = this;
-    if (state === this.#told) return;
+    if (state === this.#told || (state.state === "connecting" && this.#told.state === "connecting")) return;
     this.#told = state;
     for (const listener of [...this.#listeners]) listener(state);
   }

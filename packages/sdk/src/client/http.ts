@@ -1,6 +1,6 @@
 /** HTTP over one session (spec/protocol.md, 5). */
 import { Connection } from "../http2/index.js";
-import { ENHANCE_YOUR_CALM, Http2Error } from "../http2/error.js";
+import { Http2Error, REFUSED_STREAM } from "../http2/error.js";
 import { CoupletError } from "../protocol/error.js";
 import { incoming } from "./body.js";
 import { within } from "./clock.js";
@@ -15,6 +15,9 @@ import { finalState } from "./state.js";
  */
 const QUIET = 5000;
 const PONG = 5000;
+
+/** What spec/protocol.md, 5 allows; and how much of one answer, and of all, may be under way and unread. */
+const BOUNDS = { streams: 64, headerList: 16 * 1024, streamWindow: 1 << 20, connectionWindow: 8 << 20 } as const;
 
 /** Statuses whose answers have no body, which a Response may not be given one for (Fetch, 2.2.3). */
 const BODILESS = [204, 205, 304];
@@ -41,7 +44,7 @@ export class Http {
   constructor(stream: SealedStream, environment: Environment) {
     this.#stream = stream;
     this.#environment = environment;
-    this.#connection = Connection.open(stream);
+    this.#connection = Connection.open(stream, { ...BOUNDS, now: () => environment.clock.now() });
     stream.ask = () => void this.#connection.ping().catch(() => {});
     void this.#connection.closed.then((cause) => {
       // What HTTP/2 forbids ends the session, which is of no use then.
@@ -106,15 +109,10 @@ export class Http {
     const isOver = ending?.by === "host" && (ending.reason === "revoked" || ending.reason === "expired");
     // That it is the end of the pairing is more than that a session broke off.
     if (isOver) return finalState(ending.reason as "revoked" | "expired").error;
-    const isFull = error instanceof Http2Error && error.code === ENHANCE_YOUR_CALM && error.source === "local";
+    const isFull = isRefusedHere(error);
     if (isFull) return new CoupletError("CPL-1610", undefined, { cause: error });
     const why = error instanceof Error ? error.message : "it broke off";
     return new CoupletError("CPL-1602", `The host did not answer: ${why}`, { cause: error });
-  }
-
-  /** The connection itself, for upgrades; and what tells that one has ended. */
-  upgrade(): { readonly connection: Connection; readonly ended: () => void } {
-    return { connection: this.#connection, ended: this.#begin() };
   }
 
   /** Somebody waits for the host from now on. Returns what ends that, once. */
@@ -154,7 +152,12 @@ export class Http {
 }
 
 function isUnsent(error: unknown): boolean {
-  return error instanceof Http2Error && error.retryable;
+  return error instanceof Http2Error && error.retryable && !isRefusedHere(error);
+}
+
+/** As many requests wait as may. */
+function isRefusedHere(error: unknown): boolean {
+  return error instanceof Http2Error && error.code === REFUSED_STREAM && error.source === "local";
 }
 
 function response(

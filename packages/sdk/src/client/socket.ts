@@ -27,7 +27,7 @@ export interface Socket {
 export type OpenSocket = (url: string, relayCa: string | null) => Socket;
 
 /** How much may have come and not been read: more than HTTP/2 lets a host send unasked. */
-const WAITING_BYTES = 8 << 20;
+const WAITING_BYTES = 12 << 20;
 const WAITING = 16_384;
 /** How much may wait to be sent before a sender waits. */
 const SEND_BYTES = 256 * 1024;
