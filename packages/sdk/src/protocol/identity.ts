@@ -1,11 +1,11 @@
 /** Long-term X25519 keys: the host's, and a device's for one host (spec/protocol.md, 1). */
-import { x25519 } from "@noble/curves/ed25519.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 
 import { copied, joined, same, utf8 } from "./bytes.js";
 import { toBase32 } from "./digits.js";
 import { CoupletError } from "./error.js";
 import { Secret } from "./secret.js";
+import { x25519 } from "./x25519.js";
 
 /** How many bytes of the hash a fingerprint shows. */
 const FINGERPRINT = 10;
