@@ -379,9 +379,12 @@ export class Connection {
     if (!block) return;
     const stream = this.#streams.get(block.stream);
     const decoded = decodeHeaders(block.bytes, this.#bounds.headerList);
-    if (!block.ends || !stream) this.#ledger.charge();
-    if (stream) this.#within(stream, () => stream.onHeaders(decoded, block.ends));
-    else this.#past.check(block.stream, 0);
+    if (stream) {
+      this.#within(stream, () => stream.onHeaders(decoded, block.ends));
+      return;
+    }
+    this.#ledger.charge();
+    this.#past.check(block.stream, 0);
   }
 
   #onReset(frame: Frame): void {

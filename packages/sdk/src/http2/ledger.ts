@@ -5,6 +5,7 @@ const MOST = 1_000;
 const PER_SECOND = 50;
 /** What a DATA frame of this end earns: the WINDOW_UPDATEs that answer it. */
 const EARNED = 4;
+const EARNED_MOST = 65_536;
 
 /**
  * Bounds the frames that cost the server nothing and this end its time: SETTINGS, PING, empty DATA, WINDOW_UPDATE,
@@ -13,6 +14,7 @@ const EARNED = 4;
 export class Ledger {
   #left = MOST;
   #at = 0;
+  #earned = 0;
   readonly #now: () => number;
 
   /** `now` gives milliseconds, from whenever. */
@@ -23,6 +25,10 @@ export class Ledger {
 
   /** Throws when there was too much. */
   charge(cost = 1): void {
+    if (this.#earned >= cost) {
+      this.#earned -= cost;
+      return;
+    }
     const now = this.#now();
     this.#left = Math.min(MOST, this.#left + (Math.max(0, now - this.#at) * PER_SECOND) / 1000);
     this.#at = now;
@@ -32,6 +38,6 @@ export class Ledger {
 
   /** This end has sent a frame that the server answers with others. */
   earn(): void {
-    this.#left = Math.min(MOST, this.#left + EARNED);
+    this.#earned = Math.min(EARNED_MOST, this.#earned + EARNED);
   }
 }

@@ -12,6 +12,8 @@ import type { Bounds } from "./settings.js";
 
 /** How much of a body is cut into frames at once. */
 const PIECE = 65_536;
+/** Interim answers (1xx) of one request at most. */
+const INTERIM = 32;
 
 /** A body, read with back pressure: the server may send as much again as was taken. */
 export interface Http2Body {
@@ -63,6 +65,7 @@ export class Stream {
   #windowLeft: number;
   /** The answer's head has come. */
   #answered = false;
+  #interim = 0;
   #localOver = false;
   #remoteOver = false;
   /** Why there is nothing more to read; set for good once it is. */
@@ -129,6 +132,8 @@ export class Stream {
     }
     const head = answerHead(headers);
     if (head.status < 200) {
+      this.#interim += 1;
+      if (this.#interim > INTERIM) throw new StreamViolation(codes.ENHANCE_YOUR_CALM, "too many interim answers come");
       if (ends || head.status === 101) throw new StreamViolation(PROTOCOL_ERROR, "an interim answer is wrong");
       return;
     }
@@ -191,15 +196,20 @@ export class Stream {
       return;
     }
     this.#owner.outbox.control(resetFrame(this.id, code));
-    this.fail(reason, this.#remoteOver ? 0 : this.#windowLeft);
+    this.#drop(reason);
+    this.#giveUp(reason, this.#remoteOver ? 0 : this.#windowLeft);
   }
 
-  /** It is over without a frame of this end; `left` as the owner's. */
+  /** It is over without a frame of this end. An answer that has come as a whole stays. `left` as the owner's. */
   fail(reason: unknown, left: number | null = null): void {
     if (this.#reported) return;
+    if (!this.#remoteOver) this.#drop(reason);
+    this.#giveUp(reason, left);
+  }
+
+  #giveUp(reason: unknown, left: number | null): void {
     this.#localOver = true;
     this.#remoteOver = true;
-    this.#drop(reason);
     this.#settle.reject(reason);
     this.#rejectTrailers(reason);
     this.#stopSending();
@@ -297,6 +307,7 @@ export class Stream {
         const iterator = body[Symbol.asyncIterator]();
         this.#iterator = iterator;
         for (let next = await iterator.next(); !next.done; next = await iterator.next()) {
+          if (!(next.value instanceof Uint8Array)) throw new TypeError("a body consists of Uint8Array");
           if (next.value.length > 0) await this.#write(next.value, false);
           if (this.#mute) return;
         }
@@ -387,9 +398,6 @@ export class Stream {
   #expire(why: unknown): void {
     if (this.#reported) return;
     this.#owner.outbox.control(resetFrame(this.id, CANCEL));
-    this.#localOver = true;
-    this.#remoteOver = true;
-    this.#rejectTrailers(why);
-    this.#report(this.#windowLeft);
+    this.#giveUp(why, this.#windowLeft);
   }
 }
