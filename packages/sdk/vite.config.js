@@ -7,6 +7,6 @@ export default defineConfig({
     outDir: "build/bundle",
     minify: true,
     lib: { entry: "dist/index.js", formats: ["es"], fileName: () => "couplet.js" },
-    rolldownOptions: { output: { codeSplitting: false } },
+    rolldownOptions: { output: { codeSplitting: false, minify: true } },
   },
 });
