@@ -2,7 +2,8 @@
 export type { ByteLink } from "./link.js";
 export { CoupletError } from "./protocol/error.js";
 export { pair, restore, type Options, type PairOptions, type RestoreOptions } from "./client/open.js";
-export { Host } from "./client/connect.js";
+export { Host, type WebSocketInit } from "./client/connect.js";
+export { CoupletWebSocket } from "./client/websocket.js";
 export type { PairState } from "./client/pair.js";
 export { AttemptError, type AttemptKind } from "./client/attempt.js";
 export { isFinal, isOnline, reasonText, type Reason, type State } from "./client/state.js";

@@ -4,9 +4,10 @@ import { limit, unlessAborted, within, type Clock } from "./clock.js";
 import type { Environment } from "./environment.js";
 import { Unsent } from "./http.js";
 import { Keeper, type Keeping, type Live } from "./keep.js";
-import { outbound, redirected, REDIRECTS, type FetchInit, type Outbound } from "./request.js";
+import { outbound, redirected, REDIRECTS, target, upgradeHeaders, type FetchInit, type Outbound } from "./request.js";
 import { isFinal, reasonError, type State } from "./state.js";
 import { stored, type CredentialStore } from "./store.js";
+import { CoupletWebSocket, socketHeaders } from "./websocket.js";
 
 /** How long a request waits for a session, in milliseconds. */
 const WAIT = 10_000;
@@ -15,6 +16,15 @@ const FAREWELL = 3000;
 
 /** What the host itself answers under (spec/protocol.md, 5). */
 const ITSELF = "http://couplet.internal";
+
+/** What an app says of a WebSocket. */
+export interface WebSocketInit {
+  /** Which app behind the host; absent: the first. */
+  readonly app?: string;
+  readonly headers?: HeadersInit;
+  /** Stops opening it. */
+  readonly signal?: AbortSignal;
+}
 
 /** A host that this device is paired with. It opens a session by itself, and a new one whenever that ends. */
 export class Host {
@@ -91,6 +101,25 @@ export class Host {
       if (followed >= REDIRECTS) throw new TypeError("the app redirects too often");
       request = next;
     }
+  }
+
+  /**
+   * As `new WebSocket`: opens a WebSocket with an app behind the host, which is told like any other when it is open or came to
+   * nothing. The path goes to the first app, or to the one that `init.app` names. Waits up to ten seconds for a session; when
+   * that ends, so does the socket.
+   *
+   * @throws {DOMException} `SyntaxError`, for what is no address or no protocol.
+   */
+  webSocket(path: string | URL, protocols: string | readonly string[] = [], init: WebSocketInit = {}): CoupletWebSocket {
+    const url = target(path, ["http:", "https:", "ws:", "wss:"]);
+    const wanted = typeof protocols === "string" ? [protocols] : [...protocols];
+    const headers = [...upgradeHeaders(init.headers, init.app), ...socketHeaders(wanted)];
+    const { clock, random } = this.#environment;
+    const opening = limit(clock, null, init.signal);
+    const opened = this.#with(opening.signal, ({ http }) => http.upgrade(url, headers, opening.signal));
+    const abort = (): void => opening.abort(new Error("the socket was closed before it was open"));
+    opened.then(opening.done, opening.done);
+    return new CoupletWebSocket({ url: url.href.replace(/^http/, "ws"), protocols: wanted, opened, abort, random });
   }
 
   /**

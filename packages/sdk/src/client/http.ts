@@ -1,6 +1,7 @@
 /** HTTP over one session (spec/protocol.md, 5). */
 import { Connection } from "../http2/index.js";
 import { Http2Error, REFUSED_STREAM } from "../http2/error.js";
+import type { ByteLink } from "../link.js";
 import { CoupletError } from "../protocol/error.js";
 import { incoming } from "./body.js";
 import { within } from "./clock.js";
@@ -8,6 +9,7 @@ import type { Environment } from "./environment.js";
 import type { Outbound } from "./request.js";
 import type { SealedStream } from "./sealed.js";
 import { finalState } from "./state.js";
+import { openedSocket, type OpenedSocket } from "./websocket.js";
 
 /**
  * While an answer is waited for: how long nothing may come before the host is asked, and how long it may take to answer; in
@@ -45,7 +47,7 @@ export class Http {
     this.#stream = stream;
     this.#environment = environment;
     this.#connection = Connection.open(stream, { ...BOUNDS, now: () => environment.clock.now() });
-    stream.ask = () => void this.#connection.ping().catch(() => {});
+    stream.watch(() => void this.#connection.ping().catch(() => {}));
     void this.#connection.closed.then((cause) => {
       // What HTTP/2 forbids ends the session, which is of no use then.
       this.#isBroken = cause instanceof Http2Error && cause.source === "violation" && !stream.isOver;
@@ -62,7 +64,7 @@ export class Http {
   end(): void {
     this.#calledOff?.();
     this.#calledOff = null;
-    this.#connection.close();
+    this.#connection.close(this.#stream.error);
   }
 
   /** Resolves when the host gives a sign of life within so many milliseconds; rejects when it does not. */
@@ -81,6 +83,7 @@ export class Http {
     try {
       const answer = await this.#connection.request({
         method,
+        scheme: "http",
         authority: url.host,
         path: url.pathname + url.search,
         headers: [...outbound.headers],
@@ -101,14 +104,39 @@ export class Http {
     }
   }
 
+  /**
+   * Opens a WebSocket by extended CONNECT (RFC 8441). Resolves once the app has taken it.
+   *
+   * @throws {Unsent} The session was over before. {@link CoupletError}: it broke off, or the app refused. Rejects with the
+   * signal's reason.
+   */
+  async upgrade(url: URL, headers: readonly (readonly [string, string])[], signal: AbortSignal): Promise<OpenedSocket> {
+    const ended = this.#begin();
+    try {
+      const [authority, path] = [url.host, url.pathname + url.search];
+      const init = { method: "CONNECT", scheme: "http", authority, path, headers, protocol: "websocket", signal };
+      const answer = await this.#connection.request(init);
+      const opened = openedSocket(answer);
+      if (opened !== null) return { ...opened, link: watched(opened.link, ended) };
+      answer.body.close();
+      throw new CoupletError("CPL-1602", `The app did not open a WebSocket (status ${answer.status})`, {
+        next: "See what the app answers at this address, and whether this device may use it.",
+      });
+    } catch (error) {
+      ended();
+      if (isUnsent(error) && !signal.aborted) throw new Unsent();
+      throw this.failed(error, signal);
+    }
+  }
+
   /** What an app gets for what HTTP/2 says. */
   failed(error: unknown, signal: AbortSignal | null): unknown {
     if (signal?.aborted === true) return signal.reason;
-    if (error instanceof CoupletError || error instanceof TypeError || error instanceof Unsent) return error;
     const { ending } = this.#stream;
     const isOver = ending?.by === "host" && (ending.reason === "revoked" || ending.reason === "expired");
     // That it is the end of the pairing is more than that a session broke off.
     if (isOver) return finalState(ending.reason as "revoked" | "expired").error;
+    if (error instanceof CoupletError || error instanceof TypeError) return error;
     const isFull = isRefusedHere(error);
     if (isFull) return new CoupletError("CPL-1610", undefined, { cause: error });
     const why = error instanceof Error ? error.message : "it broke off";
@@ -149,6 +177,25 @@ export class Http {
       this.#watch();
     });
   }
+}
+
+/** A link, and what is called once it is over. */
+function watched(link: ByteLink, ended: () => void): ByteLink {
+  return {
+    send: (bytes) => link.send(bytes),
+    async receive() {
+      const bytes = await link.receive().catch((error: unknown) => {
+        ended();
+        throw error;
+      });
+      if (bytes === null) ended();
+      return bytes;
+    },
+    close(reason) {
+      ended();
+      link.close(reason);
+    },
+  };
 }
 
 function isUnsent(error: unknown): boolean {

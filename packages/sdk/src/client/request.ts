@@ -71,6 +71,14 @@ function resolved(location: string, base: URL): URL | null {
   }
 }
 
+/** The headers of a WebSocket's request, without those of one connection. */
+export function upgradeHeaders(given: HeadersInit | undefined, app: string | undefined): [string, string][] {
+  const headers = new Headers(given);
+  for (const name of [...HOP_BY_HOP, "content-length", "content-type"]) headers.delete(name);
+  if (app !== undefined) headers.set(APP_HEADER, app);
+  return [...headers].filter(([name]) => !name.startsWith("sec-websocket-"));
+}
+
 /** The most redirects in a row (Fetch, 4.4). */
 export const REDIRECTS = 20;
 

@@ -43,15 +43,14 @@ export class SealedStream implements ByteLink {
   readonly #clock: Clock;
   readonly #began: number;
   #heardAt: number;
-  /** When the host was last asked for a sign. */
+  /** When the host was asked for a sign that has not come. */
   #askedAt: number | null = null;
   #calledOff: () => void = () => {};
   #ending: Ending | null = null;
   #resolve: (ending: Ending) => void = () => {};
   /** How it ended. Never rejects. */
   readonly ended: Promise<Ending>;
-  /** Asks the host for any sign of life; what HTTP/2 has a PING for. */
-  ask: () => void = () => {};
+  #ask: () => void = () => {};
   /** The host said where else it is. */
   onEndpoints: (list: readonly Endpoint[], serial: bigint) => void = () => {};
   /** Bytes of the stream came: the host has taken the `confirm`. Called each time. */
@@ -69,7 +68,17 @@ export class SealedStream implements ByteLink {
     });
     wire.onHeard = () => {
       this.#heardAt = clock.now();
+      this.#askedAt = null;
     };
+  }
+
+  /**
+   * Gives the host up when it is silent from now on. `ask` asks it for any sign of life: what HTTP/2 has a PING for. While a
+   * pairing waits for its owner the host may be silent for longer, as far as a page can see.
+   */
+  watch(ask: () => void): void {
+    this.#ask = ask;
+    this.#heardAt = this.#clock.now();
     this.#watch();
   }
 
@@ -81,6 +90,11 @@ export class SealedStream implements ByteLink {
   /** How it ended, once it has. */
   get ending(): Ending | null {
     return this.#ending;
+  }
+
+  /** What that is to who still wanted something of it. */
+  get error(): CoupletError {
+    return this.#error();
   }
 
   /** When anything came last, by the clock. */
@@ -232,10 +246,11 @@ export class SealedStream implements ByteLink {
 
   /** Sets the next alarm: for whichever comes first. */
   #watch(): void {
+    if (this.#ending !== null) return;
     const now = this.#clock.now();
-    const asked = this.#askedAt !== null && this.#askedAt >= this.#heardAt;
-    const due = Math.min(this.#heardAt + (asked ? SILENCE : QUIET), this.#began + SESSION_TIME);
-    const wait = Math.max(due - now, asked ? GRACE - (now - (this.#askedAt ?? now)) : 0, 0);
+    const asked = this.#askedAt;
+    const due = asked === null ? this.#heardAt + QUIET : Math.max(this.#heardAt + SILENCE, asked + GRACE);
+    const wait = Math.max(Math.min(due, this.#began + SESSION_TIME) - now, 0);
     this.#calledOff = this.#clock.after(wait, () => this.#alarm());
   }
 
@@ -243,15 +258,14 @@ export class SealedStream implements ByteLink {
     const now = this.#clock.now();
     if (now - this.#began >= SESSION_TIME) return this.leave("tooOld");
     const quiet = now - this.#heardAt;
-    const asked = this.#askedAt !== null && this.#askedAt >= this.#heardAt;
-    if (asked && quiet >= SILENCE && now - (this.#askedAt ?? now) >= GRACE) {
+    if (this.#askedAt !== null && quiet >= SILENCE && now - this.#askedAt >= GRACE) {
       this.#end({ by: "silent" });
       return;
     }
-    if (!asked && quiet >= QUIET) {
+    if (this.#askedAt === null && quiet >= QUIET) {
       this.#askedAt = now;
-      this.ask();
+      this.#ask();
     }
-    if (this.#ending === null) this.#watch();
+    this.#watch();
   }
 }

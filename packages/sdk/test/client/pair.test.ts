@@ -1,0 +1,200 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Host, MemoryStore, pair, restore, type PairOptions, type PairState } from "../../src/index.js";
+import { FakeHost, type FakeHostOptions } from "../../src/testing.js";
+import { closes, DrivenClock, idle, ofCode, online, passing, staged } from "./stage.js";
+
+/** Pairs in driven time. */
+function pairing(fake: FakeHost, options: Partial<PairOptions> = {}, link = fake.link()) {
+  const clock = new DrivenClock();
+  const storage = options.storage ?? new MemoryStore();
+  const states: PairState[] = [];
+  const onState = (state: PairState): void => void states.push(state);
+  const work = pair(link, { name: "Phone", onState, ...fake.connections, clock, ...options, storage });
+  work.catch(() => {});
+  return { clock, storage, states, work };
+}
+
+async function refused(fake: FakeHost, code: string, options: Partial<PairOptions> = {}, link?: string): Promise<void> {
+  const { clock, storage, work } = pairing(fake, options, link);
+  await assert.rejects(passing(clock, work, 150_000), ofCode(code));
+  assert.equal((await storage.list()).length, 0, "nothing is kept");
+  await clock.pass(2000);
+  assert.equal(clock.pending, 0, "no alarm is left behind");
+}
+
+test("a device pairs by its link, asks the app, and comes back without a link", async () => {
+  const app: FakeHostOptions["app"] = (request) => new Response(`hello from ${new URL(request.url).pathname}`);
+  const stage = await staged({ app });
+  const { clock, fake, host, storage, given } = stage;
+  assert.deepEqual([host.name, host.fingerprint], ["Fake host", fake.fingerprint]);
+  assert.equal(await (await host.fetch("/lab")).text(), "hello from /lab");
+  assert.deepEqual(fake.devices, [{ id: host.deviceId, name: "Phone" }]);
+  await closes(stage);
+
+  const [again, ...others] = await restore({ storage, ...given });
+  assert.ok(again !== undefined && others.length === 0);
+  assert.equal(await (await passing(clock, again.fetch("/again"))).text(), "hello from /again");
+  await closes({ clock, host: again });
+  await assert.rejects(again.fetch("/"), ofCode("CPL-1602"));
+});
+
+test("the owner types what the device shows", async () => {
+  const fake = new FakeHost({ asks: true });
+  const { clock, states, work } = pairing(fake);
+  await clock.pass(1000);
+  const [connecting, approval] = states;
+  assert.equal(connecting?.state, "connecting");
+  assert.ok(approval?.state === "approval" && approval.hostName === "Fake host");
+  assert.match(approval.checkCode, /^[0-9]{3} [0-9]{3}$/);
+  await fake.approve(approval.checkCode);
+  const host = await passing(clock, work);
+  assert.deepEqual(states.map((it) => it.state), ["connecting", "approval", "finishing", "paired"]);
+  await closes({ clock, host });
+});
+
+test("who asks nobody is shown no code", async () => {
+  const { clock, states, work } = pairing(new FakeHost());
+  const host = await passing(clock, work);
+  await clock.pass(1000);
+  assert.deepEqual(states.map((it) => it.state), ["connecting", "finishing", "paired"]);
+  await closes({ clock, host });
+});
+
+test("each refusal has its code, and nothing is kept", async () => {
+  const fake = new FakeHost({ asks: true });
+  const turnedAway = pairing(fake);
+  await turnedAway.clock.pass(1000);
+  await fake.reject();
+  await assert.rejects(passing(turnedAway.clock, turnedAway.work), ofCode("CPL-1208"));
+  const wrong = pairing(fake);
+  await wrong.clock.pass(1000);
+  await assert.rejects(fake.approve("no code"), /another check code/);
+  await assert.rejects(passing(wrong.clock, wrong.work), ofCode("CPL-1208"));
+  await refused(fake, "CPL-1209");
+
+  const open = new FakeHost();
+  const link = open.link();
+  const first = pairing(open, {}, link);
+  await closes({ clock: first.clock, host: await passing(first.clock, first.work) });
+  await refused(open, "CPL-1203", {}, link);
+  await refused(open, "CPL-1201", {}, new FakeHost().link());
+  for (const nonsense of ["", "COUPLET:AE", "https://example.org/", link.slice(0, -3)]) await refused(open, "CPL-1605", {}, nonsense);
+  for (const name of ["", " ", "a\u202eb", "x".repeat(65)]) await refused(open, "CPL-1205", { name });
+  open.isReachable = false;
+  await refused(open, "CPL-1601");
+});
+
+test("a link that names no way for this device says so", async () => {
+  const fake = new FakeHost();
+  await refused(fake, "CPL-1601", { lan: false });
+});
+
+test("a host whose secrets are not its system's is not paired with, and gets no claim", async () => {
+  for (const rng of ["dev-urandom", ""]) {
+    const fake = new FakeHost({ rng });
+    let isGreeted = false;
+    fake.tamper = (message) => {
+      isGreeted = true;
+      return [message];
+    };
+    await refused(fake, "CPL-1606");
+    assert.equal(isGreeted, false);
+  }
+  // Who says nothing of it is taken at its key.
+  const silent = new FakeHost();
+  const fetch = async (): Promise<Response> => new Response("<html>", { status: 200 });
+  const { clock, work } = pairing(silent, { fetch });
+  await closes({ clock, host: await passing(clock, work) });
+});
+
+test("a host that is known under another key is told from it", async () => {
+  const stage = await staged({ name: "NAS" });
+  const other = new FakeHost({ name: "NAS" });
+  const { clock, work } = pairing(other, { storage: stage.storage });
+  await assert.rejects(passing(clock, work), (error) => ofCode("CPL-1604")(error) && /known under another key/.test(String(error)));
+  const meant = pairing(other, { storage: stage.storage, anotherHost: true });
+  await closes({ clock: meant.clock, host: await passing(meant.clock, meant.work) });
+  assert.equal((await stage.storage.list()).length, 2);
+  await closes(stage);
+});
+
+test("a pairing can be called off at any time", async () => {
+  const reason = new Error("the user left");
+  for (const after of [0, 500, 1500]) {
+    const fake = new FakeHost({ asks: true });
+    const controller = new AbortController();
+    const { clock, storage, work } = pairing(fake, { signal: controller.signal });
+    await clock.pass(after);
+    controller.abort(reason);
+    await assert.rejects(passing(clock, work), reason);
+    assert.equal((await storage.list()).length, 0);
+    await clock.pass(2000);
+    assert.equal(clock.pending, 0);
+  }
+});
+
+test("a connection that ends at any message leaves both unpaired, or a pairing that the next session finishes", async () => {
+  const outcomes: string[] = [];
+  for (let message = 0; message < 4; message += 1) {
+    const fake = new FakeHost();
+    let seen = 0;
+    fake.tamper = (sent) => {
+      if (seen++ !== message) return [sent];
+      queueMicrotask(() => fake.cut());
+      return [];
+    };
+    const { clock, storage, work } = pairing(fake);
+    const paired = await passing(clock, work).catch((error: unknown) => error);
+    fake.tamper = (sent) => [sent];
+    const kept = (await storage.list()).length;
+    outcomes.push(`${(paired as { code?: string }).code ?? "paired"} ${kept}`);
+    if (paired instanceof Host) await passing(clock, paired.close());
+    if (kept === 0) continue;
+    const [host] = await restore({ storage, ...fake.connections, clock });
+    assert.ok(host !== undefined);
+    await online(clock, host);
+    assert.equal((await storage.list())[0]?.paired_at !== undefined, true, "now it is finished");
+    await closes({ clock, host });
+  }
+  // M2, the grant, `paired`; the fourth is of the session behind it.
+  assert.deepEqual(outcomes, ["CPL-1601 0", "CPL-1602 0", "CPL-1602 1", "paired 1"]);
+});
+
+/** What may stand in place of a message, and what comes of it in place of M2: none of it pairs anybody. */
+const CHANGES: readonly [(sent: Uint8Array) => Uint8Array, string][] = [
+  // Whoever answers has not the host's key.
+  [(sent) => sent.map((byte, at) => (at === 0 ? byte : byte ^ 0x55)), "CPL-1604"],
+  [(sent) => sent.slice(0, -1), "CPL-1604"],
+  // It speaks something else.
+  [(sent) => sent.map((byte) => byte ^ 0x55), "CPL-1606"],
+  [() => new Uint8Array(0), "CPL-1606"],
+  // Nobody reads that much.
+  [() => new Uint8Array(70_000), "CPL-1601"],
+];
+
+test("what comes in place of the host's messages pairs nobody", async () => {
+  for (const [change, code] of CHANGES) {
+    for (let message = 0; message < 3; message += 1) {
+      const fake = new FakeHost();
+      let seen = 0;
+      fake.tamper = (sent) => [seen++ === message ? change(sent) : sent];
+      const { clock, storage, work } = pairing(fake);
+      await assert.rejects(passing(clock, work), ofCode(message === 0 ? code : "CPL-1602"));
+      assert.ok((await storage.list()).every((one) => one.paired_at === undefined));
+      await clock.pass(2000);
+      assert.equal(clock.pending, 0);
+    }
+  }
+});
+
+test("a store that keeps nothing fails the pairing", async () => {
+  const storage = new MemoryStore();
+  storage.save = async () => {
+    throw new Error("the disk is full");
+  };
+  const { clock, work } = pairing(new FakeHost(), { storage });
+  await assert.rejects(passing(clock, work), ofCode("CPL-1607"));
+  await idle();
+});
