@@ -12,6 +12,7 @@
 pub mod app;
 pub mod avahi;
 pub mod browser;
+pub mod by_pin;
 pub mod canary;
 pub mod dashboard;
 pub mod device;

@@ -83,6 +83,7 @@ async fn the_pin_that_the_host_shows_pairs_the_laptop_on_whose_terminal_it_is_ty
     assert!(screen.has("Look at the host") && screen.has("shows six digits"), "{}", screen.text());
     let shown = request(&host).await;
     assert_eq!(shown.platform.as_deref(), Some("Linux"));
+    assert!(screen.has(&format!("Number {}", shown.match_number)), "{}", screen.text());
     assert!(!screen.has(&shown.pin.expose()) && !screen.has(&shown.pin.show()), "it is the host's to show");
 
     terminal.press(&["1", "2", "3", "Enter"]).await;
@@ -154,6 +155,14 @@ async fn a_request_that_comes_to_nothing_says_why() {
     // Guessed three times, of which one is right by chance once in 333333 runs.
     let guesses = typing(&laptop, &host, "000000\\n111111\\n222222\\n");
     ends(guesses, 1, "CPL-1227").await;
+
+    // Ctrl-C takes the request back, and the next one waits for nothing.
+    let mut pairing = Running::start(laptop.command(&arguments(&host)));
+    pairing.wait_for_line(PATIENCE, |line| line.contains("\"pin_wanted\"")).await;
+    pairing.signal("INT");
+    let (code, stdout, stderr) = pairing.ended(PATIENCE).await;
+    assert!(code == 1 && stderr.contains("Cancelled"), "{code} {stdout} {stderr}");
+    assert!(requests(&host).await.is_empty(), "it waits no more");
 
     // Nobody answered.
     let pairing = Running::start(laptop.command(&arguments(&host)));

@@ -1,12 +1,9 @@
 //! Pairing by PIN: a device asks, the host shows six digits, and they are typed on the device; or the owner answers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::net::{IpAddr, Ipv4Addr};
-
-use couplet_protocol::api::{
-    AuditList, DeviceCredential, DeviceKind, DeviceList, MeAnswer, PairingList, PinRequest, PinRequestList,
-};
+use couplet_protocol::api::{AuditList, DeviceCredential, DeviceKind, DeviceList, MeAnswer, PairingList, PinRequest};
 use couplet_protocol::message::Control;
+use e2e::by_pin::{Phone, answer, logged, many, other, refused, request, requests};
 use e2e::device::Said;
 use e2e::host::PATIENCE;
 use e2e::program::couplet_path;
@@ -14,84 +11,8 @@ use e2e::{Running, Terminal, TestApp, TestDevice, TestHost};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// A device somewhere on the network.
-struct Phone {
-    http: reqwest::Client,
-    base: String,
-}
-
-impl Phone {
-    /// At an address of its own.
-    fn at(host: &TestHost, from: [u8; 4]) -> Self {
-        let http = reqwest::Client::builder().no_proxy().local_address(IpAddr::V4(Ipv4Addr::from(from)));
-        Phone { http: http.build().unwrap(), base: host.pairing_url().to_owned() }
-    }
-
-    fn new(host: &TestHost) -> Self {
-        Phone::at(host, [127, 0, 0, 1])
-    }
-
-    async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        let answer = self.http.post(format!("{}{path}", self.base)).json(body).send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap())
-    }
-
-    async fn ask_as(&self, name: &str) -> (u16, Value) {
-        self.post("/mobile/pairing", &json!({ "device_name": name, "device_model": "iPad16,3" })).await
-    }
-
-    /// Asks, and gets the id of its request.
-    async fn ask(&self, name: &str) -> String {
-        let (status, answer) = self.ask_as(name).await;
-        assert_eq!(status, 200, "{answer}");
-        answer["id"].as_str().unwrap().to_owned()
-    }
-
-    async fn verify(&self, id: &str, body: &Value) -> (u16, Value) {
-        self.post(&format!("/mobile/pairing/{id}/verify"), body).await
-    }
-
-    async fn send(&self, id: &str, pin: &str) -> (u16, Value) {
-        self.verify(id, &json!({ "pin": pin })).await
-    }
-
-    async fn poll(&self, id: &str) -> (u16, Value) {
-        self.verify(id, &json!({})).await
-    }
-}
-
-async fn requests(host: &TestHost) -> Vec<PinRequest> {
-    host.owner().expect::<PinRequestList>(Method::GET, "/mobile/pairing", 200, None).await.requests
-}
-
-/// The request of this device, as the owner sees it.
-async fn request(host: &TestHost, name: &str) -> PinRequest {
-    requests(host).await.into_iter().find(|request| request.device_name == name).expect("it waits")
-}
-
-/// Another PIN than this one.
-fn other(pin: &str) -> String {
-    format!("{:06}", (pin.parse::<u32>().unwrap() + 1) % 1_000_000)
-}
-
-/// The owner's answer: `accept` or `reject`.
-async fn answer(host: &TestHost, id: &str, word: &str) -> u16 {
-    host.owner().post(&format!("/mobile/pairing/{id}/{word}")).send().await.unwrap().status().as_u16()
-}
-
 async fn devices(host: &TestHost) -> DeviceList {
     host.owner().expect(Method::GET, "/api/pair/devices", 200, None).await
-}
-
-#[track_caller]
-fn refused((status, problem): (u16, Value), expected: u16, code: &str) {
-    assert_eq!((status, &problem["code"]), (expected, &json!(code)), "{problem}");
-    assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{problem}");
-}
-
-/// More than ten a minute.
-fn many(setup: &mut e2e::host::Setup) {
-    setup.env("COUPLET_LIMITS__EXCHANGE_PER_MINUTE", "1000");
 }
 
 #[tokio::test]
@@ -103,7 +24,7 @@ async fn the_pin_that_the_host_shows_pairs_the_device_that_sends_it() {
     .await;
     let phone = Phone::new(&host);
     let (status, asked) = phone.ask_as("iPad").await;
-    assert_eq!((status, asked.as_object().unwrap().len()), (200, 2), "an id and its end, no PIN: {asked}");
+    assert_eq!((status, asked.as_object().unwrap().len()), (200, 3), "an id, a number and an end, no PIN: {asked}");
     let id = asked["id"].as_str().unwrap();
     assert_eq!(data_encoding::BASE64URL_NOPAD.decode(&id.as_bytes()[4..]).unwrap().len(), 16, "128 bits: {id}");
     let end = asked["expires_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
@@ -113,7 +34,8 @@ async fn the_pin_that_the_host_shows_pairs_the_device_that_sends_it() {
     let event = host.event("approval.wanted", |event| event["door"] == "pin").await;
     let shown = request(&host, "iPad").await;
     let pin = shown.pin.expose();
-    assert_eq!(event["pairing_id"], json!(shown.id));
+    assert_eq!((&event["pairing_id"], &event["match_number"]), (&json!(shown.id), &asked["match_number"]));
+    assert_eq!(asked["match_number"], shown.match_number.to_string());
     assert!(event.get("pin").is_none(), "lines for programs end in a service's log: {event}");
     assert_eq!((shown.device_model.as_deref(), shown.network.as_deref()), (Some("iPad16,3"), Some("127.0.0.1")));
     assert!(pin.len() == 6 && pin.bytes().all(|byte| byte.is_ascii_digit()), "{pin}");
@@ -137,11 +59,7 @@ async fn the_pin_that_the_host_shows_pairs_the_device_that_sends_it() {
     let audit: AuditList = host.owner().expect(Method::GET, "/api/audit", 200, None).await;
     let of_it = audit.entries.iter().rev().filter(|entry| entry.pairing_id == Some(shown.id));
     let actions: Vec<_> = of_it.map(|entry| (entry.action.as_str(), entry.actor.as_str())).collect();
-    assert_eq!(
-        actions,
-        [("approval.wanted", "anyone"), ("pairing.approved", "device"), ("device.paired", "device")],
-        "{audit:?}"
-    );
+    assert_eq!(actions, [("pairing.approved", "device"), ("device.paired", "device")], "{audit:?}");
     assert!(requests(&host).await.is_empty());
     refused(phone.send(id, &pin).await, 410, "CPL-1217");
     host.revoke(&credential).await;
@@ -227,10 +145,13 @@ async fn the_third_wrong_pin_ends_the_request() {
     refused(phone.send(&id, &wrong).await, 410, "CPL-1227");
     refused(phone.send(&id, &right).await, 410, "CPL-1229");
     refused(phone.poll(&id).await, 410, "CPL-1229");
-    host.event("offer.expired", |event| event["pairing_id"] == json!(shown.id)).await;
+    let ended = host.event("offer.expired", |event| event["pairing_id"] == json!(shown.id)).await;
+    assert_eq!(ended["code"], "CPL-1227", "{ended}");
     assert_eq!(answer(&host, &shown.id.to_string(), "accept").await, 409, "nor by the owner's hand");
-    let audit: AuditList = host.owner().expect(Method::GET, "/api/audit", 200, None).await;
-    assert_eq!(audit.entries.iter().filter(|entry| entry.action == "pin.wrong").count(), 3);
+    assert_eq!(
+        logged(&host).await,
+        ["offer.expired three wrong PINs", "pin.wrong iPad", "pin.wrong iPad", "pin.wrong iPad"]
+    );
     assert!(devices(&host).await.devices.is_empty());
 
     // A new one has a new PIN, and works.
@@ -256,7 +177,7 @@ async fn a_source_has_one_request_and_a_newer_one_takes_nobodys_place() {
     let (status, problem) = phone.ask_as("My iPad").await;
     assert!(!problem.to_string().contains("iPad"), "nobody is told who else asks: {problem}");
     refused((status, problem), 409, "CPL-1230");
-    let newer = neighbour.ask("iPad").await;
+    let newer = neighbour.ask("Tablet").await;
     assert_ne!(newer, id);
     let waiting = requests(&host).await;
     assert_eq!((waiting.len(), waiting[0].id, &waiting[0].pin), (2, shown.id, &shown.pin), "the first stays the first");
@@ -293,7 +214,8 @@ async fn a_request_ends_after_five_minutes() {
     assert_eq!(phone.poll(&id).await.0, 202);
     host.set_clock("+301");
     refused(phone.send(&id, &shown.pin.expose()).await, 410, "CPL-1229");
-    host.event("offer.expired", |event| event["pairing_id"] == json!(shown.id)).await;
+    let ended = host.event("offer.expired", |event| event["pairing_id"] == json!(shown.id)).await;
+    assert_eq!(ended["code"], "CPL-1229", "{ended}");
     refused(phone.poll(&id).await, 410, "CPL-1229");
     assert!(requests(&host).await.is_empty());
     assert_ne!(phone.ask("iPad").await, id);
@@ -525,7 +447,7 @@ async fn the_terminals_of_the_host_show_the_pin() {
     let pairing = Terminal::start(&pair, 90, 30).await;
     pairing.shows("the code", PATIENCE, |screen| screen.has("Token expires in")).await;
     let id = phone.ask("Laptop").await;
-    let screen = pairing.shows("the PIN", PATIENCE, |screen| screen.has("on the device at 127.0.0.1 that calls")).await;
+    let screen = pairing.shows("the PIN", PATIENCE, |screen| screen.has("on the device at 127.0.0.1 that shows")).await;
     assert!(screen.text().contains('▀'), "the code stays: {}", screen.text());
     let text = screen.text();
     let at = text.find("Type ").unwrap() + "Type ".len();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use couplet_protocol::api::{LinkAnswer, PinPairingAnswer, TypedPin, VerifyPinRequest};
-use couplet_protocol::{ClaimToken, Code, Offer, Pin, Problem};
+use couplet_protocol::{ClaimToken, Code, MatchNumber, Offer, Pin, Problem};
 use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -31,6 +31,7 @@ const ANSWER_MAX: usize = 32 * 1024;
 pub struct PinRequest {
     at: SocketAddr,
     id: ClaimToken,
+    number: MatchNumber,
 }
 
 /// What the host answered.
@@ -99,9 +100,25 @@ impl PinRequest {
         // Who else speaks from this address is not taken for this device.
         let key = Zeroizing::new(format!("{}{}", random::tag()?, random::tag()?));
         let body = serde_json::json!({ "device_name": name, "platform": platform, "request_key": key.as_str() });
-        let answer = send(at, "/mobile/pairing", body.to_string().into()).await?;
+        let answer = send(at, Method::POST, "/mobile/pairing", body.to_string().into()).await?;
         let asked: PinPairingAnswer = read(at, StatusCode::OK, &answer)?;
-        Ok(PinRequest { at, id: asked.id })
+        Ok(PinRequest { at, id: asked.id, number: asked.match_number })
+    }
+
+    /// What this device is to show: the host's owner sees the same beside its request, and beside no other.
+    #[must_use]
+    pub fn number(&self) -> MatchNumber {
+        self.number
+    }
+
+    /// Takes the request back: another one from this address need not wait for its end.
+    ///
+    /// # Errors
+    /// See [`PinError`]; what is over already is [`PinError::Refused`].
+    pub async fn withdraw(&self) -> Result<(), PinError> {
+        let answer =
+            send(self.at, Method::DELETE, &format!("/mobile/pairing/{}", self.id.expose()), Bytes::new()).await?;
+        if answer.status() == StatusCode::NO_CONTENT { Ok(()) } else { read(self.at, StatusCode::NO_CONTENT, &answer) }
     }
 
     /// Sends the PIN, or asks without one whether the owner has let this device in.
@@ -111,7 +128,8 @@ impl PinRequest {
     pub async fn verify(&self, pin: Option<&Pin>) -> Result<PinAnswer, PinError> {
         let body = VerifyPinRequest { pin: pin.map(|pin| TypedPin::new(pin.expose())), sealed: true };
         let body = serde_json::to_vec(&body).map_err(|_| PinError::NotCouplet(self.at))?;
-        let answer = send(self.at, &format!("/mobile/pairing/{}/verify", self.id.expose()), body.into()).await?;
+        let answer =
+            send(self.at, Method::POST, &format!("/mobile/pairing/{}/verify", self.id.expose()), body.into()).await?;
         if answer.status() == StatusCode::ACCEPTED {
             return Ok(PinAnswer::Waits);
         }
@@ -141,13 +159,13 @@ fn read<T: DeserializeOwned>(at: SocketAddr, wanted: StatusCode, answer: &Respon
 }
 
 /// One request on a connection of its own: no proxy, no redirect, bounded in time and size.
-async fn send(at: SocketAddr, path: &str, body: Bytes) -> Result<Response<Bytes>, PinError> {
+async fn send(at: SocketAddr, method: Method, path: &str, body: Bytes) -> Result<Response<Bytes>, PinError> {
     let unreachable = |why: String| PinError::Unreachable { at, why };
     let slow = |_| unreachable("no answer in time".to_owned());
     let stream = timeout(CONNECT, TcpStream::connect(at)).await.map_err(slow)?;
     let stream = stream.map_err(|error| unreachable(error.to_string()))?;
     let request = Request::builder()
-        .method(Method::POST)
+        .method(method)
         .uri(path)
         .header(HOST, at.to_string())
         .header(CONTENT_TYPE, "application/json")

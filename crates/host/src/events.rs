@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use couplet_protocol::api::{Event, EventKind, NetworkPath};
-use couplet_protocol::{Code, Pin, RelayName};
+use couplet_protocol::{Code, MatchNumber, Pin, RelayName};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
@@ -51,6 +51,7 @@ impl News {
             code: None,
             check_code: false,
             pin: None,
+            match_number: None,
         })
     }
 
@@ -101,9 +102,9 @@ impl News {
         self
     }
 
-    /// With the PIN that the owner is to type on the device.
-    pub(crate) fn with_pin(mut self, pin: Pin) -> Self {
-        self.0.pin = Some(pin);
+    /// With the PIN that the owner is to type on the device, and the number that the device shows.
+    pub(crate) fn with_pin(mut self, pin: Pin, number: MatchNumber) -> Self {
+        (self.0.pin, self.0.match_number) = (Some(pin), Some(number));
         self
     }
 

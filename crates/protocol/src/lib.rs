@@ -38,7 +38,7 @@ pub use error::{Code, Problem};
 pub use identity::{PublicKey, StaticSecret};
 pub use name::{DeviceModel, DeviceName, DevicePlatform};
 pub use offer::{Endpoint, Offer, RelayName};
-pub use pin::Pin;
+pub use pin::{MatchNumber, Pin};
 pub use relay::Sid;
 pub use room::{CredentialHash, RoomId};
 pub use schedule::{DerivationFailed, OfferKeys};

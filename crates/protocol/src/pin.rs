@@ -1,4 +1,5 @@
-//! The PIN: six digits that the host shows, and that the person with the device types there.
+//! The PIN: six digits that the host shows, and that the person with the device types there; and the number by which
+//! that person tells the device's request from those of others.
 
 use std::fmt;
 
@@ -48,6 +49,51 @@ impl Pin {
     }
 }
 
+/// Three digits that the host gives to a device that asks to pair by PIN. The device and the host show them, so that the
+/// owner can tell which request is that device's. Nothing is opened by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MatchNumber(u16);
+
+/// It is not three digits of which the first is none of 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a number of a request is three digits, and does not begin with 0")]
+pub struct NotAMatchNumber;
+
+impl MatchNumber {
+    /// The smallest and the largest: none begins with 0, which people leave out.
+    const RANGE: std::ops::RangeInclusive<u16> = 100..=999;
+
+    /// One that is not taken, by random bytes of the operating system's generator; none when all are.
+    #[must_use]
+    pub fn free(bytes: [u8; 8], taken: &[MatchNumber]) -> Option<Self> {
+        let free: Vec<_> = Self::RANGE.map(MatchNumber).filter(|number| !taken.contains(number)).collect();
+        let at = u64::from_be_bytes(bytes).checked_rem(free.len() as u64)?;
+        free.get(usize::try_from(at).ok()?).copied()
+    }
+}
+
+impl fmt::Display for MatchNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl TryFrom<String> for MatchNumber {
+    type Error = NotAMatchNumber;
+    fn try_from(text: String) -> Result<Self, NotAMatchNumber> {
+        let number = Some(&text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let number = number.and_then(|text| text.parse().ok()).filter(|number| Self::RANGE.contains(number));
+        number.map(MatchNumber).ok_or(NotAMatchNumber)
+    }
+}
+
+impl From<MatchNumber> for String {
+    fn from(number: MatchNumber) -> String {
+        number.to_string()
+    }
+}
+
 impl fmt::Debug for Pin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Pin([redacted])")
@@ -82,6 +128,25 @@ mod tests {
         assert_eq!((pin.show().as_str(), format!("{pin:?}").as_str()), ("012 345", "Pin([redacted])"));
         let error = serde_json::from_str::<Pin>("\"98765\"").unwrap_err().to_string();
         assert!(!error.contains("987"), "{error}");
+    }
+
+    #[test]
+    fn a_number_is_three_digits_and_read_as_nothing_else() {
+        let number: MatchNumber = serde_json::from_str("\"471\"").unwrap();
+        assert_eq!((number.to_string().as_str(), serde_json::to_string(&number).unwrap().as_str()), ("471", "\"471\""));
+        for other in ["", "47", "071", "+71", "4711", "4 71", "\u{0664}71", "99999"] {
+            assert_eq!(MatchNumber::try_from(other.to_owned()), Err(NotAMatchNumber), "{other}");
+        }
+    }
+
+    #[test]
+    fn no_two_are_the_same_until_all_are_taken() {
+        let mut taken = Vec::new();
+        while let Some(number) = MatchNumber::free([7; 8], &taken) {
+            assert!(!taken.contains(&number) && MatchNumber::try_from(number.to_string()) == Ok(number));
+            taken.push(number);
+        }
+        assert_eq!(taken.len(), 900);
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! `couplet approve` and `couplet reject`.
 
 use couplet_protocol::api::{ApproveRequest, Door, PairingInfo, PairingList, PairingState, PinRequest, PinRequestList};
-use couplet_protocol::{Code, Pin};
+use couplet_protocol::{Code, MatchNumber, Pin};
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::json;
@@ -39,6 +39,8 @@ struct Waiting {
     pairing: PairingInfo,
     /// What can be typed on the device instead, when it asks to pair by PIN.
     pin: Option<Pin>,
+    /// What it shows meanwhile.
+    number: Option<MatchNumber>,
 }
 
 impl From<PinRequest> for Waiting {
@@ -56,7 +58,7 @@ impl From<PinRequest> for Waiting {
             created_at: request.created_at,
             expires_at: request.expires_at,
         };
-        Waiting { pairing, pin: Some(request.pin) }
+        Waiting { pairing, pin: Some(request.pin), number: Some(request.match_number) }
     }
 }
 
@@ -89,8 +91,12 @@ async fn run(global: &Global, args: &Decide, decision: Decision, code: Option<&s
     };
     let pairing = &chosen.pairing;
     let may_ask = !global.no_input && output::can_ask();
-    match decision {
-        Decision::Approve if pairing.check_code && code.is_none() && may_ask => ask_code(&client, pairing).await?,
+    match (decision, chosen.number) {
+        (Decision::Approve, _) if pairing.check_code && code.is_none() && may_ask => ask_code(&client, pairing).await?,
+        (Decision::Approve, Some(number)) if args.pairing.is_some() && may_ask => {
+            compare(chosen, number)?;
+            decide(&client, pairing.id, decision, code).await?;
+        }
         _ => decide(&client, pairing.id, decision, code).await?,
     }
     if args.json.json {
@@ -111,7 +117,7 @@ async fn waiting(client: &Client) -> Result<Vec<Waiting>, Failure> {
     let claims = client.get::<PairingList>("/api/pair/pairings").await?.pairings;
     let claims = claims.into_iter().filter(|pairing| pairing.state == PairingState::Approval);
     let by_pin = client.get::<PinRequestList>("/mobile/pairing").await?.requests;
-    let mut all: Vec<Waiting> = claims.map(|pairing| Waiting { pairing, pin: None }).collect();
+    let mut all: Vec<Waiting> = claims.map(|pairing| Waiting { pairing, pin: None, number: None }).collect();
     all.extend(by_pin.into_iter().map(Waiting::from));
     all.sort_by(|a, b| a.pairing.created_at.cmp(&b.pairing.created_at));
     Ok(all)
@@ -135,7 +141,7 @@ async fn ask_code(client: &Client, pairing: &PairingInfo) -> anyhow::Result<()> 
     loop {
         let code = output::ask(&format!("The six digits that {name} shows, or nothing to leave it:"))?;
         if code.is_empty() {
-            return Err(Failure::new(Exit::Refused, "Nothing was decided", "").into());
+            return Err(undecided().into());
         }
         match decide(client, pairing.id, Decision::Approve, Some(&code)).await {
             Err(failure) if failure.is(Code::CheckCodeWrong) || failure.is(Code::CheckCodeWanted) => {
@@ -146,17 +152,28 @@ async fn ask_code(client: &Client, pairing: &PairingInfo) -> anyhow::Result<()> 
     }
 }
 
+/// Lets nobody in without the PIN before the owner has compared its number.
+fn compare(waiting: &Waiting, number: MatchNumber) -> anyhow::Result<()> {
+    let name = plain(waiting.name());
+    let question = format!("Let in {name} at {} only if it shows {number}. Does it?", from(&waiting.pairing));
+    if output::confirm(&question)? { Ok(()) } else { Err(undecided().into()) }
+}
+
+fn undecided() -> Failure {
+    Failure::new(Exit::Refused, "Nothing was decided", "")
+}
+
 /// The one that waits, once the owner has seen who it is and said yes: anyone who reaches the host may be waiting.
 fn only(waiting: &[Waiting], decision: Decision, may_ask: bool) -> anyhow::Result<&Waiting> {
     match waiting {
         [pairing] if may_ask => {
             output::message(&list(waiting));
-            let question = match decision {
-                Decision::Approve => "Let it in?",
-                Decision::Reject => "Turn it away?",
+            let question = match (decision, pairing.number) {
+                (Decision::Approve, Some(number)) => format!("Let it in only if it shows {number}. Does it?"),
+                (Decision::Approve, None) => "Let it in?".to_owned(),
+                (Decision::Reject, _) => "Turn it away?".to_owned(),
             };
-            let refused = || Failure::new(Exit::Refused, "Nothing was decided", "");
-            if output::confirm(question)? { Ok(pairing) } else { Err(refused().into()) }
+            if output::confirm(&question)? { Ok(pairing) } else { Err(undecided().into()) }
         }
         [] => {
             let next = "No device waits for an answer. See who is paired: couplet devices.";
@@ -189,10 +206,11 @@ fn list(waiting: &[Waiting]) -> String {
             text(&pairing.device_model),
             from(pairing),
             waiting.pin.as_ref().map_or_else(|| "-".to_owned(), Pin::show),
+            waiting.number.map_or_else(|| "-".to_owned(), |number| number.to_string()),
             time::ago(&pairing.created_at, now),
         ]
     };
-    table::render(["ID", "NAME", "MODEL", "FROM", "PIN", "CAME"], &waiting.iter().map(row).collect::<Vec<_>>())
+    table::render(["ID", "NAME", "MODEL", "FROM", "PIN", "SHOWS", "CAME"], &waiting.iter().map(row).collect::<Vec<_>>())
 }
 
 fn from(pairing: &PairingInfo) -> String {
@@ -221,13 +239,14 @@ mod tests {
             created_at: "2026-01-10T12:00:00Z".into(),
             expires_at: "2026-01-10T12:02:00Z".into(),
         };
-        Waiting { pairing, pin: None }
+        Waiting { pairing, pin: None, number: None }
     }
 
     #[test]
     fn nobody_is_let_in_unseen() {
         let mut two = [waiting(1 << 100, "iPad"), waiting(2 << 100, "Phone")];
         two[1].pin = Pin::parse("012345").ok();
+        two[1].number = MatchNumber::try_from("471".to_owned()).ok();
         let failure = |waiting: &[Waiting], decision| -> Failure {
             only(waiting, decision, false).map(drop).unwrap_err().downcast().unwrap()
         };
@@ -236,6 +255,9 @@ mod tests {
         assert!(failure(&[], Decision::Approve).is(Code::NoSuchPairing));
         let failure = failure(&two, Decision::Reject);
         assert!(failure.detail.contains("couplet reject 00000010"), "{failure}");
-        assert!(failure.detail.contains("00000020  Phone  -      192.168.1.7  012 345  2026-01-10"), "{failure}");
+        assert!(
+            failure.detail.contains("00000020  Phone  -      192.168.1.7  012 345  471    2026-01-10"),
+            "{failure}"
+        );
     }
 }

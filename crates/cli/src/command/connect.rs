@@ -11,12 +11,13 @@ mod pairing;
 mod place;
 pub(super) mod relay_ca;
 
+use std::cell::OnceCell;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use couplet_client::{AccountFile, CredentialStore, Credentials, FileStore};
+use couplet_client::{AccountFile, CredentialStore, Credentials, FileStore, PinRequest};
 use couplet_protocol::Code;
 use etcetera::BaseStrategy;
 use http::HeaderValue;
@@ -80,13 +81,17 @@ async fn connect(args: Connect, store: Arc<dyn CredentialStore>, may_ask: bool) 
     let target = args.target.as_deref().unwrap_or_default();
     let pairs = looks || target == "-" || is_link(target) || by_pin::is_address(target);
     let credentials = if pairs {
+        let asked = OnceCell::new();
         let pairing = async {
-            let link = link(target, &args, (looks, may_ask)).await?;
+            let link = link(target, &args, (looks, may_ask), &asked).await?;
             pairing::pair(&link, &args, (relay_ca, account.clone()), &store).await
         };
         tokio::select! {
             paired = pairing => paired?,
             _ = signals.next() => {
+                if let Some(request) = asked.get() {
+                    by_pin::withdraw(request).await;
+                }
                 output::message("Cancelled.");
                 return Err(Failure::said(Exit::Failure).into());
             }
@@ -127,7 +132,12 @@ fn is_link(text: &str) -> bool {
 }
 
 /// The link to pair by: it is the argument, or on stdin, or the host at this address gives one for its PIN.
-async fn link(target: &str, args: &Connect, (looks, may_ask): (bool, bool)) -> Result<Zeroizing<String>, Failure> {
+async fn link(
+    target: &str,
+    args: &Connect,
+    (looks, may_ask): (bool, bool),
+    asked: &OnceCell<PinRequest>,
+) -> Result<Zeroizing<String>, Failure> {
     if target == "-" {
         return read_link();
     }
@@ -141,7 +151,7 @@ async fn link(target: &str, args: &Connect, (looks, may_ask): (bool, bool)) -> R
         Some(at) => at,
         None => nearby::choose(lines.as_mut().filter(|_| output::can_ask())).await?,
     };
-    by_pin::link(at, &pairing::device_name(args), lines, args.json.json).await
+    by_pin::link(at, &pairing::device_name(args), lines, args.json.json, asked).await
 }
 
 fn read_link() -> Result<Zeroizing<String>, Failure> {

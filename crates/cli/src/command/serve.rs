@@ -1,6 +1,8 @@
 //! `couplet serve`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use couplet_host::{Host, Ready, StartError};
@@ -91,13 +93,15 @@ fn failure(error: &StartError) -> Failure {
 
 /// Writes each event as a line; without `--json`, a message for those that the owner waits for at this terminal.
 async fn tell(events: &mut Receiver<Arc<Event>>, json: bool) -> std::io::Result<()> {
+    let mut asked = Asked::default();
     loop {
         match events.recv().await {
             // Nor is a line for programs a place for it: it ends in a service's log.
             Ok(event) if json => output::json(&Event { pin: None, ..Event::clone(&event) })?,
             Ok(event) => {
                 about_relay(&event).iter().for_each(|text| output::message(text));
-                about_pin(&event, output::is_seen()).iter().for_each(|text| output::message(text));
+                let text = about_pin(&event, output::is_seen()).and_then(|text| asked.paced(text, Instant::now()));
+                text.iter().for_each(|text| output::message(text));
             }
             Err(RecvError::Lagged(missed)) => {
                 tracing::warn!(target: "couplet::events", missed, "stdout is read too slowly; events were left out");
@@ -129,6 +133,27 @@ fn about_relay(event: &Event) -> Option<String> {
 /// How many characters of a device's name a message has room for.
 const NAME: usize = 24;
 
+/// How many messages in a minute are of devices that ask by PIN.
+const PIN_MESSAGES: usize = 8;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// When the last messages were of devices that ask by PIN. Anyone may ask, and must not push all else off the terminal.
+#[derive(Debug, Default)]
+struct Asked(VecDeque<Instant>);
+
+impl Asked {
+    /// The message, or one for all that come too soon after the others, or none.
+    fn paced(&mut self, text: String, now: Instant) -> Option<String> {
+        self.0.retain(|at| now.duration_since(*at) < MINUTE);
+        if self.0.len() > PIN_MESSAGES {
+            return None;
+        }
+        self.0.push_back(now);
+        let more = || "More devices ask to pair by PIN than are told of here. All of them: couplet approve".to_owned();
+        Some(if self.0.len() <= PIN_MESSAGES { text } else { more() })
+    }
+}
+
 /// The PIN that a device asks for. It is shown on a terminal only: what is kept of a service's messages is no place for it.
 fn about_pin(event: &Event, is_seen: bool) -> Option<String> {
     let pin = event.pin.as_ref().filter(|_| event.event == EventKind::ApprovalWanted)?;
@@ -136,14 +161,15 @@ fn about_pin(event: &Event, is_seen: bool) -> Option<String> {
     let name: String = output::plain(event.device_name.as_deref().unwrap_or_default()).chars().take(NAME).collect();
     let from = event.network.as_deref().map(|ip| format!(" at {}", output::plain(ip))).unwrap_or_default();
     let id = event.pairing_id.map(select::short).unwrap_or_default();
+    let number = event.match_number.map(|number| format!(" and shows {number}")).unwrap_or_default();
     Some(match is_seen {
         true => format!(
-            "A device{from} asks to pair. Type {} on it. It calls itself “{name}”. Not yours? couplet reject {id}",
+            "A device{from} asks to pair. Type {} on it. It calls itself “{name}”{number}. Not yours? couplet reject {id}",
             pin.show()
         ),
         false => format!(
-            "A device{from} asks to pair by PIN: couplet approve shows it. It calls itself “{name}”. Not yours? couplet \
-             reject {id}"
+            "A device{from} asks to pair by PIN: couplet approve shows it. It calls itself “{name}”{number}. Not \
+             yours? couplet reject {id}"
         ),
     })
 }
@@ -290,13 +316,22 @@ mod tests {
     }
 
     #[test]
+    fn a_crowd_that_asks_takes_a_few_lines_in_a_minute() {
+        let (mut asked, start) = (Asked::default(), Instant::now());
+        let told: Vec<_> = (0..100).filter_map(|_| asked.paced("PIN".to_owned(), start)).collect();
+        assert_eq!(told.len(), PIN_MESSAGES + 1);
+        assert!(told[PIN_MESSAGES].contains("couplet approve") && told[PIN_MESSAGES - 1] == "PIN", "{told:?}");
+        assert_eq!(asked.paced("PIN".to_owned(), start + MINUTE).as_deref(), Some("PIN"));
+    }
+
+    #[test]
     fn a_pin_is_told_on_a_terminal_and_nowhere_else() {
         let event = r#"{"id":1,"at":"","event":"approval.wanted","door":"pin","device_name":"iPad\u001b[2J","pin":"012345",
-            "network":"192.168.1.7","pairing_id":"3f2a0000-0000-4000-8000-000000000000"}"#;
+            "match_number":"471","network":"192.168.1.7","pairing_id":"3f2a0000-0000-4000-8000-000000000000"}"#;
         let event: Event = serde_json::from_str(event).unwrap();
         let told = about_pin(&event, true).unwrap();
-        let expected = "A device at 192.168.1.7 asks to pair. Type 012 345 on it. It calls itself “iPad[2J”. Not yours? \
-                        couplet reject 3f2a0000";
+        let expected = "A device at 192.168.1.7 asks to pair. Type 012 345 on it. It calls itself “iPad[2J” and shows \
+                        471. Not yours? couplet reject 3f2a0000";
         assert_eq!(told, expected);
         let logged = about_pin(&event, false).unwrap();
         assert!(!logged.contains("012") && logged.contains("couplet approve"), "{logged}");

@@ -66,7 +66,6 @@ pub(super) async fn verify(
         pairing.core().admit(source.ip)?;
     }
     let id = path.ok().and_then(|Path(id)| ClaimToken::parse(&id).ok());
-    let unknown = || Failure::new(Code::NoSuchPairing, "Send the id of the answer of POST /mobile/pairing as it was.");
     let not_a_pin = || Failure::new(Code::PinWrong, "A PIN is six digits. This one was not counted.");
     let typed = body.pin.as_ref().map(|pin| pin.read().ok_or_else(not_a_pin)).transpose()?;
     let authority = pairing.core().offered_authority(&host.0);
@@ -90,14 +89,35 @@ pub(super) async fn verify(
     }
 }
 
-/// Lists the devices that ask to pair by PIN, each with its PIN, oldest first.
+/// The device takes its request back: it makes room for another one from its address.
+#[utoipa::path(delete, path = "/mobile/pairing/{id}", tag = "mobile",
+    params(("id" = String, Path, description = "the id of the request")),
+    responses((status = 204), (status = 404, body = Problem), (status = 410, body = Problem),
+        (status = 429, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn withdraw(
+    State(pairing): State<Pairing>,
+    Extension(source): Extension<Source>,
+    path: Name,
+) -> Result<StatusCode, Failure> {
+    let withdrawn = match path.ok().and_then(|Path(id)| ClaimToken::parse(&id).ok()) {
+        Some(id) => pairing.core().withdraw_pin(&id).await,
+        None => Err(unknown()),
+    };
+    match withdrawn {
+        Err(failure) if failure.code() == Code::NoSuchPairing => pairing.core().admit(source.ip).and(Err(failure)),
+        other => other.map(|()| StatusCode::NO_CONTENT),
+    }
+}
+
+/// Lists the devices that ask to pair by PIN, each with its PIN and its number, oldest first.
 #[utoipa::path(get, path = "/mobile/pairing", tag = "mobile", security(("owner" = [])),
     responses((status = 200, body = PinRequestList), (status = 401, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn list(_: Owner, State(pairing): State<Pairing>) -> Result<axum::Json<PinRequestList>, Failure> {
     Ok(axum::Json(PinRequestList { requests: pairing.core().pin_requests().await? }))
 }
 
-/// The owner says yes: the device is let in without the PIN. `id` is that of the list, or the device's own.
+/// The owner says yes: the device is let in without the PIN; only, therefore, when it shows the number of the list and
+/// no other that waits has the same name. `id` is that of the list, or the device's own.
 #[utoipa::path(post, path = "/mobile/pairing/{id}/accept", tag = "mobile", security(("owner" = [])),
     params(("id" = String, Path)),
     responses((status = 204), (status = 401, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
@@ -117,6 +137,10 @@ pub(super) async fn reject(_: Owner, State(pairing): State<Pairing>, path: Name)
     let id = pairing.core().pin_pairing(&name(path)).await?;
     pairing.core().reject(id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+fn unknown() -> Failure {
+    Failure::new(Code::NoSuchPairing, "Send the id of the answer of POST /mobile/pairing as it was.")
 }
 
 fn name(path: Name) -> String {

@@ -61,6 +61,7 @@ fn documented() -> OpenApiRouter<Pairing> {
         .routes(routes!(pair_url::pair))
         .routes(routes!(mobile::list, mobile::ask))
         .routes(routes!(mobile::verify))
+        .routes(routes!(mobile::withdraw))
         .routes(routes!(mobile::accept))
         .routes(routes!(mobile::reject))
         .routes(routes!(watches::pairing_info))

@@ -1,5 +1,6 @@
 //! Pairing, as the doors, the owner and the library's user see it: the ceremony, the devices, the upkeep.
 
+mod alike;
 mod ceremony;
 mod claims;
 mod devices;
@@ -8,6 +9,7 @@ mod login;
 mod minted;
 mod offers;
 mod owner;
+mod pin_requests;
 mod pin_tries;
 mod pins;
 mod sealed;
@@ -44,8 +46,8 @@ use claims::Claims;
 pub(crate) use claims::{Granted, Identity, Ticket, Verdict};
 pub(crate) use doors::Outcome;
 pub(crate) use offers::{OpenOffer, TRIES};
+use pin_requests::Pins;
 use pin_tries::PinTries;
-use pins::Pins;
 pub(crate) use pins::Verified;
 pub(crate) use sealed::Claimed;
 pub(crate) use steps::{Claimant, deliver};

@@ -6,6 +6,7 @@ use rusqlite::Transaction;
 use uuid::Uuid;
 
 use super::Core;
+use super::alike::alike;
 use super::ceremony::Step;
 use super::claims::Verdict;
 use super::steps::refused;
@@ -38,6 +39,9 @@ impl Core {
         }
         let work = move |tx: &Transaction<'_>| {
             let mut row = undecided(tx, id, now)?;
+            if row.waits_by_pin() {
+                check_name(tx, &row, now)?;
+            }
             row.step(Step::Grant)?;
             row.save(tx)?;
             row.record("pairing.approved", Actor::Owner).write(tx, now)?;
@@ -82,6 +86,18 @@ pub(super) fn undecided(tx: &Transaction<'_>, id: Uuid, now: Timestamp) -> Resul
         return Err(refused(Code::AlreadyDecided));
     }
     if now >= row.expires_at { Err(refused(Code::ClaimExpired)) } else { Ok(row) }
+}
+
+/// Nothing but its name says who asks by PIN: where another one that waits has the same, a yes might be for that.
+fn check_name(tx: &Transaction<'_>, row: &PairingRow, now: Timestamp) -> Result<(), Failure> {
+    let waits = |other: &PairingRow| other.state == PairingState::Approval && other.expires_at > now;
+    let is_alike = |other: &PairingRow| match (&other.device_name, &row.device_name) {
+        (Some(other), Some(name)) => alike(other, name),
+        _ => false,
+    };
+    let open = offers::open(tx)?;
+    let mut others = open.iter().filter(|other| other.id != row.id && waits(other));
+    if others.any(is_alike) { Err(refused(Code::PinNamesAlike)) } else { Ok(()) }
 }
 
 pub(super) fn no_such_pairing() -> Failure {

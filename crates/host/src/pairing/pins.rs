@@ -1,18 +1,14 @@
 //! Pairing by PIN: a device asks, the host shows six digits to its owner, and the device's person types them there; or the
-//! owner says yes or no outright. The PIN, and how often it was wrong, are in memory only: a request that nobody answered
-//! ends with the process, and its device asks again.
-//!
-//! Entries are put in and taken out on the database's thread, right behind the commits that they belong to.
+//! owner says yes or no outright. Anyone on the network may ask: that alone is written into no log, and takes a place only
+//! as long as the device is heard when others want it.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use couplet_protocol::api::{DeviceCredential, Door, LinkAnswer, PairingState, PinPairingAnswer, PinRequest};
 use couplet_protocol::offer::{ENDPOINTS_MAX, LinkForm};
 use couplet_protocol::secret::SecretText;
-use couplet_protocol::{ClaimToken, Code, DeviceModel, DeviceName, DevicePlatform, Digest, Endpoint, Pin};
+use couplet_protocol::{ClaimToken, Code, Digest, Endpoint, MatchNumber, Pin};
 use rusqlite::Transaction;
 use uuid::Uuid;
 
@@ -21,8 +17,10 @@ use super::ceremony::Step;
 use super::doors::pair;
 use super::minted::Minted;
 use super::owner::no_such_pairing;
-use super::steps::{Claimant, refused};
+use super::pin_requests::{Checked, Described, Live, Pins};
+use super::steps::{Claimant, PINS_SPENT, refused, too_many_offers};
 use crate::clock::Timestamp;
+use crate::config::Limits;
 use crate::events::News;
 use crate::failpoint;
 use crate::net::source_key;
@@ -33,40 +31,12 @@ use crate::store::sealed::{self, OfferRoom, SealedOffer};
 
 /// How long a request by PIN waits.
 pub(super) const PIN_LIFE: Duration = Duration::from_secs(300);
-/// How many wrong PINs end the request.
-const WRONG_MAX: u8 = 3;
-/// What the host remembers of the requests that are not over. Clones share it; the bound on open claims bounds it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Pins(Arc<Mutex<HashMap<Uuid, Live>>>);
-
+/// A request that waits, and the one that made way for it.
 #[derive(Clone, Debug)]
-struct Live {
-    id: ClaimToken,
-    pin: Pin,
-    wrong: u8,
-    device: Described,
-    expires_at: Timestamp,
-}
-
-/// By what a request is known to be the same one. All of a network may count as one source, so that is not enough: the
-/// secret id is told to the very address that asked, and where the device sent a key of its own, to who has that.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Described {
-    address: IpAddr,
-    key: Option<Digest>,
-    name: DeviceName,
-    model: Option<DeviceModel>,
-    platform: Option<DevicePlatform>,
-}
-
-/// What came of a PIN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Checked {
-    Right,
-    /// So many tries are left.
-    Wrong(u8),
-    /// None is left.
-    Spent,
+struct Asked {
+    live: Live,
+    pairing: Uuid,
+    instead_of: Option<Uuid>,
 }
 
 /// What a device is answered.
@@ -80,52 +50,10 @@ pub(crate) enum Verified {
     Waits(Timestamp),
 }
 
-impl Pins {
-    fn hold(&self, pairing: Uuid, live: Live) {
-        self.live().insert(pairing, live);
-    }
-
-    /// It is over.
-    pub(super) fn forget(&self, pairing: Uuid) {
-        self.live().remove(&pairing);
-    }
-
-    /// The request that waits from the same source, and which pairing it is.
-    fn of_source(&self, source: IpAddr, now: Timestamp) -> Option<(Uuid, Live)> {
-        let live = self.live();
-        let found = live.iter().find(|(_, live)| source_key(live.device.address) == source && now < live.expires_at);
-        found.map(|(pairing, live)| (*pairing, live.clone()))
-    }
-
-    fn pin(&self, pairing: Uuid) -> Option<Pin> {
-        self.live().get(&pairing).map(|live| live.pin.clone())
-    }
-
-    /// Compares what was typed. None: there is no such request any more.
-    fn check(&self, pairing: Uuid, typed: &Pin) -> Option<Checked> {
-        let mut all = self.live();
-        let live = all.get_mut(&pairing)?;
-        if live.wrong >= WRONG_MAX {
-            return Some(Checked::Spent);
-        }
-        if live.pin == *typed {
-            return Some(Checked::Right);
-        }
-        live.wrong += 1;
-        Some(match WRONG_MAX - live.wrong {
-            0 => Checked::Spent,
-            left => Checked::Wrong(left),
-        })
-    }
-
-    fn live(&self) -> MutexGuard<'_, HashMap<Uuid, Live>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Core {
     /// A device asks to pair by PIN: the owner is shown the PIN and asked. The same request from the same source is the
-    /// same one; another one has to wait, so that none takes the place of the one that the owner looks at.
+    /// same one; another one has to wait, so that none takes the place of the one that the owner looks at. Where all
+    /// places are taken, one whose device is not heard any more makes way.
     pub(crate) async fn request_pin(
         &self,
         claimant: Claimant,
@@ -136,34 +64,52 @@ impl Core {
         let device = Described::of(&claimant, key);
         let mut row = PairingRow::new(Door::Pin, now, now);
         let (pairing, expires_at) = (row.id, now.after(PIN_LIFE));
-        let live = Live { id: id.clone(), pin: pin.clone(), wrong: 0, device: device.clone(), expires_at };
         let remembered = pins.clone();
         let work = move |tx: &Transaction<'_>| {
             let mut news = Vec::new();
-            if let Some((waits, live)) = remembered.of_source(source_key(device.address), now)
+            if let Some((waits, live)) = remembered.of_source(device.source(), now)
                 && offers::by_id(tx, waits)?.is_some_and(|row| row.device_id.is_none())
             {
-                return if live.device == device { Ok((Some(live), news)) } else { Err(pending(&live, now)) };
+                let asked = Asked { live, pairing: waits, instead_of: None };
+                return if asked.live.device == device { Ok((asked, news)) } else { Err(pending(&asked.live, now)) };
             }
+            let instead_of = make_way(tx, &remembered, now, &limits, &mut news)?;
+            let number = remembered.free_number().ok_or_else(too_many_offers)?;
             row.claim(claimant, now, &mut news)?;
             row.ask(tx, Some(&id.digest()), now, &limits, &mut news)?;
             if let Some(asked) = news.pop() {
-                news.push(asked.with_pin(pin));
+                news.push(asked.with_pin(pin.clone(), number));
             }
             failpoint::reach("pin.before_commit");
-            Ok((None, news))
+            let live = Live::new((id, pin, number), device, (now, expires_at));
+            Ok((Asked { live, pairing, instead_of }, news))
         };
-        let (tell, held) = (self.tell(), live.clone());
-        let after = move |result: &(Option<Live>, Vec<News>)| {
-            if result.0.is_none() {
+        let tell = self.tell();
+        let after = move |result: &(Asked, Vec<News>)| {
+            let asked = &result.0;
+            asked.instead_of.iter().for_each(|gone| pins.forget(*gone));
+            match asked.pairing == pairing {
                 // Before the device can send the PIN.
-                pins.hold(pairing, held);
+                true => pins.hold(pairing, asked.live.clone()),
+                false => pins.hear(asked.pairing, now),
             }
             tell(result);
         };
-        let (before, _) = self.store.write(work, after).await?;
-        let live = before.unwrap_or(live);
-        Ok(PinPairingAnswer { id: live.id.clone(), expires_at: live.expires_at.to_rfc3339() })
+        let (Asked { live, .. }, _) = self.store.write(work, after).await?;
+        let expires_at = live.expires_at.to_rfc3339();
+        Ok(PinPairingAnswer { id: live.id, match_number: live.number, expires_at })
+    }
+
+    /// The device does not want to pair any more.
+    pub(crate) async fn withdraw_pin(&self, id: &ClaimToken) -> Result<(), Failure> {
+        let (request, now) = (id.digest(), self.now());
+        let work = move |tx: &Transaction<'_>| {
+            let mut news = Vec::new();
+            let mut row = check_request(tx, &request, now)?;
+            row.expire(tx, Some("its device withdrew"), now, &mut news)?;
+            Ok((row.id, news))
+        };
+        self.store.write(work, self.forget_and_tell()).await.map(drop)
     }
 
     /// The requests that wait for a PIN or the owner's word, oldest first.
@@ -171,7 +117,7 @@ impl Core {
         let (now, pins) = (self.now(), self.pins.clone());
         let open = self.store.read(offers::open).await?;
         let waiting = open.iter().filter(|row| row.waits_by_pin() && row.expires_at > now);
-        Ok(waiting.filter_map(|row| Some(as_request(row, pins.pin(row.id)?))).collect())
+        Ok(waiting.filter_map(|row| Some(as_request(row, pins.shown(row.id)?))).collect())
     }
 
     /// The pairing of a request, by either name: its pairing's, or the secret one that its device has.
@@ -198,6 +144,7 @@ impl Core {
     ) -> Result<Verified, Failure> {
         let (digest, now) = (id.digest(), self.now());
         let row = self.store.read(move |tx| check_request(tx, &digest, now)).await?;
+        self.pins.hear(row.id, now);
         match typed {
             // The owner's yes counts as it is.
             _ if row.state == PairingState::Granted => {}
@@ -225,7 +172,7 @@ impl Core {
             row.record("pin.wrong", Actor::Anyone).write(tx, now)?;
             let open = offers::by_id(tx, id)?.filter(PairingRow::waits_by_pin);
             if let (0, Some(mut row)) = (left, open) {
-                row.expire(tx, Some("three wrong PINs"), now, &mut news)?;
+                row.expire(tx, Some(PINS_SPENT), now, &mut news)?;
             }
             Ok(((), news))
         };
@@ -313,18 +260,6 @@ impl Core {
     }
 }
 
-impl Described {
-    fn of(claimant: &Claimant, key: Option<&SecretText>) -> Self {
-        Described {
-            address: claimant.source.to_canonical(),
-            key: key.map(|key| Digest::of(key.expose())),
-            name: claimant.name.clone(),
-            model: claimant.model.clone(),
-            platform: claimant.platform.clone(),
-        }
-    }
-}
-
 impl PairingRow {
     /// Whether a device waits for its PIN to be typed, or for the owner's word.
     pub(super) fn waits_by_pin(&self) -> bool {
@@ -357,6 +292,27 @@ fn granted(tx: &Transaction<'_>, request: &Digest, now: Timestamp) -> Result<Pai
     Ok(row)
 }
 
+/// When all places are taken, ends the request of the device that has been silent longest: whoever only asked, or went
+/// away, must not keep those out that wait.
+fn make_way(
+    tx: &Transaction<'_>,
+    pins: &Pins,
+    now: Timestamp,
+    limits: &Limits,
+    news: &mut Vec<News>,
+) -> Result<Option<Uuid>, Failure> {
+    let mut waiting: Vec<_> = offers::open(tx)?.into_iter().filter(PairingRow::waits_by_pin).collect();
+    if waiting.len() < limits.max_claims as usize {
+        return Ok(None);
+    }
+    let ids: Vec<_> = waiting.iter().map(|row| row.id).collect();
+    let silent = pins.most_silent(&ids, now);
+    if let Some(row) = waiting.iter_mut().find(|row| Some(row.id) == silent) {
+        row.expire(tx, Some("another device took its place"), now, news)?;
+    }
+    Ok(silent)
+}
+
 fn pending(live: &Live, now: Timestamp) -> Failure {
     let seconds = now.until(live.expires_at).as_secs() + 1;
     let next = format!(
@@ -366,78 +322,16 @@ fn pending(live: &Live, now: Timestamp) -> Failure {
     Failure::new(Code::PinPending, next).retry_after(seconds)
 }
 
-fn as_request(row: &PairingRow, pin: Pin) -> PinRequest {
+fn as_request(row: &PairingRow, (pin, match_number): (Pin, MatchNumber)) -> PinRequest {
     PinRequest {
         id: row.id,
         pin,
+        match_number,
         device_name: row.device_name.as_ref().map(ToString::to_string).unwrap_or_default(),
         device_model: row.device_model.as_ref().map(ToString::to_string),
         platform: row.platform.as_ref().map(ToString::to_string),
         network: row.network.clone(),
         created_at: row.created_at.to_rfc3339(),
         expires_at: row.expires_at.to_rfc3339(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const PAIRING: Uuid = Uuid::from_u128(1);
-
-    fn held(end: i64) -> Pins {
-        let pins = Pins::default();
-        let device = Described {
-            address: [192, 168, 1, 7].into(),
-            key: None,
-            name: DeviceName::parse("iPad").unwrap(),
-            model: None,
-            platform: None,
-        };
-        let (id, pin) = (ClaimToken::from_entropy([1; 16]), Pin::parse("123456").unwrap());
-        pins.hold(PAIRING, Live { id, pin, wrong: 0, device, expires_at: Timestamp::from_millis(end) });
-        pins
-    }
-
-    #[test]
-    fn three_wrong_pins_and_the_right_one_helps_no_more() {
-        let pins = held(1000);
-        let check = |text| pins.check(PAIRING, &Pin::parse(text).unwrap());
-        assert_eq!(check("000000"), Some(Checked::Wrong(2)));
-        assert_eq!(check("123456"), Some(Checked::Right), "a right one costs nothing");
-        assert_eq!(check("123455"), Some(Checked::Wrong(1)));
-        assert_eq!(check("000000"), Some(Checked::Spent));
-        assert_eq!(check("123456"), Some(Checked::Spent));
-        pins.forget(PAIRING);
-        assert_eq!(check("123456"), None);
-    }
-
-    #[test]
-    fn a_source_has_one_request_until_that_ends() {
-        let pins = held(1000);
-        let of = |source: [u8; 4], now| pins.of_source(source.into(), Timestamp::from_millis(now)).is_some();
-        assert!(of([192, 168, 1, 7], 999) && !of([192, 168, 1, 7], 1000) && !of([192, 168, 1, 8], 999));
-    }
-
-    proptest! {
-        /// However PINs are tried, at most three wrong ones are compared, and only the right one opens.
-        #[test]
-        fn at_most_three_guesses(tries in prop::collection::vec(0_u64..1_000_000, 0..12)) {
-            let (pins, mut wrong) = (held(1000), 0);
-            for number in tries {
-                let typed = Pin::parse(&format!("{number:06}")).unwrap();
-                let (was, checked) = (wrong, pins.check(PAIRING, &typed).unwrap());
-                let expected = match (was, number) {
-                    (3, _) => Checked::Spent,
-                    (_, 123_456) => Checked::Right,
-                    (2, _) => Checked::Spent,
-                    (was, _) => Checked::Wrong(2 - was),
-                };
-                prop_assert_eq!(checked, expected);
-                wrong = (was + u8::from(number != 123_456)).min(3);
-            }
-        }
     }
 }

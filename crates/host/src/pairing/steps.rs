@@ -22,6 +22,9 @@ use crate::store::sealed;
 /// How many claims one source may have waiting at an open door, and how many nonces of watches.
 pub(super) const CLAIMS_OF_SOURCE: usize = 3;
 
+/// Why a request by PIN has ended before its time.
+pub(super) const PINS_SPENT: &str = "three wrong PINs";
+
 /// Who claims an offer: what the device says of itself, and where it comes from.
 #[derive(Clone, Debug)]
 pub(crate) struct Claimant {
@@ -101,7 +104,10 @@ impl PairingRow {
             _ => Duration::from_secs(limits.claim_seconds),
         });
         self.save(tx)?;
-        self.record("approval.wanted", Actor::Anyone).write(tx, now)?;
+        // Anyone may ask by PIN: what comes of it is written down.
+        if self.door != Door::Pin {
+            self.record("approval.wanted", Actor::Anyone).write(tx, now)?;
+        }
         news.push(News::of_pairing(EventKind::ApprovalWanted, now, self));
         Ok(())
     }
@@ -160,13 +166,19 @@ impl PairingRow {
             // Anyone may ask for such a nonce; that nobody used it is news to no one.
             return Ok(());
         }
-        let record = Record { network: None, detail: why, ..self.record("offer.expired", Actor::Host) };
-        record.write(tx, now)?;
+        let by_pin = self.door == Door::Pin && was == PairingState::Approval;
         let code = match (was, why) {
             (_, Some(SPENT)) => Some(Code::HandshakeFailed),
+            (_, Some(PINS_SPENT)) => Some(Code::PinsSpent),
+            _ if by_pin => Some(Code::PinExpired),
             (PairingState::Waiting | PairingState::Granted, _) => None,
             _ => Some(Code::ClaimExpired),
         };
+        // Nor is it news to the log that a request came to nothing; each wrong PIN is in it.
+        if code != Some(Code::PinExpired) {
+            let record = Record { network: None, detail: why, ..self.record("offer.expired", Actor::Host) };
+            record.write(tx, now)?;
+        }
         news.push(News::of_pairing(EventKind::OfferExpired, now, self).because(code));
         Ok(())
     }
@@ -235,7 +247,14 @@ pub(super) fn refused(code: Code) -> Failure {
         Code::WatchNonceUsed => "Each nonce pairs one watch. Ask for a new one: GET /watch/pairing-info.",
         Code::PinsSpent => "Begin anew, and type the six digits that the host shows then.",
         Code::PinRejected => "The owner said no. If that was a mistake, begin anew.",
-        Code::PinExpired => "Begin anew: each request waits five minutes, and ends when the host is started anew.",
+        Code::PinExpired => {
+            "Begin anew: each request waits five minutes, makes way when its device falls silent and others ask, and ends \
+             when the host is started anew."
+        }
+        Code::PinNamesAlike => {
+            "Which of them is meant? Type the PIN on the device, or turn away the one that you do not know (couplet \
+             reject)."
+        }
         Code::OfferBusy => "Wait until the other device is let in or turned away, or ask the owner for a new code.",
         _ => "Look at `couplet devices` and start again if need be.",
     };

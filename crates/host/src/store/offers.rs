@@ -195,6 +195,7 @@ pub(crate) fn remove_token(tx: &Transaction<'_>, pairing: Uuid) -> Result<(), Fa
 }
 
 /// Forgets tokens that expired over an hour or were used over a day ago, links and pairings that ended over a day ago,
+/// requests by PIN, which anyone may make, that came to nothing an hour ago,
 /// devices that were revoked over 30 days ago, and audit entries that are over 400 days old or too many
 /// ([`AUDIT_MAX`]).
 pub(crate) fn clean_up(tx: &Transaction<'_>, now: Timestamp) -> Result<usize, Failure> {
@@ -204,8 +205,9 @@ pub(crate) fn clean_up(tx: &Transaction<'_>, now: Timestamp) -> Result<usize, Fa
         tx.execute("DELETE FROM pairing_tokens WHERE expires_at < ?1 OR used_at < ?2", params![hours(1), hours(24)])?;
     let links = tx.execute("DELETE FROM sealed_offers WHERE expires_at < ?", [hours(24)])?;
     let pairings = tx.execute(
-        "DELETE FROM pairings WHERE state IN ('paired', 'rejected', 'expired') AND expires_at < ?",
-        params![hours(24)],
+        "DELETE FROM pairings WHERE state IN ('paired', 'rejected', 'expired')
+            AND (expires_at < ?1 OR (door = 'pin' AND state = 'expired' AND expires_at < ?2))",
+        params![hours(24), hours(1)],
     )?;
     let devices = tx.execute("DELETE FROM paired_devices WHERE revoked_at < ?", params![hours(24 * 30)])?;
     let audit = tx.execute(

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Door, NetworkPath};
-use crate::pin::Pin;
+use crate::pin::{MatchNumber, Pin};
 
 /// What the host tells its owner as it happens, one `event: <kind>` of `GET /api/pair/events` each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -53,6 +53,10 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub pin: Option<Pin>,
+    /// The three digits that such a device shows, and no other that waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, pattern = "^[1-9][0-9]{2}$")]
+    pub match_number: Option<MatchNumber>,
 }
 
 /// The kinds of [`Event`].

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::DeviceCredential;
 use crate::credential::ClaimToken;
-use crate::pin::Pin;
+use crate::pin::{MatchNumber, Pin};
 use crate::secret::SecretText;
 
 /// Body of `POST /mobile/pairing`.
@@ -34,6 +34,10 @@ pub struct PinPairingAnswer {
     /// collect the credential once the owner has said yes.
     #[schema(value_type = String, pattern = "^clm_[A-Za-z0-9_-]{22}$")]
     pub id: ClaimToken,
+    /// Three digits for the device to show. The owner sees them beside its request, and beside no other that waits: who
+    /// lets a device in without the PIN compares them.
+    #[schema(value_type = String, pattern = "^[1-9][0-9]{2}$")]
+    pub match_number: MatchNumber,
     /// When the request ends.
     pub expires_at: String,
 }
@@ -123,6 +127,9 @@ pub struct PinRequest {
     /// The six digits to type on the device.
     #[schema(value_type = String, pattern = "^[0-9]{6}$")]
     pub pin: Pin,
+    /// The three digits that the device shows if the request is its own; no other that waits has the same.
+    #[schema(value_type = String, pattern = "^[1-9][0-9]{2}$")]
+    pub match_number: MatchNumber,
     /// What the device calls itself.
     pub device_name: String,
     /// Its model as it told it.

@@ -1,12 +1,13 @@
 //! `couplet connect http://ADDRESS:PORT`: pairing by the six digits that the host shows, without a link.
 
+use std::cell::OnceCell;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use couplet_client::{PinAnswer, PinError, PinRequest};
 use couplet_protocol::{Code, Pin};
 use serde_json::json;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use zeroize::Zeroizing;
 
 use super::lines::Lines;
@@ -20,6 +21,8 @@ const EVERY: Duration = Duration::from_secs(2);
 const SILENT: u8 = 3;
 /// The longest that is waited because the host says so.
 const PAUSE_MAX: u64 = 60;
+/// How long taking the request back may take.
+const WITHDRAW: Duration = Duration::from_secs(2);
 /// Longer than any request lives at a host.
 const LONGEST: Duration = Duration::from_secs(330);
 
@@ -54,23 +57,32 @@ pub(super) fn is_nearby(ip: IpAddr) -> bool {
     }
 }
 
+/// Takes the request back, so that the next one need not wait for its end. That the host may not hear of it is no error.
+pub(super) async fn withdraw(request: &PinRequest) {
+    let _ = timeout(WITHDRAW, request.withdraw()).await;
+}
+
 /// Asks the host, and the person for its PIN; comes back with the link that the host gives this device. The owner's
-/// word does as well as the PIN.
+/// word does as well as the PIN. `asked` is set once there is something to take back.
 pub(super) async fn link(
     at: SocketAddr,
     name: &str,
     mut lines: Option<Lines>,
     json: bool,
+    asked: &OnceCell<PinRequest>,
 ) -> Result<Zeroizing<String>, Failure> {
     let request = PinRequest::ask(at, name, platform()).await.map_err(|error| failure(&error))?;
+    let request = asked.get_or_init(|| request);
+    let number = request.number();
     if json {
         // That nobody reads it shows at the next line.
-        let _ = output::json(&json!({"event": "pin_wanted", "host": at.to_string(), "device_name": name}));
+        let _ = output::json(&json!({"event": "pin_wanted", "host": at.to_string(), "device_name": name,
+            "match_number": number}));
     }
-    output::message(
-        "Look at the host: couplet serve, couplet pair or its dashboard shows six digits for this device.\nOr its owner \
-         lets it in there. Compare the name before you do.",
-    );
+    output::message(&format!(
+        "Number {number}\nLook at the host: couplet serve, couplet pair or its dashboard shows six digits for this \
+         device.\nOr its owner lets it in there: the host shows {number} beside it then, and beside no other."
+    ));
     if lines.is_some() {
         prompt();
     }

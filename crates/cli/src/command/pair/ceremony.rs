@@ -297,6 +297,7 @@ pub(super) mod tests {
             code: None,
             check_code: false,
             pin: None,
+            match_number: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Devices that ask to pair by PIN while a code is shown: one without a camera need not scan it.
 
-use couplet_protocol::Pin;
 use couplet_protocol::api::{Event, EventKind, PinRequest};
+use couplet_protocol::{MatchNumber, Pin};
 use uuid::Uuid;
 
 use super::super::serve::quoted;
@@ -22,6 +22,7 @@ struct Waiting {
     device: Asking,
     /// None once it was typed and the device shows a check code instead.
     pin: Option<Pin>,
+    number: Option<MatchNumber>,
 }
 
 impl Pins {
@@ -37,6 +38,7 @@ impl Pins {
                 ..Asking::default()
             },
             pin: Some(request.pin),
+            number: Some(request.match_number),
         };
         Pins(requests.into_iter().map(waiting).collect())
     }
@@ -48,7 +50,7 @@ impl Pins {
         match (event.event, at) {
             (EventKind::ApprovalWanted, None) => {
                 let pin = Some(event.pin.clone()?);
-                self.0.push(Waiting { pairing, device: asking(event), pin });
+                self.0.push(Waiting { pairing, device: asking(event), pin, number: event.match_number });
                 None
             }
             (EventKind::ApprovalWanted, Some(at)) => {
@@ -76,7 +78,8 @@ impl Pins {
         let said = match &first.pin {
             Some(pin) => {
                 let from = first.device.network.as_deref().map(|ip| format!(" at {}", plain(ip))).unwrap_or_default();
-                format!("Type {} on the device{from} that calls itself “{name}”.", pin.show())
+                let number = first.number.map(|number| format!(" that shows {number}")).unwrap_or_default();
+                format!("Type {} on the device{from}{number} (“{name}”).", pin.show())
             }
             None => {
                 let id = select::short(first.pairing);
@@ -96,7 +99,8 @@ mod tests {
     use super::*;
 
     fn asks(id: u128, pin: &str) -> Event {
-        Event { pin: Pin::parse(pin).ok(), ..event(EventKind::ApprovalWanted, id) }
+        let match_number = MatchNumber::try_from("471".to_owned()).ok();
+        Event { pin: Pin::parse(pin).ok(), match_number, ..event(EventKind::ApprovalWanted, id) }
     }
 
     #[test]
@@ -108,10 +112,10 @@ mod tests {
         let line = pins.line().unwrap();
         assert_eq!(
             line,
-            "Type 012 345 on the device at 192.168.1.7 that calls itself “iPad”. Not yours? couplet reject 00000010"
+            "Type 012 345 on the device at 192.168.1.7 that shows 471 (“iPad”). Not yours? couplet reject 00000010"
         );
         pins.on_event(&asks(2, "999999"));
-        let two = "Type 012 345 on the device at 192.168.1.7 that calls itself “iPad”. 1 more: couplet approve";
+        let two = "Type 012 345 on the device at 192.168.1.7 that shows 471 (“iPad”). 1 more: couplet approve";
         assert_eq!(pins.line().unwrap(), two);
         pins.on_event(&event(EventKind::OfferExpired, 2));
         assert_eq!(pins.line().unwrap(), line);

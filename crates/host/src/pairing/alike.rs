@@ -1,0 +1,41 @@
+//! Which names a person takes for the same one.
+
+use couplet_protocol::DeviceName;
+use icu_normalizer::ComposingNormalizerBorrowed;
+
+/// Whether two names differ in nothing but how their characters are written (NFKC, UAX #15), large and small letters,
+/// spaces and marks between letters. Letters of other scripts that look the same count as others: numbers tell those
+/// requests apart.
+pub(super) fn alike(one: &DeviceName, other: &DeviceName) -> bool {
+    reduced(one.as_str()) == reduced(other.as_str())
+}
+
+fn reduced(name: &str) -> String {
+    let nfkc = ComposingNormalizerBorrowed::new_nfkc();
+    // What is small letters only after composing, and the other way round.
+    let folded = nfkc.normalize(&nfkc.normalize(name).to_lowercase()).into_owned();
+    let letters: String = folded.chars().filter(|c| c.is_alphanumeric()).collect();
+    // A name of pictures alone is compared as it is.
+    if letters.is_empty() { folded } else { letters }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn are_alike(one: &str, other: &str) -> bool {
+        alike(&DeviceName::parse(one).unwrap(), &DeviceName::parse(other).unwrap())
+    }
+
+    #[test]
+    fn names_that_look_the_same_are() {
+        for other in ["iPad", "IPAD", "ipad", "ｉＰａｄ", "i Pad", "iPad.", "ⅰPad", "iPad\u{200D}"] {
+            assert!(are_alike("iPad", other), "{other}");
+        }
+        assert!(are_alike("Anna's iPad", "Anna’s iPad") && are_alike("Café", "Cafe\u{301}") && are_alike("ΣΑΣ", "σας"));
+        for (one, other) in [("iPad", "iPhone"), ("iPad", "iPad 2"), ("📱", "💻"), ("寝室", "居間")] {
+            assert!(!are_alike(one, other), "{one} {other}");
+        }
+        assert!(are_alike("📱", "📱"));
+    }
+}

@@ -1,0 +1,143 @@
+//! Pairing by PIN where several ask: which of them is meant, and who makes way.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use couplet_protocol::api::DeviceList;
+use e2e::by_pin::{Phone, answer, logged, many, refused, request, requests};
+use e2e::host::PATIENCE;
+use e2e::{Running, Terminal, TestHost};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// Whoever asks by a name that another one has, and is let in for that one.
+#[tokio::test]
+async fn two_that_look_the_same_are_told_apart_by_their_numbers_and_let_in_by_their_pins_alone() {
+    let host = TestHost::start(many).await;
+    let (phone, stranger) = (Phone::at(&host, [127, 0, 0, 2]), Phone::at(&host, [127, 0, 0, 3]));
+    let (_, mine) = phone.ask_as("Anna's iPad").await;
+    let (_, theirs) = stranger.ask_as("ａｎｎａ’s ＩＰＡＤ").await;
+    assert_ne!(mine["match_number"], theirs["match_number"]);
+    let (_, again) = phone.ask_as("Anna's iPad").await;
+    assert_eq!(again, mine, "the same number for the same request");
+    let waiting = requests(&host).await;
+    let numbers: Vec<_> = waiting.iter().map(|request| json!(request.match_number)).collect();
+    assert_eq!(numbers, [mine["match_number"].clone(), theirs["match_number"].clone()]);
+    let mut list = Running::start(host.command(&["approve", "--no-input"]));
+    let (_, stdout, stderr) = list.ended(PATIENCE).await;
+    let listed = format!("{stdout}{stderr}");
+    for request in &waiting {
+        let row = listed.lines().find(|line| line.contains(&request.pin.show())).expect("it is listed");
+        assert!(row.contains(&request.match_number.to_string()), "{listed}");
+    }
+
+    // By neither route, nor for either of them.
+    for request in &waiting {
+        for path in
+            [format!("/mobile/pairing/{}/accept", request.id), format!("/api/pair/pairings/{}/approve", request.id)]
+        {
+            let refusal = host.owner().post(&path).send().await.unwrap();
+            let status = refusal.status().as_u16();
+            refused((status, refusal.json().await.unwrap()), 409, "CPL-1231");
+        }
+    }
+    let id = |asked: &Value| asked["id"].as_str().unwrap().to_owned();
+    assert_eq!((phone.poll(&id(&mine)).await.0, stranger.poll(&id(&theirs)).await.0), (202, 202));
+    // The PIN is for one of them.
+    assert_eq!(phone.send(&id(&mine), &waiting[0].pin.expose()).await.0, 200);
+    assert_eq!(stranger.poll(&id(&theirs)).await.0, 202);
+
+    // Once the other is turned away, a yes can be for one only.
+    let (_, mine) = phone.ask_as("Anna's iPad").await;
+    assert_eq!(answer(&host, &id(&mine), "accept").await, 409);
+    assert_eq!(answer(&host, &waiting[1].id.to_string(), "reject").await, 204);
+    assert_eq!(answer(&host, &id(&mine), "accept").await, 204);
+    assert_eq!(phone.poll(&id(&mine)).await.0, 200);
+    let devices: DeviceList = host.owner().expect(Method::GET, "/api/pair/devices", 200, None).await;
+    assert_eq!(devices.devices.len(), 2);
+}
+
+/// On a terminal nobody is let in outright before its number was compared.
+#[tokio::test]
+async fn the_terminal_asks_for_the_number_before_it_lets_a_device_in() {
+    let host = TestHost::start(many).await;
+    let phone = Phone::new(&host);
+    let id = phone.ask("iPad").await;
+    let number = request(&host, "iPad").await.match_number;
+    for (arguments, key, status) in [(&["approve", "iPad"][..], "n", 202), (&["approve"][..], "y", 200)] {
+        let terminal = Terminal::start(&host.command(arguments), 100, 30).await;
+        let question = format!("only if it shows {number}. Does it? [y/N]");
+        terminal.shows("the question", PATIENCE, |screen| screen.has(&question)).await;
+        terminal.press(&[key, "Enter"]).await;
+        let (code, left) = terminal.end(PATIENCE).await;
+        assert_eq!(code == 0, status == 200, "{code}: {left}");
+        assert_eq!(phone.poll(&id).await.0, status);
+    }
+}
+
+/// Made-up addresses that ask and go away, as a neighbour can make them, keep nobody out and fill no log.
+#[tokio::test]
+async fn who_only_asks_makes_way_for_who_waits_and_is_not_written_down() {
+    let host = TestHost::start(|setup| {
+        many(setup);
+        setup.env("COUPLET_LIMITS__MAX_CLAIMS", "4").movable_clock();
+    })
+    .await;
+    let phone = Phone::at(&host, [127, 0, 0, 2]);
+    let waits = phone.ask("iPad").await;
+    let asks = async |last: u8| Phone::at(&host, [127, 0, 0, last]).ask_as("Made up").await;
+    let mut first = None;
+    for last in 10..13 {
+        first.get_or_insert(asks(last).await.1["id"].as_str().unwrap().to_owned());
+    }
+    refused(asks(13).await, 409, "CPL-1206");
+    // The phone goes on asking for its owner's word, the others do not.
+    for (round, offset) in ["+16", "+32", "+48", "+64"].into_iter().enumerate() {
+        host.set_clock(offset);
+        assert_eq!(phone.poll(&waits).await.0, 202, "{offset}");
+        for n in 0..3 {
+            let (status, answer) = asks(20 + 3 * u8::try_from(round).unwrap() + n).await;
+            assert_eq!(status, 200, "{offset}: {answer}");
+        }
+        refused(asks(90).await, 409, "CPL-1206");
+        let names: Vec<_> = requests(&host).await.into_iter().map(|request| request.device_name).collect();
+        assert_eq!(names, ["iPad", "Made up", "Made up", "Made up"], "{offset}");
+    }
+    refused(Phone::new(&host).poll(&first.unwrap()).await, 410, "CPL-1229");
+    host.set_clock("+500");
+    e2e::eventually("all have ended", PATIENCE, async || requests(&host).await.is_empty()).await;
+    assert_eq!(logged(&host).await, [""; 0], "nothing came of any");
+}
+
+#[tokio::test]
+async fn a_device_takes_its_request_back() {
+    let host = TestHost::start(|_| {}).await;
+    let phone = Phone::new(&host);
+    let withdraw = async |id: &str| {
+        let answer = phone.http.delete(format!("{}/mobile/pairing/{id}", phone.base)).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json::<Value>().await.unwrap_or_default())
+    };
+    let id = phone.ask("iPad").await;
+    let shown = request(&host, "iPad").await;
+    refused(withdraw(&shown.id.to_string()).await, 404, "CPL-1211");
+    assert_eq!(withdraw(&id).await.0, 204);
+    host.event("offer.expired", |event| event["pairing_id"] == json!(shown.id)).await;
+    refused(phone.send(&id, &shown.pin.expose()).await, 410, "CPL-1229");
+    refused(withdraw(&id).await, 410, "CPL-1229");
+    assert_eq!(answer(&host, &shown.id.to_string(), "accept").await, 409);
+    assert!(requests(&host).await.is_empty());
+
+    // What was accepted meanwhile, too; and another name waits for nothing.
+    let id = phone.ask("Tablet").await;
+    assert_eq!(answer(&host, &id, "accept").await, 204);
+    assert_eq!(withdraw(&id).await.0, 204);
+    refused(phone.poll(&id).await, 410, "CPL-1229");
+    let id = phone.ask("Phone").await;
+    assert_eq!(phone.send(&id, &request(&host, "Phone").await.pin.expose()).await.0, 200);
+    refused(withdraw(&id).await, 410, "CPL-1217");
+    // Nor may it be guessed which requests there are.
+    let mut answers = Vec::new();
+    for _ in 0..10 {
+        answers.push(withdraw("clm_AAAAAAAAAAAAAAAAAAAAAA").await.0);
+    }
+    assert_eq!(answers.last(), Some(&429), "{answers:?}");
+}
