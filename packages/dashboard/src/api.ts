@@ -109,6 +109,8 @@ export type QrCode = { size: number; path: string };
 export type PinRequest = {
   id: string;
   pin: string;
+  /** What the device shows, if the request is its own. */
+  match_number: string;
   device_name: string;
   device_model: string | null;
   platform?: string;

@@ -85,10 +85,11 @@ function Dashboard() {
         </p>
       )}
       <main id="main" class="page">
-        <Notices />
         <h1 tabIndex={-1}>{texts.pages[shown]}</h1>
-        {!connecting && <Waiting />}
+        {/* What comes and goes by itself stands below what is pressed. */}
         {!connecting && <Pins />}
+        {!connecting && <Waiting />}
+        <Notices />
         {shown === "devices" && (
           <>
             <section aria-labelledby="devices-title">

@@ -22,6 +22,8 @@ import { texts } from "./texts";
 const REFRESH = 60_000;
 /** How many entries of the audit log the host tells at once. */
 const LISTED = 500;
+/** The third PIN of a request was wrong. */
+const PINS_SPENT = "CPL-1227";
 /** How many notices stand on the page at once. */
 const NOTICES = 3;
 
@@ -319,5 +321,10 @@ function hear(event: HostEvent): void {
   if (event.event === "device.revoked") notify(true, texts.notice.revoked(name));
   if (event.event === "approval.wanted") announce(texts.notice.wanted(name));
   if (event.event === "pairing.rejected" && event.device_name) notify(false, texts.notice.rejected(name));
-  if (event.event === "offer.expired" && event.device_name) notify(false, texts.notice.expired(name));
+  if (event.event === "offer.expired" && event.device_name) {
+    // Anyone may ask by PIN: that nothing came of it is no news.
+    if (event.door !== "pin") notify(false, texts.notice.expired(name));
+    else if (event.code === PINS_SPENT) notify(false, texts.notice.pinsSpent(name));
+    else announce(texts.pins.gone(name));
+  }
 }

@@ -113,6 +113,7 @@ export const texts = {
     paired: (name: string) => `${name} is paired.`,
     revoked: (name: string) => `${name} is revoked: its access has ended.`,
     rejected: (name: string) => `${name} was turned away.`,
+    pinsSpent: (name: string) => `${name} was sent away: three PINs were wrong. Did you not type them? Then somebody guesses.`,
     expired: (name: string) => `Nobody answered ${name} in time. Let it try again with a new code.`,
     wanted: (name: string) => `${name} waits for your approval.`,
   },
@@ -225,9 +226,12 @@ export const texts = {
   pins: {
     title: "Pairing by PIN",
     asks: (name: string) => `${name} asks to pair`,
-    type: "Type this PIN on the device, or allow it here:",
-    allow: "Allow",
-    allowOf: (name: string) => `Allow ${name}`,
+    type: "Type this PIN on the device:",
+    or: (number: string) => `Or let it in from here, but only if the device shows ${number}:`,
+    allow: (number: string) => `Allow: it shows ${number}`,
+    allowOf: (number: string, name: string) => `Allow: it shows ${number}, ${name}`,
+    gone: (name: string) => `${name} is no longer waiting.`,
+    dismissOf: (name: string) => `Dismiss: ${name} is no longer waiting`,
     rejectOf: (name: string) => `Reject ${name}`,
   },
 

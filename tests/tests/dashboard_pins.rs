@@ -1,0 +1,183 @@
+//! Devices that ask to pair by PIN, in the owner's dashboard: the PIN to type, the number to compare, Allow and Reject.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "whatever goes wrong here fails the test")]
+
+use e2e::by_pin::{Phone, answer, many, other, refused, request};
+use e2e::host::PATIENCE;
+use e2e::terminal::Screen;
+use e2e::{Dashboard, Laptop, Running, Terminal, TestApp, TestHost};
+use serde_json::{Value, json};
+
+/// The digits of the only PIN on the page.
+async fn shown_pin(dashboard: &Dashboard) -> String {
+    let pin = dashboard.browser.evaluate("document.querySelector('.pin').innerText.replace(/\\D/g, '')").await;
+    pin.as_str().unwrap().to_owned()
+}
+
+async fn no_pin_is_shown(dashboard: &Dashboard) {
+    dashboard.browser.holds("!document.querySelector('.pin')").await;
+}
+
+/// Presses the button that lets a device in that shows this.
+async fn allow(dashboard: &Dashboard, host: &TestHost, name: &str) {
+    let number = request(host, name).await.match_number;
+    dashboard.press(&format!("Allow: it shows {number}, {name}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_by_pin_is_typed_allowed_or_rejected() {
+    let host = TestHost::start(many).await;
+    let dashboard = Dashboard::open(&host).await;
+    let driver = dashboard.browser.driver().clone();
+    let first = driver.window().await.unwrap();
+    let second = driver.new_tab().await.unwrap();
+    driver.switch_to_window(second.clone()).await.unwrap();
+    dashboard.browser.open(host.pairing_url()).await;
+    dashboard.browser.shows("nav").await;
+    let phone = Phone::new(&host);
+
+    // Typed on the device, as it stands on the page.
+    let ipad = phone.ask("iPad").await;
+    dashboard.says("iPad asks to pair").await;
+    dashboard.says("iPad16,3").await;
+    let number = request(&host, "iPad").await.match_number;
+    dashboard.says(&format!("only if the device shows {number}:")).await;
+    let first_button = "document.querySelector('.wanted .main')?.innerText ?? 'none'";
+    assert_eq!(dashboard.browser.evaluate(first_button).await, json!("none"), "the PIN comes first");
+    dashboard.look("pin").await;
+    let pin = shown_pin(&dashboard).await;
+    refused(phone.send(&ipad, &other(&pin)).await, 400, "CPL-1226");
+    assert_eq!(phone.send(&ipad, &pin).await.0, 200);
+    dashboard.says("iPad is paired.").await;
+    no_pin_is_shown(&dashboard).await;
+
+    // Allowed in one window: in the other it is gone, too.
+    let id = phone.ask("Phone").await;
+    driver.switch_to_window(first.clone()).await.unwrap();
+    dashboard.says("Phone asks to pair").await;
+    assert_eq!(phone.poll(&id).await.0, 202);
+    allow(&dashboard, &host, "Phone").await;
+    no_pin_is_shown(&dashboard).await;
+    driver.switch_to_window(second).await.unwrap();
+    no_pin_is_shown(&dashboard).await;
+    assert_eq!(phone.poll(&id).await.0, 200);
+    dashboard.says("Phone is paired.").await;
+
+    // Rejected; and the terminal's no counts here.
+    driver.switch_to_window(first).await.unwrap();
+    let stranger = phone.ask("Stranger").await;
+    dashboard.connect().await;
+    dashboard.says("Stranger asks to pair").await;
+    dashboard.look("pin-beside-code").await;
+    dashboard.press("Reject Stranger").await;
+    dashboard.says("Stranger was turned away.").await;
+    refused(phone.poll(&stranger).await, 410, "CPL-1228");
+    phone.ask("Another").await;
+    dashboard.says("Another asks to pair").await;
+    Running::start(host.command(&["reject", "Another"])).succeeds(PATIENCE).await;
+    no_pin_is_shown(&dashboard).await;
+
+    // Who guesses is told of.
+    let guesser = phone.ask("Guesser").await;
+    dashboard.says("Guesser asks to pair").await;
+    let wrong = other(&shown_pin(&dashboard).await);
+    for _ in 0..3 {
+        phone.send(&guesser, &wrong).await;
+    }
+    dashboard.says("Guesser was sent away: three PINs were wrong.").await;
+}
+
+/// Where the buttons of this device are on the page.
+async fn places(dashboard: &Dashboard, name: &str) -> Value {
+    let places = format!(
+        "JSON.stringify([...document.querySelectorAll('.wanted button')].filter(b => b.ariaLabel.endsWith({}))
+            .map(b => b.getBoundingClientRect()).map(r => [r.left + scrollX, r.top + scrollY]))",
+        json!(format!(" {name}"))
+    );
+    dashboard.browser.evaluate(&places).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_button_moves_under_the_pointer_and_who_looks_like_another_is_not_let_in() {
+    let host = TestHost::start(many).await;
+    let dashboard = Dashboard::open(&host).await;
+    let phones: Vec<_> = (2..6).map(|last| Phone::at(&host, [127, 0, 0, last])).collect();
+    phones[0].ask("Stranger").await;
+    dashboard.says("Stranger asks to pair").await;
+    let mine = phones[1].ask("Anna's iPad").await;
+    dashboard.says("Anna's iPad asks to pair").await;
+    let before = places(&dashboard, "Anna's iPad").await;
+    assert!(before.as_str().unwrap().matches(',').count() >= 3, "two buttons: {before}");
+
+    // One that ends leaves its place, whatever else there is to tell; who comes later comes behind.
+    let stranger = request(&host, "Stranger").await.id.to_string();
+    assert_eq!(answer(&host, &stranger, "reject").await, 204);
+    dashboard.says("Stranger is no longer waiting.").await;
+    dashboard.says("Stranger was turned away.").await;
+    assert_eq!(places(&dashboard, "Anna's iPad").await, before);
+    phones[2].ask("ANNA’S IPAD").await;
+    dashboard.says("ANNA’S IPAD asks to pair").await;
+    assert_eq!(places(&dashboard, "Anna's iPad").await, before);
+    dashboard.look("pins-two").await;
+
+    // Two that look the same.
+    allow(&dashboard, &host, "Anna's iPad").await;
+    dashboard.says("Another device that waits has the same name").await;
+    dashboard.says("CPL-1231").await;
+    assert_eq!(phones[1].poll(&mine).await.0, 202);
+    assert_eq!(places(&dashboard, "Anna's iPad").await, before);
+    dashboard.look("pins-alike").await;
+    dashboard.press("Reject ANNA’S IPAD").await;
+    dashboard.says("ANNA’S IPAD is no longer waiting.").await;
+    allow(&dashboard, &host, "Anna's iPad").await;
+    dashboard.says("Anna's iPad is no longer waiting.").await;
+    assert_eq!(phones[1].poll(&mine).await.0, 200);
+
+    // Places are given up by a click, and all of them once nobody waits.
+    dashboard.press("Dismiss: Stranger is no longer waiting").await;
+    dashboard.browser.holds("!document.body.innerText.includes('Stranger is no longer')").await;
+    dashboard.browser.holds("!document.querySelector('#pins')").await;
+    phones[3].ask("Late").await;
+    dashboard.says("Late asks to pair").await;
+    let cards = dashboard.browser.evaluate("document.querySelectorAll('#pins ~ .card').length").await;
+    assert_eq!(cards, json!(1));
+}
+
+/// The way in without a camera and without a link, the owner at the dashboard all the while.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_laptop_is_paired_by_the_pin_on_the_page_and_let_in_there_by_its_check_code() {
+    let (app, laptop) = (TestApp::start().await, Laptop::new());
+    let host = TestHost::start(|setup| {
+        setup.app(app.url());
+    })
+    .await;
+    let dashboard = Dashboard::open(&host).await;
+    let terminal = Terminal::start(&laptop.command(&[host.pairing_url(), "--name", "Laptop"]), 100, 40).await;
+    dashboard.says("Laptop asks to pair").await;
+    let number = request(&host, "Laptop").await.match_number;
+    dashboard.says(&format!("only if the device shows {number}:")).await;
+    terminal
+        .shows("the number and the question", PATIENCE, |screen| {
+            screen.has(&format!("Number {number}")) && screen.has("PIN:")
+        })
+        .await;
+    let pin = shown_pin(&dashboard).await;
+    terminal.press(&[&pin, "Enter"]).await;
+    let code = |text: &str| {
+        let (_, behind) = text.split_once("Type ")?;
+        Some(behind.split_once(" on the host: couplet approve")?.0.to_owned())
+    };
+    let screen = terminal.shows("the check code", PATIENCE, |screen| code(&screen.text()).is_some()).await;
+    dashboard.says("Let Laptop in?").await;
+    no_pin_is_shown(&dashboard).await;
+    dashboard.look("pin-then-code").await;
+    dashboard.browser.click("input.code").await;
+    dashboard.browser.press(code(&screen.text()).unwrap()).await;
+    dashboard.press("Approve").await;
+    dashboard.says("Laptop is paired.").await;
+    let app_url = |screen: &Screen| screen.word("http://127.").filter(|url| url != host.pairing_url());
+    let screen = terminal.shows("where the app is", PATIENCE, |screen| app_url(screen).is_some()).await;
+    assert!(screen.has("Paired with"), "{}", screen.text());
+    dashboard.says("computer").await;
+    terminal.press(&["C-c"]).await;
+    assert_eq!(terminal.end(PATIENCE).await.0, 0);
+}
