@@ -111,7 +111,7 @@ async fn no_button_moves_under_the_pointer_and_who_looks_like_another_is_not_let
     // One that ends leaves its place, whatever else there is to tell; who comes later comes behind.
     let stranger = request(&host, "Stranger").await.id.to_string();
     assert_eq!(answer(&host, &stranger, "reject").await, 204);
-    dashboard.says("Stranger is no longer waiting.").await;
+    dashboard.says("Stranger no longer waits for its PIN.").await;
     dashboard.says("Stranger was turned away.").await;
     assert_eq!(places(&dashboard, "Anna's iPad").await, before);
     phones[2].ask("ANNA’S IPAD").await;
@@ -127,14 +127,14 @@ async fn no_button_moves_under_the_pointer_and_who_looks_like_another_is_not_let
     assert_eq!(places(&dashboard, "Anna's iPad").await, before);
     dashboard.look("pins-alike").await;
     dashboard.press("Reject ANNA’S IPAD").await;
-    dashboard.says("ANNA’S IPAD is no longer waiting.").await;
+    dashboard.says("ANNA’S IPAD no longer waits for its PIN.").await;
     allow(&dashboard, &host, "Anna's iPad").await;
-    dashboard.says("Anna's iPad is no longer waiting.").await;
+    dashboard.says("Anna's iPad no longer waits for its PIN.").await;
     assert_eq!(phones[1].poll(&mine).await.0, 200);
 
     // Places are given up by a click, and all of them once nobody waits.
-    dashboard.press("Dismiss: Stranger is no longer waiting").await;
-    dashboard.browser.holds("!document.body.innerText.includes('Stranger is no longer')").await;
+    dashboard.press("Dismiss: Stranger no longer waits for its PIN").await;
+    dashboard.browser.holds("!document.body.innerText.includes('Stranger no longer')").await;
     dashboard.browser.holds("!document.querySelector('#pins')").await;
     phones[3].ask("Late").await;
     dashboard.says("Late asks to pair").await;

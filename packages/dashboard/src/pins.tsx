@@ -10,7 +10,7 @@ import { refreshPins, useShared, useTicks, words } from "./state";
 import { texts } from "./texts";
 
 /** How long the places of requests are kept once none waits any more. */
-const KEPT = 5000;
+const KEPT = 3000;
 /** How many places there are at most for requests that are over. */
 const GONE_MOST = 32;
 

@@ -230,8 +230,8 @@ export const texts = {
     or: (number: string) => `Or let it in from here, but only if the device shows ${number}:`,
     allow: (number: string) => `Allow: it shows ${number}`,
     allowOf: (number: string, name: string) => `Allow: it shows ${number}, ${name}`,
-    gone: (name: string) => `${name} is no longer waiting.`,
-    dismissOf: (name: string) => `Dismiss: ${name} is no longer waiting`,
+    gone: (name: string) => `${name} no longer waits for its PIN.`,
+    dismissOf: (name: string) => `Dismiss: ${name} no longer waits for its PIN`,
     rejectOf: (name: string) => `Reject ${name}`,
   },
 

@@ -252,8 +252,8 @@ pub(super) fn refused(code: Code) -> Failure {
              when the host is started anew."
         }
         Code::PinNamesAlike => {
-            "Which of them is meant? Type the PIN on the device, or turn away the one that you do not know (couplet \
-             reject)."
+            "Which of them is meant? Type the PIN on the device, or turn away the one that you do not know: \
+             `couplet reject`."
         }
         Code::OfferBusy => "Wait until the other device is let in or turned away, or ask the owner for a new code.",
         _ => "Look at `couplet devices` and start again if need be.",
