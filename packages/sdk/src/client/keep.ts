@@ -120,7 +120,7 @@ export class Keeper {
 
   /** Ends the session, tells the host, and opens no other. */
   async stop(state: "closed" | "forgotten"): Promise<void> {
-    if (!isFinal(this.#state) || state === "forgotten") this.#set(finalState(state));
+    if (!isFinal(this.#state) || (state === "forgotten" && this.#state.state !== state)) this.#set(finalState(state));
     this.#live?.stream.leave("leaving");
     this.#closing.abort(new CoupletError("CPL-1602", "This connection was closed"));
     await this.#running;

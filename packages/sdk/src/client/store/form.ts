@@ -2,7 +2,7 @@
  * How credentials are written down: one object, which is JSON but for a key that WebCrypto holds. The form is that of
  * `couplet connect`: its files are read here, and ours there.
  */
-import { endpointToBytes, lanEndpoint, relayName, ENDPOINTS_MAX, type Endpoint } from "../../protocol/endpoint.js";
+import { lanEndpoint, relayName, ENDPOINTS_MAX, type Endpoint } from "../../protocol/endpoint.js";
 import { CoupletError } from "../../protocol/error.js";
 import { fromBase64Url, toBase64Url } from "../../protocol/digits.js";
 import { PublicKey, StaticSecret, WebKey, type StaticKey } from "../../protocol/identity.js";
@@ -115,12 +115,12 @@ async function readKey(key: string | HeldKey): Promise<StaticKey> {
 }
 
 function place(written: string): Endpoint[] {
-  const [kind, where = ""] = text(written).split(" ", 2);
+  const blank = text(written).indexOf(" ");
+  const [kind, where] = [written.slice(0, blank), written.slice(blank + 1)];
   if (kind === "lan") return [lanEndpoint(where)];
   if (kind !== "relay") return [];
   const name = relayName(where);
   if (name === null) throw damaged();
-  endpointToBytes({ kind, name });
   return [{ kind, name }];
 }
 

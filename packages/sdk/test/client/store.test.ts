@@ -1,0 +1,127 @@
+import assert from "node:assert/strict";
+import { chmod, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+
+import { KeyValueStore, MemoryStore, restore, type CredentialStore, type StoredCredentials } from "../../src/index.js";
+import { FileStore } from "../../src/node.js";
+import { readForm, storedHost, writeForm } from "../../src/client/store/form.js";
+import { closes, ofCode, staged } from "./stage.js";
+
+/** Two forms as they are stored, of different hosts. */
+async function forms(): Promise<readonly StoredCredentials[]> {
+  const made: StoredCredentials[] = [];
+  for (const relay of ["relay.example", "other.example:8443"]) {
+    const stage = await staged({ relay });
+    made.push(...(await stage.storage.list()));
+    await closes(stage);
+  }
+  return made;
+}
+
+/** What every store does. */
+async function holds(store: CredentialStore): Promise<void> {
+  const [one, other] = await forms();
+  assert.ok(one !== undefined && other !== undefined);
+  const host = storedHost(one);
+  const { paired_at: _, ...pending } = one;
+  assert.deepEqual([await store.list(), await store.load(host), await store.remove(host)], [[], [], false]);
+  await store.save(pending);
+  await store.save(other);
+  assert.deepEqual(await store.load(host), [pending]);
+  await store.save(one);
+  assert.deepEqual(await store.load(host), [one], "finished ones replace both");
+  const again = { ...pending, device_id: "another" };
+  await store.save(again);
+  assert.deepEqual(await store.load(host), [again, one], "unfinished ones leave the finished alone, and come first");
+  assert.equal((await store.list()).length, 3);
+  assert.deepEqual([await store.remove(host), await store.load(host), (await store.list()).length], [true, [], 1]);
+}
+
+test("memory keeps credentials", () => holds(new MemoryStore()));
+
+test("whatever keeps texts under keys keeps credentials, as keychains do", async () => {
+  const texts = new Map<string, string>([["another app's", "x"]]);
+  const seen = new Set<string>();
+  await holds(
+    new KeyValueStore({
+      get: async (key) => texts.get(key) ?? null,
+      set: async (key, value) => void (seen.add(key), texts.set(key, value)),
+      delete: async (key) => void texts.delete(key),
+      keys: async () => [...texts.keys()],
+    }),
+  );
+  for (const key of seen) assert.match(key, /^[A-Za-z0-9._-]+$/);
+  assert.equal(texts.get("another app's"), "x");
+});
+
+test("files keep credentials, for their owner alone", async () => {
+  const parent = await mkdtemp(join(tmpdir(), "couplet-"));
+  const folder = join(parent, "hosts");
+  try {
+    const store = new FileStore(folder);
+    await holds(store);
+    const [name = ""] = await readdir(folder);
+    assert.match(name, /^[a-z2-7-]{19}\.json$/);
+    const path = join(folder, name);
+    assert.deepEqual([(await stat(folder)).mode & 0o777, (await stat(path)).mode & 0o777], [0o700, 0o600]);
+    const whole = await readFile(path, "utf8");
+
+    await chmod(path, 0o640);
+    await assert.rejects(store.list(), ofCode("CPL-1607"));
+    await chmod(path, 0o600);
+    await chmod(folder, 0o750);
+    await assert.rejects(store.list(), ofCode("CPL-1607"));
+    await chmod(folder, 0o700);
+    await writeFile(path, whole.slice(0, 100));
+    await assert.rejects(store.list(), ofCode("CPL-1607"));
+    await writeFile(path, " ".repeat(70_000));
+    await assert.rejects(store.list(), ofCode("CPL-1607"));
+    await rm(path);
+    await writeFile(join(parent, "elsewhere"), whole, { mode: 0o600 });
+    await symlink(join(parent, "elsewhere"), path);
+    await assert.rejects(store.list(), "a link is not followed");
+    await assert.rejects(store.load("../../etc/passwd"), ofCode("CPL-1608"));
+  } finally {
+    await rm(parent, { recursive: true });
+  }
+});
+
+test("a form is read as it was written, and what is damaged or newer is refused", async () => {
+  const [form] = await forms();
+  assert.ok(form !== undefined);
+  assert.deepEqual(writeForm(await readForm(form)), form);
+  // The secret parts print nothing.
+  const read = await readForm(form);
+  const printed = JSON.stringify(read, (_, value: unknown) => (typeof value === "bigint" ? String(value) : value));
+  for (const secret of [form.psk, form.device_key, form.device_token, form.room_secret]) {
+    assert.ok(typeof secret === "string" && !printed.includes(secret));
+  }
+  const newer = { ...form, endpoints: [...form.endpoints, "satellite 7"], more: 1 };
+  assert.equal((await readForm(newer)).endpoints.length, 2, "what a newer version added is passed over");
+  const damages: Partial<Record<keyof StoredCredentials, unknown>>[] = [
+    ...[{ version: 2 }, { version: 0 }, { psk: "AAAA" }, { psk: 5 }, { host_key: "" }, { device_key: "=" }, { suites: -1 }],
+    ...[{ endpoints: ["lan nonsense"] }, { endpoints: ["relay a b"] }, { endpoints: 5 }, { room_number: 0.5 }, { device_id: null }],
+  ];
+  for (const damage of damages) {
+    await assert.rejects(readForm({ ...form, ...damage } as StoredCredentials), ofCode("CPL-1607"), JSON.stringify(damage));
+  }
+  await assert.rejects(readForm(null as unknown as StoredCredentials), ofCode("CPL-1607"));
+});
+
+test("one damaged host hides no other, and if there is no other it is said", async () => {
+  const stage = await staged();
+  const { storage, given } = stage;
+  await closes(stage);
+  const [form] = await storage.list();
+  assert.ok(form !== undefined);
+  const damaged = { ...form, psk: "" };
+  const store = (all: StoredCredentials[]): CredentialStore => Object.assign(new MemoryStore(), { list: async () => all });
+  await assert.rejects(restore({ ...given, storage: store([damaged]) }), ofCode("CPL-1607"));
+  const [host, ...others] = await restore({ ...given, storage: store([damaged, form]) });
+  assert.ok(host !== undefined && others.length === 0);
+  await host.close();
+  assert.deepEqual(await restore({ ...given, storage: new MemoryStore() }), []);
+  assert.deepEqual(await restore({ ...given, storage, id: "another" }), []);
+});
