@@ -228,10 +228,11 @@ export class FakeHost {
       answer: (responder) => responder.answer(this.name, fresh("entropy", this.#random)),
       decide: (session, claim, proof) => this.#decide(session, claim, proof),
       paired: () => this.#tell(),
-      opened: (session) => {
-        if (this.#pairings.find((it) => it.id === session.deviceId)?.isRevoked !== false) return session.leave("revoked");
+      opens: (session) => {
+        if (this.#pairings.find((it) => it.id === session.deviceId)?.isRevoked !== false) return false;
         this.#sessions.add(session);
         this.#tell();
+        return true;
       },
       ended: (session) => {
         this.#sessions.delete(session);

@@ -5,7 +5,7 @@ import type { Environment } from "./environment.js";
 import { Unsent } from "./http.js";
 import { Keeper, type Keeping, type Live } from "./keep.js";
 import { outbound, redirected, REDIRECTS, target, upgradeHeaders, type FetchInit, type Outbound } from "./request.js";
-import { isFinal, reasonError, type State } from "./state.js";
+import { isFinal, reasonError, tell, type State } from "./state.js";
 import { stored, type CredentialStore } from "./store.js";
 import { CoupletWebSocket, socketHeaders } from "./websocket.js";
 
@@ -74,7 +74,7 @@ export class Host {
     const heard = (state: State): void => listener(state);
     this.#listeners.add(heard);
     queueMicrotask(() => {
-      if (this.#listeners.has(heard)) heard(this.#told);
+      if (this.#listeners.has(heard)) tell(heard, this.#told);
     });
     return () => void this.#listeners.delete(heard);
   }
@@ -192,7 +192,7 @@ export class Host {
     const { state } = this;
     if (state === this.#told || (state.state === "connecting" && this.#told.state === "connecting")) return;
     this.#told = state;
-    for (const listener of [...this.#listeners]) listener(state);
+    for (const listener of [...this.#listeners]) tell(listener, state);
   }
 }
 

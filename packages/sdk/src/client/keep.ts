@@ -1,5 +1,5 @@
 /** What keeps a session open: it opens one, and a new one whenever that ends (spec/protocol.md, 4 and 6). */
-import { same } from "../protocol/bytes.js";
+import { toHex } from "../protocol/digits.js";
 import type { Endpoint } from "../protocol/endpoint.js";
 import { CoupletError } from "../protocol/error.js";
 import type { CloseReason } from "../protocol/frame.js";
@@ -57,7 +57,12 @@ export class Keeper {
   readonly #environment: Environment;
   readonly #store: CredentialStore;
   readonly #account: Account | undefined;
-  readonly #pauses: Pauses;
+  /** What relays said of each of the candidates: the rooms of one may be there, and those of another not. */
+  readonly #pauses = new Map<string, Pauses>();
+  /** Candidates that the host does not know any more, of several. */
+  readonly #dropped = new Set<string>();
+  /** What is being written. */
+  #keeping: Promise<void> = Promise.resolve();
   readonly #closing: Limit;
   readonly #wanted = new Bell();
   readonly #woken = new Bell();
@@ -82,7 +87,6 @@ export class Keeper {
     this.#store = store;
     this.#account = account;
     this.#candidates = [...candidates];
-    this.#pauses = new Pauses(environment.clock);
     this.#closing = limit(environment.clock, null);
     this.#running = this.#run();
   }
@@ -124,6 +128,7 @@ export class Keeper {
     this.#live?.stream.leave("leaving");
     this.#closing.abort(new CoupletError("CPL-1602", "This connection was closed"));
     await this.#running;
+    await this.#keeping;
   }
 
   async #run(): Promise<void> {
@@ -181,8 +186,10 @@ export class Keeper {
       return true;
     }
     const known = (one: Credentials): Credentials => this.#candidates.find((it) => isSamePairing(it, one)) ?? one;
-    this.#candidates = stored.map(known);
-    return this.#candidates.length > 0;
+    if (stored.length === 0) return false;
+    const left = stored.filter((one) => !this.#dropped.has(nameOf(one)));
+    this.#candidates = (left.length > 0 ? left : stored).map(known);
+    return true;
   }
 
   /** Opens a session with the first credentials that the host takes. */
@@ -193,13 +200,14 @@ export class Keeper {
     const racing = limit(clock, null, this.#closing.signal);
     this.#racing = racing;
     const attempts: AttemptError[] = [];
-    const how = { environment: this.#environment, account: this.#account, pauses: this.#pauses, last: this.#last };
+    const how = { environment: this.#environment, account: this.#account, last: this.#last };
     try {
       for (const candidate of [...this.#candidates]) {
         try {
-          const opened = await race(candidate, how, racing.signal);
+          const pauses = this.#pausesOf(candidate);
+          const opened = await race(candidate, { ...how, pauses }, racing.signal);
           this.#candidates = [candidate, ...this.#candidates.filter((it) => it !== candidate)];
-          this.#pauses.clear();
+          pauses.clear();
           return opened;
         } catch (error) {
           if (!(error instanceof Unreachable)) throw error;
@@ -214,6 +222,12 @@ export class Keeper {
       racing.done();
     }
     return attempts.length === 0 ? { kind: "noAddress" } : { kind: "unreachable", attempts };
+  }
+
+  #pausesOf(candidate: Credentials): Pauses {
+    const pauses = this.#pauses.get(nameOf(candidate)) ?? new Pauses(this.#environment.clock);
+    this.#pauses.set(nameOf(candidate), pauses);
+    return pauses;
   }
 
   /** Runs the session to its end. */
@@ -257,7 +271,7 @@ export class Keeper {
     credentials.roomNumber = number;
     credentials.pairedAt ??= Math.floor(this.#environment.clock.wall() / 1000);
     credentials.hostName = hostName;
-    if (isNews) void this.#keep(credentials);
+    if (isNews) this.#keep(credentials);
     this.#offlineSince = null;
     this.#last = endpoint;
     this.#set(
@@ -269,11 +283,16 @@ export class Keeper {
 
   #learn(list: readonly Endpoint[], serial: bigint): void {
     const [credentials] = this.#candidates;
-    if (credentials !== undefined && learnEndpoints(credentials, list, serial)) void this.#keep(credentials);
+    if (credentials !== undefined && learnEndpoints(credentials, list, serial)) this.#keep(credentials);
   }
 
-  /** Writes the credentials, unless the host was forgotten or another pairing has taken their place meanwhile. */
-  async #keep(credentials: Credentials): Promise<void> {
+  /** Writes the credentials, one time after the other. */
+  #keep(credentials: Credentials): void {
+    this.#keeping = this.#keeping.then(() => this.#write(credentials));
+  }
+
+  /** Unless the host was forgotten, or another pairing has taken their place meanwhile. */
+  async #write(credentials: Credentials): Promise<void> {
     try {
       const stored = await Promise.all((await this.#store.load(this.host)).map(readForm));
       const isThere = stored.some((one) => isSamePairing(one, credentials));
@@ -311,7 +330,8 @@ export class Keeper {
     if (reason !== "revoked" && reason !== "expired") return retry(closed);
     // Where the host says no to credentials that are not the only ones, the others are still to be tried.
     if (!isSettled && this.#candidates.length > 1) {
-      this.#candidates.shift();
+      const refused = this.#candidates.shift();
+      if (refused !== undefined) this.#dropped.add(nameOf(refused));
       return retry({ kind: "lost", relay: null });
     }
     if (reason === "revoked") await this.#wipe();
@@ -323,7 +343,8 @@ export class Keeper {
     const [credentials] = this.#candidates;
     try {
       const stored = await Promise.all((await this.#store.load(this.host)).map(readForm));
-      const areOurs = stored.every((one) => credentials !== undefined && isSamePairing(one, credentials));
+      const isOurs = (one: Credentials): boolean => credentials !== undefined && isSamePairing(one, credentials);
+      const areOurs = stored.every((one) => isOurs(one) || this.#dropped.has(nameOf(one)));
       if (areOurs) await this.#store.remove(this.host);
     } catch {
       // What is left opens nothing.
@@ -385,8 +406,13 @@ export class Keeper {
   }
 }
 
+/** Names a pairing among several with the same host. */
+function nameOf(credentials: Credentials): string {
+  return toHex(credentials.keys.pskId);
+}
+
 function isSamePairing(one: Credentials, other: Credentials): boolean {
-  return same(one.keys.pskId, other.keys.pskId);
+  return nameOf(one) === nameOf(other);
 }
 
 function asError(error: unknown): CoupletError {

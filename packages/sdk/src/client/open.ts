@@ -4,6 +4,7 @@ import { Host } from "./connect.js";
 import { hostId, type Credentials } from "./credentials.js";
 import { environment, type Given } from "./environment.js";
 import { pairWith, type PairState } from "./pair.js";
+import { tell } from "./state.js";
 import { MemoryStore, stored, type CredentialStore } from "./store.js";
 import { readForm } from "./store/form.js";
 import { IndexedDbStore } from "./store/indexed_db.js";
@@ -82,7 +83,7 @@ export async function pair(link: string, options: PairOptions): Promise<Host> {
       relayCa,
       account,
       store,
-      onState: options.onState ?? (() => {}),
+      onState: (state) => tell(options.onState ?? (() => {}), state),
       signal: options.signal,
     },
     where,

@@ -94,3 +94,14 @@ const CLOSED: Partial<Record<CloseReason, string>> = {
 function through(relay: string | null): string {
   return relay === null ? "" : `through the relay ${relay}: `;
 }
+
+/** Tells who listens. What they throw is theirs, and disturbs nothing here. */
+export function tell<State>(listener: (state: State) => void, state: State): void {
+  try {
+    listener(state);
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}

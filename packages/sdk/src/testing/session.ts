@@ -17,8 +17,8 @@ export interface Sessions {
   decide(session: FakeSession, claim: Claim, proof: Proof): Promise<Control>;
   /** The device has the grant. */
   paired(session: FakeSession): void;
-  /** A session with a paired device is open. */
-  opened(session: FakeSession): void;
+  /** A session with a paired device opens: whether it may. */
+  opens(session: FakeSession): boolean;
   ended(session: FakeSession): void;
   /** What answers the requests of this device. */
   app(session: FakeSession): App;
@@ -130,13 +130,13 @@ export class FakeSession {
   }
 
   #serve(): void {
+    if (!this.#host.opens(this)) return this.leave("revoked");
     this.#server = new FakeServer((bytes) => this.#data(bytes), this.#host.app(this));
     this.#heard = (frame) => {
       const opened = this.#session?.opener.open(frame);
       if (opened?.kind === "data") this.#server?.receive(opened.data);
       if (opened?.kind === "close") this.cut();
     };
-    this.#host.opened(this);
   }
 
   #data(bytes: Uint8Array): void {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { MemoryStore, restore, type Change, type State } from "../../src/index.js";
+import { MemoryStore, pair, restore, type Change, type Fetch, type State } from "../../src/index.js";
 import { FakeHost } from "../../src/testing.js";
 import { closes, idle, ofCode, online, passing, reaches, staged } from "./stage.js";
 
@@ -290,4 +290,88 @@ test("a host forgets and is forgotten", async () => {
   away.fake.cut();
   await passing(away.clock, away.host.forget());
   assert.deepEqual([away.host.state.state, (await away.storage.list()).length], ["forgotten", 0]);
+});
+
+test("a pairing that came to nothing does not stand in the way of the one before it", async () => {
+  for (const relay of [false, true]) {
+    const stage = await staged({ relay: "relay.example", ...(relay ? { address: "" } : {}) });
+    const { clock, fake, host, storage, given } = stage;
+    await closes(stage);
+    const [finished] = await storage.list();
+    assert.ok(finished !== undefined);
+    // Granted, and dropped by the host, which knows it no more; its rooms are gone as well.
+    const { paired_at: _, ...rest } = finished;
+    const secret = "A".repeat(43);
+    await storage.save({ ...rest, psk_id: "AAAAAAAAAAA", room_secret: secret });
+    let refusals = 0;
+    const fetch: Fetch = (url, init, ca) => {
+      const isUnknown = (refusals += 1) <= 2;
+      return isUnknown ? Promise.resolve(Response.json({ code: "CPL-1801" }, { status: 401 })) : given.fetch!(url, init, ca);
+    };
+    const [again] = await restore({ storage, ...given, ...(relay ? { fetch } : {}) });
+    assert.ok(again !== undefined && again.id === host.id);
+    await reaches(clock, again, relay ? "relay" : "direct", 2000);
+    assert.equal(fake.sessions.length, 1);
+    await closes({ clock, host: again });
+  }
+});
+
+test("a host that was revoked in the pairing of before and not in this one is not given up", async () => {
+  const stage = await staged();
+  const { clock, fake, host, storage, given } = stage;
+  await closes(stage);
+  const [old] = await storage.list();
+  const again = await passing(clock, pair(fake.link(), { name: "Phone", storage, ...given }));
+  await online(clock, again);
+  await closes({ clock, host: again });
+  const [young] = await storage.list();
+  assert.ok(old !== undefined && young !== undefined && old.psk_id !== young.psk_id);
+  // The old one as if it had never been finished: it is tried first.
+  const { paired_at: _, ...pending } = old;
+  await storage.save(pending);
+  fake.revoke(host.deviceId);
+  const [third] = await restore({ storage, ...given });
+  assert.ok(third !== undefined);
+  await reaches(clock, third, "direct", 5000);
+  assert.equal((await storage.load(third.id)).length, 2, "nothing is wiped while another pairing is good");
+  await closes({ clock, host: third });
+});
+
+test("who answers with another key is told from the host, and is confirmed nothing", async () => {
+  const stage = await staged();
+  const { clock, fake, host } = stage;
+  await clock.pass(3000);
+  fake.tamper = (message) => [message.map((byte, at) => (at === 0 ? byte : byte ^ 1))];
+  fake.cut();
+  await clock.pass(2000);
+  const { state } = host;
+  assert.ok(state.state === "offline" && state.error.code === "CPL-1604" && state.reason.kind === "unreachable");
+  assert.ok(state.reason.attempts.every((it) => it.kind === "wrongKey"));
+  assert.equal(fake.sessions.length, 0);
+  fake.tamper = (message) => [message];
+  await online(clock, host);
+  await closes(stage);
+});
+
+test("what an app's listener throws disturbs nothing", async () => {
+  const thrown: unknown[] = [];
+  const caught = (error: unknown): void => void thrown.push(error);
+  const before = process.listeners("uncaughtException");
+  process.removeAllListeners("uncaughtException");
+  process.on("uncaughtException", caught);
+  try {
+    const stage = await staged();
+    stage.host.on("state", () => {
+      throw new Error("the app's own");
+    });
+    await stage.clock.pass(3000);
+    stage.fake.cut();
+    await stage.clock.pass(100);
+    await online(stage.clock, stage.host);
+    assert.ok(thrown.length >= 3);
+    await closes(stage);
+  } finally {
+    process.removeListener("uncaughtException", caught);
+    for (const listener of before) process.on("uncaughtException", listener);
+  }
 });
