@@ -15,7 +15,7 @@ use e2e::device::{Said, Sealed, Unsealed, get, keys};
 use e2e::host::PATIENCE;
 use e2e::program::program as start;
 use e2e::relay::Credential;
-use e2e::{Relay, Running, TestApp, TestDevice, TestHost, eventually, program};
+use e2e::{Http2, Relay, Running, TestApp, TestDevice, TestHost, eventually, program};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -109,6 +109,36 @@ async fn a_device_pairs_and_comes_back_through_the_relay() {
     let mut sealed = device.reconnect(host.pairing_url(), &keys(&link, &grant)).await.unwrap();
     uses_the_app(&mut sealed).await;
     host.event("session.opened", |event| event["path"] == "lan").await;
+}
+
+/// Apps let in more from nearby, and of a device that comes through a relay nobody but that relay says how near it is.
+#[tokio::test]
+async fn an_app_takes_nobody_who_comes_through_a_relay_for_near() {
+    let (relay, app) = (Relay::start().await, TestApp::start().await);
+    let (_host, device, link) = opening(&relay, &app).await;
+    let grant = relay.pair(&device, &link).await;
+    let http = Http2::over(relay.come_back(&device, &link, &grant, 0).await).await;
+    let forged = [
+        ("x-forwarded-for", "192.168.7.7"),
+        ("x_forwarded_for", "192.168.7.7"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "192.168.7.7"),
+        ("x-forwarded-port", "443"),
+        ("forwarded", "for=192.168.7.7"),
+        ("x-real-ip", "192.168.7.7"),
+        ("x-couplet-device-name", "192.168.7.7"),
+    ];
+    for sent in [&forged[..], &forged[..1], &[]] {
+        let answer = http.ask(Method::GET, "http://photos.example.test:81/echo", sent).await;
+        assert_eq!(answer.status(), 200);
+        let headers = app.last_request().headers;
+        let told = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "host"].map(|name| &headers[name]);
+        assert_eq!(told, ["unknown", "http", "photos.example.test:81", "photos.example.test:81"]);
+        assert_eq!(headers.get_all("x-forwarded-for").iter().count(), 1);
+        assert_eq!(headers["x-couplet-device-id"], *grant.device_id);
+        let all = format!("{headers:?}");
+        assert!(!all.contains("192.168.7.7") && !headers.contains_key("x-forwarded-port"), "{all}");
+    }
 }
 
 #[tokio::test]

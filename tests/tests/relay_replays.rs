@@ -1,5 +1,5 @@
-//! A relay that says everything twice, and sends its host elsewhere: the host follows each command once, and to nobody
-//! but its relay.
+//! A relay that says everything twice, sends its host elsewhere, or tells it more than there is: the host follows each
+//! command once, to nobody but its relay, and no more of them than it has places for.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
@@ -9,21 +9,22 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use couplet_protocol::relay::HOST_UPGRADE;
 use couplet_protocol::{RoomId, Sid};
+use e2e::device::keys;
 use e2e::host::PATIENCE;
-use e2e::{Relay, TestDevice, eventually};
+use e2e::{Http2, Relay, TestApp, TestDevice, eventually};
 use futures_util::StreamExt;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use rcgen::{CertificateParams, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
@@ -41,7 +42,7 @@ struct Stream {
 struct Double {
     url: String,
     streams: mpsc::UnboundedReceiver<Stream>,
-    dials: Arc<Mutex<BTreeMap<String, u32>>>,
+    shared: Shared,
     _served: AbortOnDropHandle<()>,
 }
 
@@ -50,6 +51,34 @@ struct Double {
 struct Shared {
     streams: mpsc::UnboundedSender<Stream>,
     dials: Arc<Mutex<BTreeMap<String, u32>>>,
+    open: Arc<Mutex<Open>>,
+    /// Ends the sessions that are held.
+    let_go: Arc<Notify>,
+}
+
+/// How many connections the host has open, and had at most.
+#[derive(Clone, Copy, Debug, Default)]
+struct Open {
+    now: usize,
+    most: usize,
+}
+
+/// One of them.
+struct Counted(Arc<Mutex<Open>>);
+
+impl Counted {
+    fn new(open: &Arc<Mutex<Open>>) -> Arc<Self> {
+        let mut counted = open.lock().unwrap();
+        counted.now += 1;
+        counted.most = counted.most.max(counted.now);
+        Arc::new(Counted(Arc::clone(open)))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().now -= 1;
+    }
 }
 
 fn tls(relay: &Relay) -> TlsAcceptor {
@@ -70,7 +99,7 @@ fn answer(status: u16, body: impl Into<Bytes>) -> Response<Body> {
 }
 
 impl Shared {
-    async fn handle(self, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    async fn handle(self, mut request: Request<Incoming>, open: Arc<Counted>) -> Result<Response<Body>, Infallible> {
         let path = request.uri().path().to_owned();
         if path == "/host/events" {
             let (events, told) = mpsc::unbounded_channel::<String>();
@@ -83,10 +112,14 @@ impl Shared {
         if let Some(sid) = path.strip_prefix("/pair/relay/") {
             *self.dials.lock().unwrap().entry(sid.to_owned()).or_default() += 1;
             let upgrade = hyper::upgrade::on(&mut request);
-            // Held, with no device behind it.
+            // Held until the host ends it, with no device behind it.
             tokio::spawn(async move {
-                let _held = upgrade.await;
-                std::future::pending::<()>().await;
+                let _open = open;
+                let (mut held, mut nowhere) = (TokioIo::new(upgrade.await.unwrap()), tokio::io::sink());
+                tokio::select! {
+                    () = self.let_go.notified() => {}
+                    _ = tokio::io::copy(&mut held, &mut nowhere) => {}
+                }
             });
             let mut switched = answer(101, "");
             switched.headers_mut().insert("connection", "upgrade".parse().unwrap());
@@ -103,14 +136,15 @@ impl Double {
         let (acceptor, port) = (tls(relay), relay.hosts_port());
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let (opened, streams) = mpsc::unbounded_channel();
-        let shared = Shared { streams: opened, dials: Arc::default() };
-        let dials = Arc::clone(&shared.dials);
+        let shared = Shared { streams: opened, dials: Arc::default(), open: Arc::default(), let_go: Arc::default() };
+        let own = shared.clone();
         let served = tokio::spawn(async move {
             loop {
-                let (stream, acceptor, shared) = (listener.accept().await.unwrap().0, acceptor.clone(), shared.clone());
+                let (stream, acceptor, shared) = (listener.accept().await.unwrap().0, acceptor.clone(), own.clone());
+                let open = Counted::new(&shared.open);
                 tokio::spawn(async move {
                     let Ok(tls) = acceptor.accept(stream).await else { return };
-                    let service = service_fn(move |request| shared.clone().handle(request));
+                    let service = service_fn(move |request| shared.clone().handle(request, Arc::clone(&open)));
                     let connection =
                         hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tls), service);
                     let _ = connection.with_upgrades().await;
@@ -118,7 +152,7 @@ impl Double {
             }
         });
         let url = format!("https://localhost:{port}");
-        Double { url, streams, dials, _served: AbortOnDropHandle::new(served) }
+        Double { url, streams, shared, _served: AbortOnDropHandle::new(served) }
     }
 
     async fn stream(&mut self) -> Stream {
@@ -130,7 +164,11 @@ impl Double {
     }
 
     fn dials(&self, sid: &Sid) -> u32 {
-        self.dials.lock().unwrap().get(&sid.to_hex()).copied().unwrap_or_default()
+        self.shared.dials.lock().unwrap().get(&sid.to_hex()).copied().unwrap_or_default()
+    }
+
+    fn open(&self) -> Open {
+        *self.shared.open.lock().unwrap()
     }
 
     async fn is_dialled(&self, sid: &Sid) {
@@ -185,7 +223,7 @@ async fn what_a_relay_says_twice_is_done_once_and_what_leads_elsewhere_is_not_do
         say(&stream, double.command(&sid(n)));
     }
     double.is_dialled(&sid(6)).await;
-    let dialled = double.dials.lock().unwrap().clone();
+    let dialled = double.shared.dials.lock().unwrap().clone();
     let expected = [1, 5, 6].map(|n| (sid(n).to_hex(), 1));
     assert_eq!(dialled, BTreeMap::from(expected));
     let went_elsewhere = tokio::time::timeout(std::time::Duration::ZERO, elsewhere.accept()).await;
@@ -198,4 +236,71 @@ async fn what_a_relay_says_twice_is_done_once_and_what_leads_elsewhere_is_not_do
     let (room, token) = Relay::room_of(&offer.link);
     eventually("the host is back", PATIENCE, async || relay.ask(room, &token).await.status == 200).await;
     relay.pair(&device, &offer.link).await;
+}
+
+/// How many sessions the host may have.
+const SESSIONS: usize = 4;
+/// Besides, it may dial so many that it does not know yet, hold the link, and do a little beside that.
+const SOCKETS: usize = SESSIONS + 8 + 4;
+/// By how much the host may grow meanwhile, in KiB.
+const GROWTH: u64 = 16 * 1024;
+
+#[tokio::test]
+async fn a_relay_that_floods_its_host_takes_little_of_it_and_is_left() {
+    let (mut relay, app) = (Relay::start().await, TestApp::start().await);
+    let host = relay
+        .host(|setup| {
+            setup.app(app.url()).env("COUPLET_APPROVE", "never");
+            setup.env("COUPLET_LIMITS__MAX_SESSIONS", SESSIONS.to_string());
+        })
+        .await;
+    let (device, link) = (TestDevice::new("Near"), host.generate().await.link);
+    let (grant, sealed) = device.pair(host.pairing_url(), &link).await;
+    let near = Http2::over(sealed).await;
+    let works = async |near: &Http2| near.ask(Method::GET, "http://app/", &[]).await.status() == 200;
+    assert!(works(&near).await);
+    relay.kill().await;
+    let mut double = Double::start(&relay).await;
+    let count = |kind: &str| host.printed().matches(kind).count();
+    let (memory, lines) = (host.peak_memory_kib(), host.logs().lines().count());
+    let mut sids = (0_u128..).map(|n| Sid::new(n.to_be_bytes()));
+    for flood in ["commands", "locks", "one without an end"] {
+        let (stream, lost) = (double.stream().await, count("relay.lost"));
+        // What the host does not read stays here.
+        for _ in 0..10_000 {
+            let event = match flood {
+                "commands" => double.command(&sids.next().unwrap()),
+                "locks" => format!("event: room-locked\ndata: {{\"room_id\":\"{}\"}}\n\n", "07".repeat(16)),
+                _ => format!("data: {}", "x".repeat(4096)),
+            };
+            if stream.events.send(event).is_err() {
+                break;
+            }
+        }
+        let left = tokio::time::timeout(PATIENCE, stream.events.closed()).await;
+        assert!(left.is_ok(), "{flood}: the host listens on");
+        eventually("it says so", PATIENCE, async || count("relay.lost") > lost).await;
+        assert!(works(&near).await, "{flood}: who is near has gone on");
+    }
+    let open = double.open();
+    assert!((SESSIONS..=SOCKETS).contains(&open.most), "{open:?}");
+    let (logs, grown) = (host.logs(), host.peak_memory_kib() - memory);
+    assert!(logs.contains("more events than there can be") && logs.contains("its events cannot be read"), "{logs}");
+    assert!(logs.lines().count() < lines + 400, "{logs}");
+    assert!(grown < GROWTH, "{grown} KiB");
+
+    // It comes back all the same: to this one, if that mends its ways. Some of the events of a minute may still be used up.
+    double.shared.let_go.notify_waiters();
+    eventually("the sessions are over", PATIENCE, async || double.open().now <= 2).await;
+    let sid = sids.next().unwrap();
+    while double.dials(&sid) == 0 {
+        let stream = double.stream().await;
+        stream.events.send(double.command(&sid)).unwrap();
+        tokio::select! {
+            () = double.is_dialled(&sid) => {}
+            () = stream.events.closed() => {}
+        }
+    }
+    drop(near);
+    Http2::over(device.reconnect(host.pairing_url(), &keys(&link, &grant)).await.unwrap()).await;
 }
