@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -33,7 +33,11 @@ pub struct Relay {
     args: Vec<String>,
     env: Vec<(&'static str, String)>,
     running: Running,
+    ready: Value,
 }
+
+/// A host's certificate, with those above it, and its key.
+pub type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 /// What opens a room.
 #[derive(Clone, Debug)]
@@ -70,12 +74,17 @@ impl Relay {
         Self::start_as(&[], vec![issuer, ("COUPLET_RELAY_ACCOUNT_AUDIENCE", "couplet".to_owned())]).await
     }
 
+    /// One that logs so much.
+    pub async fn with_log(level: &str) -> Self {
+        Self::start_as(&[], vec![("COUPLET_LOG", level.to_owned())]).await
+    }
+
     async fn start_as(args: &[&str], env: Vec<(&'static str, String)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ports = [free_port(), free_port()];
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let running = serve(folder.path(), ports, &args, &env).await;
-        Relay { folder, ports, args, env, running }
+        let (running, ready) = serve(folder.path(), ports, &args, &env).await;
+        Relay { folder, ports, args, env, running, ready }
     }
 
     /// Starts it again where it was, killing it first when it still runs.
@@ -83,7 +92,25 @@ impl Relay {
         if !self.running.has_ended() {
             self.running.kill().await;
         }
-        self.running = serve(self.folder.path(), self.ports, &self.args, &self.env).await;
+        (self.running, self.ready) = serve(self.folder.path(), self.ports, &self.args, &self.env).await;
+    }
+
+    /// The same, and it ends as by a power cut after so many steps: see `couplet_relay::failpoint`, which needs a binary
+    /// with the feature `failpoints`.
+    pub async fn restart_for(&mut self, steps: usize) {
+        self.env.push(("COUPLET_RELAY_STEPS", steps.to_string()));
+        self.restart().await;
+        self.env.pop();
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.running.has_ended()
+    }
+
+    /// Waits until it has ended: its exit code, unless a signal ended it.
+    pub async fn ends(&mut self) -> Option<i32> {
+        self.running.wait(PATIENCE).await.code()
     }
 
     /// Sets it up anew where it was: it knows nobody, and has another CA.
@@ -113,6 +140,24 @@ impl Relay {
     #[must_use]
     pub fn hosts_port(&self) -> u16 {
         self.ports[1]
+    }
+
+    /// What it said when it was ready: `public`, `hosts`, `private`, `ca`.
+    #[must_use]
+    pub fn ready(&self) -> &Value {
+        &self.ready
+    }
+
+    /// One text of that.
+    #[must_use]
+    pub fn ready_text(&self, key: &str) -> &str {
+        self.ready[key].as_str().expect("a text of the ready line")
+    }
+
+    /// Its listener with health and numbers: `http://127.0.0.1:port`.
+    #[must_use]
+    pub fn private_url(&self) -> &str {
+        self.ready["private"][0].as_str().expect("the ready line names it")
     }
 
     /// The file with its CA, for `--relay-ca`.
@@ -176,6 +221,12 @@ impl Relay {
         self.running.stderr.text()
     }
 
+    /// All that it has written so far.
+    #[must_use]
+    pub fn written(&self) -> String {
+        self.running.written()
+    }
+
     /// Waits for a line of its log that has this in it.
     pub async fn logged(&self, part: &str) {
         self.running.wait_for_error_line(PATIENCE, |line| line.contains(part)).await;
@@ -191,7 +242,7 @@ impl Relay {
         let request = Request::post("/pair").header("host", self.name()).header("content-type", "application/json");
         let request = request.body(Full::new(Bytes::from(body.to_string()))).unwrap();
         let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(self.tls().await)).await.unwrap();
+            hyper::client::conn::http1::handshake(TokioIo::new(self.tls(None).await.unwrap())).await.unwrap();
         let connection = tokio::spawn(connection);
         let answer = tokio::time::timeout(PATIENCE, sender.send_request(request)).await.expect("an answer").unwrap();
         let status = answer.status().as_u16();
@@ -210,7 +261,8 @@ impl Relay {
         assert_eq!(answer.status, 200, "{answer:?}");
         let sid = Sid::parse(answer.body["sid"].as_str().unwrap()).unwrap();
         let url = format!("wss://{}{}", self.name(), sid.path());
-        let socket = tokio_tungstenite::client_async(url, Either::Right(self.tls().await)).await.unwrap().0;
+        let socket =
+            tokio_tungstenite::client_async(url, Either::Right(self.tls(None).await.unwrap())).await.unwrap().0;
         Unsealed::over(socket)
     }
 
@@ -253,16 +305,24 @@ impl Relay {
         (keys.room, Credential::Token(keys.pairing_token_hash))
     }
 
-    async fn tls(&self) -> TlsStream<TcpStream> {
+    /// A connection inside TLS: to where devices come, or with a certificate and its key to where hosts do.
+    ///
+    /// # Errors
+    /// The relay is not there, or refuses.
+    pub async fn tls(&self, identity: Option<Identity>) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(self.ca()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = config.with_root_certificates(roots).with_no_client_auth();
-        let stream = TcpStream::connect(("127.0.0.1", self.ports[0])).await.unwrap();
-        stream.set_nodelay(true).unwrap();
+        let config = config.with_root_certificates(roots);
+        let (config, port) = match identity {
+            None => (config.with_no_client_auth(), self.ports[0]),
+            Some((chain, key)) => (config.with_client_auth_cert(chain, key).unwrap(), self.ports[1]),
+        };
+        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.set_nodelay(true)?;
         let name = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
 }
 
@@ -275,13 +335,14 @@ fn state(folder: &Path) -> PathBuf {
     folder.join("relay")
 }
 
-async fn serve(folder: &Path, ports: [u16; 2], args: &[String], env: &[(&str, String)]) -> Running {
+async fn serve(folder: &Path, ports: [u16; 2], args: &[String], env: &[(&str, String)]) -> (Running, Value) {
     let mut command = couplet();
     let at = |port| format!("127.0.0.1:{port}");
     command.args(["relay", "serve", "--dev", "--listen", &at(ports[0]), "--hosts-listen", &at(ports[1]), "--json"]);
-    command.args(args).arg("--state-dir").arg(state(folder)).env("HOME", folder).env("XDG_CONFIG_HOME", folder);
+    command.args(["--private", &at(0)]).args(args).arg("--state-dir").arg(state(folder));
+    command.env("HOME", folder).env("XDG_CONFIG_HOME", folder);
     command.envs(env.iter().map(|(name, value)| (name, value)));
     let running = Running::start(command);
-    running.wait_for_line(PATIENCE, |line| line.contains("\"ready\"")).await;
-    running
+    let ready = running.wait_for_line(PATIENCE, |line| line.contains("\"ready\"")).await;
+    (running, serde_json::from_str(&ready).unwrap())
 }

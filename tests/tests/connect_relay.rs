@@ -4,9 +4,7 @@
 use couplet_protocol::offer::{LinkForm, SUITE_1};
 use couplet_protocol::secret::OfferSecret;
 use couplet_protocol::{Endpoint, Offer, RelayName, StaticSecret};
-use e2e::host::PATIENCE;
-use e2e::{Laptop, Running, program};
-use serde_json::Value;
+use e2e::{Laptop, Relay};
 
 fn link(relay: &str) -> String {
     let offer = Offer {
@@ -21,15 +19,9 @@ fn link(relay: &str) -> String {
 
 #[tokio::test]
 async fn what_a_relay_refuses_is_said_with_its_name_and_the_next_step() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = program::couplet();
-    command.args(["relay", "serve", "--dev", "--listen", "127.0.0.1:0", "--hosts-listen", "127.0.0.1:0", "--json"]);
-    command.arg("--state-dir").arg(folder.path().join("state"));
-    let relay = Running::start(command);
-    let ready = relay.wait_for_line(PATIENCE, |line| line.contains("\"ready\"")).await;
-    let ready: Value = serde_json::from_str(&ready).unwrap();
-    let (name, ca) =
-        (ready["public"].as_str().unwrap().strip_prefix("https://").unwrap(), ready["ca"].as_str().unwrap());
+    let mut relay = Relay::start().await;
+    let (name, ca) = (relay.name(), relay.ca());
+    let (name, ca) = (name.as_str(), ca.to_str().unwrap());
     let (laptop, link) = (Laptop::new(), link(name));
     assert!(link.starts_with("HTTPS://LOCALHOST:"));
 
@@ -50,7 +42,7 @@ async fn what_a_relay_refuses_is_said_with_its_name_and_the_next_step() {
     }
     assert!(!laptop.folder().exists(), "nothing is kept");
 
-    drop(relay);
+    relay.kill().await;
     let (code, _, said) = laptop.run(&[&link, "--relay-ca", ca]).await;
     for part in ["CPL-1819", name, "couplet relay check"] {
         assert!(code == 1 && said.contains(part), "{part}: {code}: {said}");

@@ -4,36 +4,8 @@
 use std::path::Path;
 
 use couplet_protocol::EnrollmentToken;
-use e2e::host::PATIENCE;
-use e2e::{Running, program};
+use e2e::{Relay, program};
 use serde_json::Value;
-
-struct Relay {
-    folder: tempfile::TempDir,
-    running: Running,
-    ready: Value,
-}
-
-impl Relay {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut command = program::couplet();
-        command.args(["relay", "serve", "--dev", "--listen", "127.0.0.1:0", "--hosts-listen", "127.0.0.1:0"]);
-        command.args(["--private", "127.0.0.1:0", "--json", "--state-dir"]).arg(folder.path().join("state"));
-        let running = Running::start(command);
-        let line = running.wait_for_line(PATIENCE, |line| line.contains("\"ready\"")).await;
-        Relay { ready: serde_json::from_str(&line).unwrap(), folder, running }
-    }
-
-    fn text(&self, key: &str) -> &str {
-        self.ready[key].as_str().unwrap()
-    }
-
-    /// A command of `couplet relay` on its state folder: exit code, standard output, standard error.
-    fn run(&self, args: &[&str]) -> (i32, String, String) {
-        run(&self.folder.path().join("state"), args)
-    }
-}
 
 fn run(state: &Path, args: &[&str]) -> (i32, String, String) {
     let output = program::couplet().arg("relay").args(args).arg("--state-dir").arg(state).output().unwrap();
@@ -44,12 +16,12 @@ fn run(state: &Path, args: &[&str]) -> (i32, String, String) {
 #[tokio::test]
 async fn a_relay_says_where_it_is_invites_checks_and_ends_in_good_order() {
     let mut relay = Relay::start().await;
-    assert!(relay.text("public").starts_with("https://localhost:"), "{}", relay.ready);
+    assert!(relay.ready_text("public").starts_with("https://localhost:"), "{}", relay.ready());
     let (code, token, said) = relay.run(&["invite", "--for", "10m"]);
     assert_eq!(code, 0, "{said}");
     let token = EnrollmentToken::parse(&token).unwrap();
-    assert_eq!(format!("https://{}", token.relay), relay.text("public"));
-    assert_eq!(format!("https://{}", token.hosts), relay.text("hosts"));
+    assert_eq!(format!("https://{}", token.relay), relay.ready_text("public"));
+    assert_eq!(format!("https://{}", token.hosts), relay.ready_text("hosts"));
     let (code, invited, _) = relay.run(&["invite", "--json"]);
     let invited: Value = serde_json::from_str(&invited).unwrap();
     assert!(code == 0 && EnrollmentToken::parse(invited["token"].as_str().unwrap()).is_ok());
@@ -64,10 +36,11 @@ async fn a_relay_says_where_it_is_invites_checks_and_ends_in_good_order() {
     let (code, _, said) = relay.run(&["hosts", "revoke", "3f2a", "--yes"]);
     assert!(code == 1 && said.contains("CPL-1824"), "{code}: {said}");
 
-    let (code, found, said) = relay.run(&["check", relay.text("public"), "--relay-ca", relay.text("ca"), "--json"]);
+    let (code, found, said) =
+        relay.run(&["check", relay.ready_text("public"), "--relay-ca", relay.ready_text("ca"), "--json"]);
     let found: Value = serde_json::from_str(&found).unwrap();
     assert_eq!((code, &found["ok"], found["steps"].as_array().unwrap().len()), (0, &Value::Bool(true), 6), "{said}");
-    let (public, hosts, ca) = (relay.text("public"), relay.text("hosts"), relay.text("ca"));
+    let (public, hosts, ca) = (relay.ready_text("public"), relay.ready_text("hosts"), relay.ready_text("ca"));
     let (code, found, said) = relay.run(&["check", public, "--relay-ca", ca]);
     assert!(code == 0 && found.contains("can be used by devices.") && found.contains("--hosts NAME:PORT"), "{said}");
     let (code, found, said) = relay.run(&["check", public, "--relay-ca", ca, "--hosts", hosts]);
@@ -75,14 +48,14 @@ async fn a_relay_says_where_it_is_invites_checks_and_ends_in_good_order() {
     assert!(found.ends_with(" can be used.\n"), "{found}");
 
     // A second one does not disturb it.
-    let state = relay.folder.path().join("state");
-    let (code, _, said) = run(&state, &["serve", "--dev", "--listen", "127.0.0.1:0", "--hosts-listen", "127.0.0.1:0"]);
+    let again = ["serve", "--dev", "--listen", "127.0.0.1:0", "--hosts-listen", "127.0.0.1:0"];
+    let (code, _, said) = relay.run(&again);
     assert!(code == 1 && said.contains("CPL-1403"), "{code}: {said}");
     assert_eq!(relay.run(&["hosts"]).0, 0);
 
-    relay.running.signal("TERM");
-    assert_eq!(relay.running.wait(PATIENCE).await.code(), Some(0), "{}", relay.running.written());
-    let written = relay.running.written();
+    relay.stop();
+    assert_eq!(relay.ends().await, Some(0), "{}", relay.written());
+    let written = relay.written();
     assert!(!written.contains("enr_"), "{written}");
     let (code, _, said) = relay.run(&["invite"]);
     assert!(code == 5 && said.contains("CPL-1816"), "{code}: {said}");
@@ -95,12 +68,15 @@ async fn a_check_says_which_step_fails_and_what_to_do() {
         let (code, found, said) = relay.run(&[&["check"], args].concat());
         assert!(code == 1 && said.contains(part), "{args:?}: {code}\n{found}{said}");
     };
-    check(&[relay.text("public")], "--relay-ca FILE");
+    check(&[relay.ready_text("public")], "--relay-ca FILE");
     check(&["localhost:1"], "CPL-1819");
     check(&["no.such.name.invalid"], "CPL-1819");
-    check(&[&relay.text("public").replace("localhost", "127.0.0.2"), "--relay-ca", relay.text("ca")], "CPL-1819");
+    check(
+        &[&relay.ready_text("public").replace("localhost", "127.0.0.2"), "--relay-ca", relay.ready_text("ca")],
+        "CPL-1819",
+    );
     // The hosts' listener asks for a certificate, and the devices' for none.
-    let (public, hosts, ca) = (relay.text("public"), relay.text("hosts"), relay.text("ca"));
+    let (public, hosts, ca) = (relay.ready_text("public"), relay.ready_text("hosts"), relay.ready_text("ca"));
     for part in ["CPL-1819", "Is this the devices' port of the relay? The hosts' asks for a certificate"] {
         check(&[hosts, "--relay-ca", ca], part);
     }
@@ -111,10 +87,10 @@ async fn a_check_says_which_step_fails_and_what_to_do() {
     // Another relay has another CA.
     let other = Relay::start().await;
     for part in ["CPL-1820", "ca.pem in the relay's state folder"] {
-        check(&[public, "--relay-ca", ca, "--hosts", other.text("hosts")], part);
+        check(&[public, "--relay-ca", ca, "--hosts", other.ready_text("hosts")], part);
     }
     // Plain HTTP.
-    check(&[&relay.ready["private"][0].as_str().unwrap().replace("http://", "")], "CPL-1819");
+    check(&[&relay.private_url().replace("http://", "")], "CPL-1819");
     let (code, _, said) = relay.run(&["check", "https://localhost/p"]);
     assert!(code == 2 && said.contains("without a path"), "{said}");
 }
