@@ -18,6 +18,11 @@ import { type Http2Response, Stream, type StreamOwner } from "./stream.js";
 const PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /** The last stream that there can be (RFC 9113, 5.1.1). */
 const STREAM_MAX = 0x7fff_ffff;
+/**
+ * Says before the first block that this end's header table is empty, and stays so: a server that allows no table waits for
+ * that (RFC 7541, 4.2 and 6.3).
+ */
+const NO_TABLE = 0x20;
 /** What a SETTINGS frame costs of the ledger: all streams may have to be gone through. */
 const SETTINGS_COST = 10;
 /** PINGs of this end that wait for their answer at most. */
@@ -30,6 +35,8 @@ interface Queued {
   readonly head: Header[];
   readonly resolve: (response: Http2Response) => void;
   readonly reject: (reason: unknown) => void;
+  /** Its stream listens to the signal from here on. */
+  readonly begun?: () => void;
 }
 
 /** A connection with a server, which has been reached by whatever the link is. */
@@ -53,6 +60,8 @@ export class Connection {
   #next = 1;
   /** The last stream that the server looks at, once it has said so. */
   #lastTaken: number | null = null;
+  /** Why the server ends it, when that is for no good reason. */
+  #goneFor: Http2Error | undefined;
   #draining = false;
   #over = false;
   #pings: { readonly resolve: () => void; readonly reject: (reason: unknown) => void }[] = [];
@@ -162,7 +171,7 @@ export class Connection {
     const unlisten = (): void => signal.removeEventListener("abort", aborted);
     const waiting: Queued = {
       ...queued,
-      resolve: queued.resolve,
+      begun: unlisten,
       reject: (reason) => {
         unlisten();
         queued.reject(reason);
@@ -171,7 +180,6 @@ export class Connection {
     signal.addEventListener("abort", aborted, { once: true });
     this.#queue.push(waiting);
     this.#advance();
-    if (!this.#queue.includes(waiting)) unlisten();
   }
 
   /** Begins as many of the waiting requests as may be under way. */
@@ -181,6 +189,7 @@ export class Connection {
       // Whether the server has extended CONNECT is known with its settings, which are on their way.
       if (!queued || (queued.init.protocol !== undefined && !this.#greeted)) return;
       this.#queue.shift();
+      queued.begun?.();
       this.#begin(queued);
     }
     if (!this.accepting) this.#rejectQueue();
@@ -203,6 +212,7 @@ export class Connection {
     const stream = new Stream(this.#next, this.#owner, init, this.#peer.initialWindow, { resolve, reject });
     this.#next += 2;
     this.#streams.set(stream.id, stream);
+    if (stream.id === 1) block = Uint8Array.of(NO_TABLE, ...block);
     this.#outbox.control(frames.headerFrames(stream.id, block, ends, this.#owner.frameSize()));
     stream.begin(ends);
   }
@@ -228,7 +238,7 @@ export class Connection {
   }
 
   #endWhenIdle(): void {
-    if (!this.accepting && this.#streams.size === 0) this.#finish(NO_ERROR, this.#unsent(), undefined);
+    if (!this.accepting && this.#streams.size === 0) this.#finish(NO_ERROR, this.#unsent(), this.#goneFor);
   }
 
   /** The link broke, or ended. */
@@ -435,6 +445,7 @@ export class Connection {
     const code = frames.readU32(frame.payload, 4);
     if (this.#lastTaken !== null && last > this.#lastTaken) throw violation(PROTOCOL_ERROR, "the server takes back its GOAWAY");
     this.#lastTaken = last;
+    if (code !== NO_ERROR) this.#goneFor = new Http2Error(code, "peer", "the server ended the connection");
     for (const stream of [...this.#streams.values()]) {
       if (stream.id <= last) continue;
       const error = new Http2Error(code, "peer", "the server ends the connection without this request", { retryable: true });

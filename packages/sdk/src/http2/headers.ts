@@ -5,7 +5,8 @@ import type { Header } from "./static_table.js";
 /** RFC 9110, 5.6.2, without upper case. */
 const NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
 /** RFC 9113, 8.2.1: no NUL, CR or LF, and no blank at either end. */
-const VALUE = /^(?![ \t])[^\0\r\n]*(?<![ \t])$/;
+// Without a lookbehind, which some engines in use take for a mistake of the whole module.
+const VALUE = /^(?:[^\0\r\n \t]|[^\0\r\n \t][^\0\r\n]*[^\0\r\n \t])?$/;
 /** RFC 9113, 8.2.2. */
 const HOP = /* @__PURE__ */ new Set(["connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade"]);
 

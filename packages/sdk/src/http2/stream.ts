@@ -325,7 +325,10 @@ export class Stream {
     let at = 0;
     do {
       const size = await this.#room(Math.min(bytes.length - at, PIECE));
-      if (this.#mute) return;
+      if (this.#mute) {
+        this.#owner.window.restore(size);
+        return;
+      }
       const last = ends && at + size === bytes.length;
       const frames = dataFrames(this.id, bytes.subarray(at, at + size), last, this.#owner.frameSize());
       this.#owner.earn();
@@ -340,6 +343,7 @@ export class Stream {
   /** Waits for room in both windows and takes it; how many bytes, of so many. */
   async #room(wanted: number): Promise<number> {
     const connection = this.#owner.window;
+    if (this.#mute) return 0;
     while (wanted > 0 && Math.min(this.window.left, connection.left) <= 0) {
       await (this.window.left <= 0 ? this.window : connection).changed();
       if (this.#mute) return 0;
