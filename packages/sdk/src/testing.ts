@@ -12,11 +12,12 @@ import type { CloseReason } from "./protocol/frame.js";
 import type { Fetch, Given } from "./client/environment.js";
 import { systemRandom } from "./client/random.js";
 import type { OpenSocket } from "./client/socket.js";
-import type { App } from "./testing/server.js";
+import type { App, SocketApp } from "./testing/server.js";
 import { FakeSession, type Sessions } from "./testing/session.js";
 import { openMemorySocket, type HostSocket } from "./testing/socket.js";
 
-export type { App } from "./testing/server.js";
+export type { App, SocketApp } from "./testing/server.js";
+export { FakeWebSocket } from "./testing/websocket.js";
 export { FakeSession } from "./testing/session.js";
 export type { ByteLink } from "./link.js";
 
@@ -24,6 +25,8 @@ export type { ByteLink } from "./link.js";
 export interface FakeHostOptions {
   /** Answers the requests of paired devices: what the apps behind a real host do. Each says hello when it is absent. */
   readonly app?: App;
+  /** Is given each WebSocket that a device opens; without it none is taken. */
+  readonly webSocket?: SocketApp;
   /** What the host calls itself. */
   readonly name?: string;
   /** Whether its owner is asked: {@link FakeHost.approve}. */
@@ -240,6 +243,7 @@ export class FakeHost {
         this.#tell();
       },
       app: (session) => (request) => this.#answer(session, request),
+      sockets: this.#options.webSocket,
       tamper: (message) => this.tamper(message),
     };
   }

@@ -1,6 +1,6 @@
 /** Bodies: of requests, in all the forms that `fetch` takes, and of answers, as streams. */
 import type { ByteLink } from "../link.js";
-import { utf8 } from "../protocol/bytes.js";
+import { joined, utf8 } from "../protocol/bytes.js";
 
 /** What can be sent: what `fetch` takes, and whatever gives bytes one after the other. */
 export type BodySource = BodyInit | AsyncIterable<Uint8Array> | null | undefined;
@@ -40,7 +40,7 @@ export function outgoing(body: BodySource): Outgoing | null {
   if (ArrayBuffer.isView(body)) {
     return whole(new Uint8Array(body.buffer as ArrayBuffer, body.byteOffset, body.byteLength).slice(), null);
   }
-  if (body instanceof URLSearchParams) {
+  if (typeof URLSearchParams !== "undefined" && body instanceof URLSearchParams) {
     return whole(utf8(body.toString()), "application/x-www-form-urlencoded;charset=UTF-8");
   }
   if (typeof Blob !== "undefined" && body instanceof Blob) {
@@ -83,12 +83,32 @@ function checkedChunk(chunk: unknown): Uint8Array {
   return chunk;
 }
 
+/** The longest answer that a runtime without streams is given, in bytes. */
+const WHOLE_MAX = 64 << 20;
+
+/** An answer's body: as it comes, or all of it where there are no streams, as in React Native without a polyfill. */
+export type Incoming = ReadableStream<Uint8Array<ArrayBuffer>> | ArrayBuffer;
+
+async function allOf(body: Pick<ByteLink, "receive" | "close">): Promise<ArrayBuffer> {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  for (let part = await body.receive(); part !== null; part = await body.receive()) {
+    parts.push(part);
+    length += part.length;
+    if (length <= WHOLE_MAX) continue;
+    body.close();
+    throw new RangeError("the answer is too long for a runtime without streams");
+  }
+  return joined(...parts).buffer;
+}
+
 /** An answer's body. What is not read holds the app back; who cancels it ends the request. */
-export function incoming(
+export async function incoming(
   body: Pick<ByteLink, "receive" | "close">,
   failed: (error: unknown) => unknown,
   ended: () => void,
-): ReadableStream<Uint8Array<ArrayBuffer>> {
+): Promise<Incoming> {
+  if (typeof ReadableStream === "undefined") return allOf(body).finally(ended);
   return new ReadableStream(
     {
       async pull(controller) {

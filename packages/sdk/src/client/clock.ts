@@ -28,11 +28,16 @@ export class TimedOut extends Error {
   }
 }
 
+/** Why it was called off. Not all runtimes keep what was said. */
+export function reasonOf(signal: AbortSignal | null | undefined): unknown {
+  return signal?.reason ?? new Error("it was called off");
+}
+
 /** Rejects with the signal's reason as soon as it is called off. The work itself goes on, and its end is no matter then. */
 export function unlessAborted<T>(signal: AbortSignal | null | undefined, work: Promise<T>): Promise<T> {
   if (signal === null || signal === undefined) return work;
   return new Promise((resolve, reject) => {
-    const stop = (): void => reject(signal.reason);
+    const stop = (): void => reject(reasonOf(signal));
     if (signal.aborted) stop();
     signal.addEventListener("abort", stop, { once: true });
     work.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
@@ -50,10 +55,10 @@ export function within<T>(clock: Clock, milliseconds: number, work: Promise<T>):
 /** Waits. Rejects with the signal's reason. */
 export function sleep(clock: Clock, milliseconds: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
-    if (signal?.aborted === true) return reject(signal.reason);
+    if (signal?.aborted === true) return reject(reasonOf(signal));
     const stop = (): void => {
       off();
-      reject(signal?.reason);
+      reject(reasonOf(signal));
     };
     const off = clock.after(milliseconds, () => {
       signal?.removeEventListener("abort", stop);
@@ -73,7 +78,7 @@ export interface Limit {
 /** Makes one. */
 export function limit(clock: Clock, milliseconds: number | null, parent?: AbortSignal | null): Limit {
   const controller = new AbortController();
-  const follow = (): void => controller.abort(parent?.reason);
+  const follow = (): void => controller.abort(reasonOf(parent));
   if (parent?.aborted === true) follow();
   parent?.addEventListener("abort", follow, { once: true });
   const off = milliseconds === null ? () => {} : clock.after(milliseconds, () => controller.abort(new TimedOut()));
@@ -110,7 +115,7 @@ export class Bell {
       };
       const stop = (): void => {
         end();
-        reject(signal?.reason);
+        reject(reasonOf(signal));
       };
       this.#wake = () => {
         end();

@@ -6,7 +6,7 @@ import type { Claim } from "../protocol/message.js";
 import type { Offer } from "../protocol/offer.js";
 import { fresh } from "../protocol/secret.js";
 import { AttemptError, attemptError } from "./attempt.js";
-import { limit, unlessAborted } from "./clock.js";
+import { limit, reasonOf, unlessAborted } from "./clock.js";
 import type { Credentials } from "./credentials.js";
 import { openWay, type Ways } from "./path.js";
 import type { Entered } from "./relay.js";
@@ -81,13 +81,15 @@ export class Met {
       begun = await begin();
       const m2 = await answer(ways, endpoint, entered.wire, begun.m1, signal);
       const confirmed = await begun.initiator.finish(m2);
-      if (signal.aborted) confirmed.wipe();
-      signal.throwIfAborted();
+      if (signal.aborted) {
+        confirmed.wipe();
+        throw reasonOf(signal);
+      }
       return new Met(ways, endpoint, entered, confirmed);
     } catch (error) {
       begun?.initiator.wipe();
       entered?.wire.cut();
-      if (signal.aborted) throw signal.reason;
+      if (signal.aborted) throw reasonOf(signal);
       throw attemptError(error)?.at(endpoint) ?? error;
     }
   }

@@ -3,8 +3,8 @@ import { Connection } from "../http2/index.js";
 import { Http2Error, REFUSED_STREAM } from "../http2/error.js";
 import type { ByteLink } from "../link.js";
 import { CoupletError } from "../protocol/error.js";
-import { incoming } from "./body.js";
-import { within } from "./clock.js";
+import { incoming, type Incoming } from "./body.js";
+import { reasonOf, within } from "./clock.js";
 import type { Environment } from "./environment.js";
 import type { Outbound } from "./request.js";
 import type { SealedStream } from "./sealed.js";
@@ -96,7 +96,7 @@ export class Http {
         ended();
         answer.body.close();
       }
-      return response(answer, url, isBodiless ? null : incoming(answer.body, failed, ended));
+      return response(answer, url, isBodiless ? null : await incoming(answer.body, failed, ended));
     } catch (error) {
       ended();
       if (isUnsent(error) && body?.canBeSent() !== false && signal?.aborted !== true) throw new Unsent();
@@ -131,7 +131,7 @@ export class Http {
 
   /** What an app gets for what HTTP/2 says. */
   failed(error: unknown, signal: AbortSignal | null): unknown {
-    if (signal?.aborted === true) return signal.reason;
+    if (signal?.aborted === true) return reasonOf(signal);
     const { ending } = this.#stream;
     const isOver = ending?.by === "host" && (ending.reason === "revoked" || ending.reason === "expired");
     // That it is the end of the pairing is more than that a session broke off.
@@ -210,7 +210,7 @@ function isRefusedHere(error: unknown): boolean {
 function response(
   answer: { readonly status: number; readonly headers: readonly (readonly [string, string])[] },
   url: URL,
-  body: ReadableStream<Uint8Array<ArrayBuffer>> | null,
+  body: Incoming | null,
 ): Response {
   const headers = new Headers();
   for (const [name, value] of answer.headers) if (!name.startsWith(":")) headers.append(name, value);

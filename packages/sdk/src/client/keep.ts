@@ -124,7 +124,7 @@ export class Keeper {
 
   /** Ends the session, tells the host, and opens no other. */
   async stop(state: "closed" | "forgotten"): Promise<void> {
-    if (!isFinal(this.#state) || (state === "forgotten" && this.#state.state !== state)) this.#set(finalState(state));
+    this.#set(finalState(state));
     this.#live?.stream.leave("leaving");
     this.#closing.abort(new CoupletError("CPL-1602", "This connection was closed"));
     await this.#running;
@@ -373,7 +373,7 @@ export class Keeper {
   }
 
   #set(state: State): void {
-    if (isFinal(this.#state) && state.state !== "forgotten") return;
+    if (isFinal(this.#state) && (state.state !== "forgotten" || this.#state.state === "forgotten")) return;
     this.#state = state;
     this.#tell();
   }

@@ -2,6 +2,7 @@
 import type { Account } from "./relay.js";
 import { Host } from "./connect.js";
 import { hostId, type Credentials } from "./credentials.js";
+import { reasonOf } from "./clock.js";
 import { environment, type Given } from "./environment.js";
 import { pairWith, type PairState } from "./pair.js";
 import { tell } from "./state.js";
@@ -74,7 +75,7 @@ export async function pair(link: string, options: PairOptions): Promise<Host> {
   const where = environment(options);
   const store = storage(options);
   const { name, model = null, platform = null, kind = kindOfDevice(), relayCa = null, account } = options;
-  options.signal?.throwIfAborted();
+  if (options.signal?.aborted === true) throw reasonOf(options.signal);
   const credentials = await pairWith(
     link,
     {

@@ -115,11 +115,11 @@ async function meet(
   } finally {
     door.keys.psk.wipe();
   }
-  throw unmet(offer, tried, environment.clock);
+  throw unmet(offer, tried, environment);
 }
 
 /** What to say of several failures: the most telling one first. */
-function unmet(offer: Offer, tried: readonly AttemptError[], clock: Clock): CoupletError {
+function unmet(offer: Offer, tried: readonly AttemptError[], { clock, lan }: Environment): CoupletError {
   const isExpired = clock.wall() > offer.expiresAt * 1000;
   const of = (kind: AttemptError["kind"]) => tried.find((attempt) => attempt.kind === kind);
   const telling = of("refused") ?? of("wrongKey") ?? of("handshake") ?? of("weakRandom") ?? of("relay");
@@ -127,7 +127,10 @@ function unmet(offer: Offer, tried: readonly AttemptError[], clock: Clock): Coup
     tried.length === 0
       ? "The link names no address that this device can use"
       : `The host cannot be reached:${lines(tried)}`;
-  const next = isExpired ? "By this device's clock the link has expired: ask for a new one." : nextToDo(telling, offer);
+  const blocked = "A page that was served over https cannot reach the local network: the host needs a relay for it.";
+  const isBlocked = tried.length === 0 && !lan && offer.endpoints.length > 0;
+  const expired = "By this device's clock the link has expired: ask for a new one.";
+  const next = isBlocked ? blocked : isExpired ? expired : nextToDo(telling, offer);
   return new CoupletError(telling?.code ?? "CPL-1601", message, { next, cause: telling });
 }
 

@@ -8,7 +8,7 @@ import { pairingRoom, relaySecretHash, type OfferKeys } from "../protocol/schedu
 import type { CredentialHash, RoomId } from "../protocol/room.js";
 import type { Secret } from "../protocol/secret.js";
 import { AttemptError, attemptError } from "./attempt.js";
-import { limit } from "./clock.js";
+import { limit, reasonOf } from "./clock.js";
 import type { Environment } from "./environment.js";
 import { Wire } from "./socket.js";
 
@@ -99,7 +99,7 @@ export async function openRelay(entry: Entry, signal: AbortSignal): Promise<Ente
     const open = (at: string) => environment.openSocket(at, entry.relayCa);
     return { wire: await Wire.open(url, open, environment.clock, time.signal), room };
   } catch (error) {
-    if (signal.aborted) throw signal.reason;
+    if (signal.aborted) throw reasonOf(signal);
     const known = attemptError(error);
     if (known?.kind === "relay") throw known;
     if (known?.kind === "timedOut") throw failure("CPL-1819", "The relay does not answer in time");
@@ -167,7 +167,7 @@ async function ask(
     answer = await environment.fetch(`https://${relay}/pair`, init, entry.relayCa);
     text = await boundedText(answer, ANSWER_MAX);
   } catch (error) {
-    if (signal.aborted) throw signal.reason;
+    if (signal.aborted) throw reasonOf(signal);
     if (time.signal.aborted) throw failure("CPL-1819", "The relay does not answer in time");
     if (error instanceof AttemptError) throw error;
     throw new AttemptError("relay", { code: codeOfCause(error), cause: error });

@@ -2,7 +2,7 @@
 import { parseCode } from "../protocol/error.js";
 import { FRAME_MAX } from "../protocol/frame.js";
 import { AttemptError } from "./attempt.js";
-import { sleep, type Clock } from "./clock.js";
+import { reasonOf, sleep, type Clock } from "./clock.js";
 
 /** What is used of a WebSocket. That of browsers is one, those of Node.js and of `ws`, and React Native's. */
 export interface Socket {
@@ -65,7 +65,7 @@ export class Wire {
    */
   static open(url: string, openSocket: (url: string) => Socket, clock: Clock, signal: AbortSignal): Promise<Wire> {
     return new Promise((resolve, reject) => {
-      if (signal.aborted) return reject(signal.reason);
+      if (signal.aborted) return reject(reasonOf(signal));
       let socket: Socket;
       try {
         socket = openSocket(url);
@@ -78,7 +78,7 @@ export class Wire {
       let isOpen = false;
       const stop = (): void => {
         wire.cut();
-        reject(signal.reason);
+        reject(reasonOf(signal));
       };
       const settle = (): void => signal.removeEventListener("abort", stop);
       signal.addEventListener("abort", stop, { once: true });

@@ -1,7 +1,7 @@
 /** Node.js' connections: with authorities of the user's own, which its own `fetch` and WebSocket cannot be told. */
+import { createSocket } from "node:dgram";
 import { request as plain } from "node:http";
 import { request as secure } from "node:https";
-import { networkInterfaces } from "node:os";
 import { rootCertificates } from "node:tls";
 import { Readable } from "node:stream";
 
@@ -11,8 +11,10 @@ import type { OpenSocket, Socket } from "../client/socket.js";
 import { CoupletError } from "../protocol/error.js";
 import { FRAME_MAX } from "../protocol/frame.js";
 
-/** How often this machine's addresses are looked at, in milliseconds. */
+/** How often the way to the network is looked at, in milliseconds. */
 const LOOK = 2000;
+/** Addresses for documentation (RFC 5737, RFC 3849): the way there is the way to everywhere. */
+const EVERYWHERE = [["udp4", "192.0.2.1"], ["udp6", "2001:db8::1"]] as const;
 
 /** `ws`, where it is installed. */
 type WebSocketOf = new (url: string, options: Record<string, unknown>) => unknown;
@@ -74,26 +76,37 @@ export const nodeFetch: Fetch = (url, init, relayCa) =>
     request.end(init.body as string | undefined);
   });
 
-/** Looks now and then whether this machine has other addresses; where it has none, it waits for the old ones. */
+/**
+ * Looks now and then which of its own addresses this machine speaks from to others, which sends nothing. Where it has no way
+ * at all, the old one is waited for.
+ */
 export const nodeNetwork: Network = (changed) => {
-  let was = addresses();
-  const timer = setInterval(() => {
-    const now = addresses();
-    if (now === was || now === "") return;
+  let was: string | null = null;
+  const look = async (): Promise<void> => {
+    const now = (await Promise.all(EVERYWHERE.map(([type, address]) => source(type, address)))).join(" ").trim();
+    if (now === "" || now === was) return;
+    if (was !== null) changed("moved");
     was = now;
-    changed("moved");
-  }, LOOK);
+  };
+  void look();
+  const timer = setInterval(() => void look(), LOOK);
   timer.unref();
   return () => clearInterval(timer);
 };
 
-function addresses(): string {
-  const found = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
-  // Temporary IPv6 addresses come and go while all is as it was; their network does not.
-  const places = found.filter((it) => !it.internal).map((it) => (it.family === "IPv4" ? it.address : prefix(it.address)));
-  return [...new Set(places)].sort().join(" ");
-}
-
-function prefix(address: string): string {
-  return address.split(":").slice(0, 4).join(":");
+/** The address that this machine speaks from to that one; empty when there is no way. */
+function source(type: "udp4" | "udp6", address: string): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = createSocket(type);
+    const end = (found: string): void => {
+      socket.removeAllListeners();
+      socket.on("error", () => {});
+      socket.close();
+      resolve(found);
+    };
+    socket.unref();
+    socket.on("error", () => end(""));
+    socket.on("connect", () => end(socket.address().address));
+    socket.connect(9, address);
+  });
 }

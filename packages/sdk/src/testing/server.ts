@@ -2,6 +2,7 @@
 import { joined, utf8 } from "../protocol/bytes.js";
 import * as h2 from "../http2/frame.js";
 import { decodeHeaders, encodeHeaders, type Header } from "../http2/hpack.js";
+import { FakeWebSocket } from "./websocket.js";
 
 const PREFACE = /* @__PURE__ */ utf8("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 const HEADERS_MAX = 16 * 1024;
@@ -11,6 +12,9 @@ const INTERNAL_ERROR = 0x2;
 
 /** What answers. */
 export type App = (request: Request) => Response | Promise<Response>;
+
+/** What WebSockets are opened with. */
+export type SocketApp = (socket: FakeWebSocket) => void;
 
 interface Stream {
   readonly body: ReadableStreamDefaultController<Uint8Array> | null;
@@ -22,6 +26,7 @@ interface Stream {
 export class FakeServer {
   readonly #send: (bytes: Uint8Array) => void;
   readonly #app: App;
+  readonly #sockets: SocketApp | undefined;
   readonly #reader = new h2.FrameReader();
   readonly #streams = new Map<number, Stream>();
   #preface = new Uint8Array(0);
@@ -31,9 +36,10 @@ export class FakeServer {
   #roomed: (() => void)[] = [];
   #isOver = false;
 
-  constructor(send: (bytes: Uint8Array) => void, app: App) {
+  constructor(send: (bytes: Uint8Array) => void, app: App, sockets: SocketApp | undefined) {
     this.#send = send;
     this.#app = app;
+    this.#sockets = sockets;
     send(h2.settingsFrame([[CONCURRENT, 64], [CONNECT, 1], [INITIAL_WINDOW, WINDOW]]));
   }
 
@@ -154,8 +160,8 @@ export class FakeServer {
     const stream: Stream = { body: made.body, controller, window: this.#initialWindow };
     this.#streams.set(id, stream);
     try {
-      const answer = of(":method") === "CONNECT" ? new Response(null, { status: 501 }) : await this.#answer(of, fields, hasBody ? body : null, controller.signal);
-      await this.#write(id, stream, answer);
+      if (of(":method") === "CONNECT") return await this.#connect(id, stream, of, fields, body);
+      await this.#write(id, stream, await this.#answer(of, fields, hasBody ? body : null, controller.signal));
     } catch {
       if (this.#streams.get(id) === stream && !this.#isOver) this.#send(h2.resetFrame(id, INTERNAL_ERROR));
     } finally {
@@ -164,10 +170,38 @@ export class FakeServer {
   }
 
   #answer(of: (name: string) => string, fields: readonly Header[], body: ReadableStream<Uint8Array> | null, signal: AbortSignal) {
-    const headers = new Headers(fields.filter(([name]) => !name.startsWith(":")).map(([name, value]) => [name, value]));
-    const url = `http://${of(":authority")}${of(":path")}`;
-    const init = { method: of(":method"), headers, body, duplex: "half", signal };
-    return this.#app(new Request(url, init as RequestInit));
+    return this.#app(request(of, fields, { method: of(":method"), body, duplex: "half", signal }));
+  }
+
+  /** A WebSocket, for as long as either end wants it. */
+  async #connect(
+    id: number,
+    stream: Stream,
+    of: (name: string) => string,
+    fields: readonly Header[],
+    body: ReadableStream<Uint8Array>,
+  ): Promise<void> {
+    if (this.#sockets === undefined) return this.#write(id, stream, new Response(null, { status: 501 }));
+    let written = Promise.resolve();
+    const socket = new FakeWebSocket(request(of, fields, {}), (bytes) => {
+      written = written.then(() => this.#give(id, stream, bytes)).catch(() => {});
+    });
+    this.#sockets(socket);
+    const head: Header[] = [[":status", "200"]];
+    if (socket.protocol !== "") head.push(["sec-websocket-protocol", socket.protocol]);
+    this.#send(h2.headerFrames(id, encodeHeaders(head, new Set()), false, h2.PAYLOAD_MAX));
+    const reader = body.getReader();
+    try {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        socket.receive(value);
+      }
+    } catch {
+      // It breaks off.
+    }
+    socket.end();
+    await written;
   }
 
   async #write(id: number, stream: Stream, answer: Response): Promise<void> {
@@ -179,18 +213,29 @@ export class FakeServer {
     stream.controller.signal.addEventListener("abort", () => void reader.cancel().catch(() => {}), { once: true });
     for (;;) {
       const { done, value } = await reader.read();
-      if (stream.controller.signal.aborted) return;
-      if (done) return this.#send(h2.frame(h2.DATA, h2.FLAG_END_STREAM, id, new Uint8Array(0)));
-      for (let at = 0; at < value.length; ) {
-        const room = Math.min(this.#window, stream.window, h2.PAYLOAD_MAX, value.length - at);
-        if (room <= 0) await new Promise<void>((resolve) => void this.#roomed.push(resolve));
-        if (this.#isOver || this.#streams.get(id) !== stream) return;
-        if (room <= 0) continue;
-        this.#window -= room;
-        stream.window -= room;
-        this.#send(h2.frame(h2.DATA, 0, id, value.slice(at, at + room)));
-        at += room;
-      }
+      await this.#give(id, stream, done ? null : value);
+      if (done) return;
     }
   }
+
+  /** Sends a part of a body as there is room for it, or its end. */
+  async #give(id: number, stream: Stream, value: Uint8Array | null): Promise<void> {
+    const isOver = (): boolean => this.#isOver || this.#streams.get(id) !== stream;
+    if (value === null && !isOver()) this.#send(h2.frame(h2.DATA, h2.FLAG_END_STREAM, id, new Uint8Array(0)));
+    for (let at = 0; value !== null && at < value.length; ) {
+      const room = Math.min(this.#window, stream.window, h2.PAYLOAD_MAX, value.length - at);
+      if (room <= 0) await new Promise<void>((resolve) => void this.#roomed.push(resolve));
+      if (isOver()) throw new Error("the device wants no more of it");
+      if (room <= 0) continue;
+      this.#window -= room;
+      stream.window -= room;
+      this.#send(h2.frame(h2.DATA, 0, id, value.slice(at, at + room)));
+      at += room;
+    }
+  }
+}
+
+function request(of: (name: string) => string, fields: readonly Header[], init: object): Request {
+  const headers = new Headers(fields.filter(([name]) => !name.startsWith(":")).map(([name, value]) => [name, value]));
+  return new Request(`http://${of(":authority")}${of(":path")}`, { headers, ...init });
 }

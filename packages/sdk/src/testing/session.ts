@@ -4,7 +4,7 @@ import { HandshakeError } from "../protocol/handshake.js";
 import { decodeControl, encodeControl, type Claim, type Control } from "../protocol/message.js";
 import { Hello, refusalCode, Responder, type Proof } from "../protocol/responder.js";
 import type { Session } from "../protocol/session.js";
-import { FakeServer, type App } from "./server.js";
+import { FakeServer, type App, type SocketApp } from "./server.js";
 import type { HostSocket } from "./socket.js";
 
 /** What a session asks its host for. */
@@ -22,6 +22,7 @@ export interface Sessions {
   ended(session: FakeSession): void;
   /** What answers the requests of this device. */
   app(session: FakeSession): App;
+  readonly sockets: SocketApp | undefined;
   /** Frames on their way to the device, as tests would have them. */
   readonly tamper: (frame: Uint8Array) => readonly Uint8Array[];
 }
@@ -131,7 +132,7 @@ export class FakeSession {
 
   #serve(): void {
     if (!this.#host.opens(this)) return this.leave("revoked");
-    this.#server = new FakeServer((bytes) => this.#data(bytes), this.#host.app(this));
+    this.#server = new FakeServer((bytes) => this.#data(bytes), this.#host.app(this), this.#host.sockets);
     this.#heard = (frame) => {
       const opened = this.#session?.opener.open(frame);
       if (opened?.kind === "data") this.#server?.receive(opened.data);
