@@ -200,6 +200,19 @@ test("what waits to be sent is bounded", async () => {
   assert.equal((await stage.ended).code, 1006);
 });
 
+test("so is how many messages wait, though they are empty", async () => {
+  const stage = new Stage();
+  await new Promise<void>((resolve) => stage.socket.addEventListener("open", () => resolve()));
+  stage.stall();
+  let sent = 0;
+  while (stage.socket.readyState === CoupletWebSocket.OPEN && sent < 1_000_000) {
+    stage.socket.send("");
+    sent += 1;
+  }
+  assert.ok(sent < 300_000, `${sent} messages wait`);
+  assert.equal((await stage.ended).code, 1006);
+});
+
 test("an end that does not answer a close is left after a while", async () => {
   const stage = new Stage({ closeWait: 10 });
   await new Promise<void>((resolve) => stage.socket.addEventListener("open", () => resolve()));

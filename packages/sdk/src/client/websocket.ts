@@ -30,6 +30,8 @@ export { WebSocketViolation };
 
 /** The longest message that is taken, and how much may wait to be sent, in bytes. */
 const MESSAGE_MAX = 64 << 20;
+/** How many messages may wait to be sent, as empty ones count for no bytes. */
+const QUEUE_MAX = 1 << 18;
 /** Longer messages are sent in parts, so that an answer to a ping does not wait for all of one. */
 const PART = 65_536;
 /** Milliseconds that the other end has to answer a close. */
@@ -167,7 +169,7 @@ export class CoupletWebSocket {
     const payload = text ? new TextEncoder().encode(message) : bytesOf(message).slice();
     this.#buffered += payload.length;
     if (this.#state !== 1) return;
-    if (this.#buffered > this.#most) {
+    if (this.#buffered > this.#most || this.#queue.length >= QUEUE_MAX) {
       this.#state = 2;
       this.#failSoon(new Error("too much waits to be sent"));
       return;
