@@ -1,4 +1,5 @@
 /** For the tests of apps: a host to pair with, in memory. */
+import type { Health, Me } from "./api.js";
 import { toBase64Url, toHex } from "./protocol/digits.js";
 import { lanEndpoint, type Endpoint } from "./protocol/endpoint.js";
 import { StaticSecret, type PublicKey } from "./protocol/identity.js";
@@ -219,10 +220,15 @@ export class FakeHost {
     return this.relayAnswer?.() ?? Response.json({ sid, relay_url: `https://${host}`, expires_at: "" });
   }
 
-  #health() {
+  #health(): Health {
     const rng = this.#options.rng ?? "os-csprng";
     const pairing = { available: true, transport: "daemon-http", endpoint: "/pair", token_bits: 128, rng };
     return { status: "ok", version: "0.0.0", features: { pairing, relay: { available: false, connected: false } } };
+  }
+
+  #me(session: FakeSession): Me {
+    const { id, name } = this.#pairings.find((it) => it.id === session.deviceId) ?? { id: "", name: "" };
+    return { device_id: id, device_name: name, scope: { read_only: false, paths: [] }, server_name: this.name };
   }
 
   #asHost(): Sessions {
@@ -305,7 +311,7 @@ export class FakeHost {
     if (host === "couplet.internal") {
       if (pathname === "/health") return Response.json(this.#health());
       if (pathname !== "/api/pair/me") return new Response(null, { status: 404 });
-      if (request.method !== "DELETE") return Response.json({ device_id: session.deviceId });
+      if (request.method !== "DELETE") return Response.json(this.#me(session));
       const id = session.deviceId ?? "";
       queueMicrotask(() => this.revoke(id));
       return new Response(null, { status: 204 });

@@ -1,4 +1,5 @@
 /** A paired host: one keeper holds a session open, and everything else goes through it. */
+import { answered, type Me } from "../api.js";
 import { CoupletError } from "../protocol/error.js";
 import { limit, unlessAborted, within, type Clock } from "./clock.js";
 import type { Environment } from "./environment.js";
@@ -120,6 +121,15 @@ export class Host {
     const abort = (): void => opening.abort(new Error("the socket was closed before it was open"));
     opened.then(opening.done, opening.done);
     return new CoupletWebSocket({ url: url.href.replace(/^http/, "ws"), protocols: wanted, opened, abort, random });
+  }
+
+  /**
+   * What this device is to the host: its name there, what it may do, until when.
+   *
+   * @throws {CoupletError} As `fetch`; and with the host's code when it refuses.
+   */
+  async me(init: { readonly signal?: AbortSignal } = {}): Promise<Me> {
+    return answered<Me>(await this.fetch(`${ITSELF}/api/pair/me`, init));
   }
 
   /**

@@ -1,4 +1,5 @@
 /** The ways to a host: what carries the WebSocket that carries the session. */
+import type { PairingFeature } from "../api.js";
 import type { Endpoint } from "../protocol/endpoint.js";
 import { AttemptError } from "./attempt.js";
 import { limit } from "./clock.js";
@@ -75,7 +76,7 @@ async function hasWeakRandom(environment: Environment, address: string, signal: 
     const init: RequestInit = { redirect: "manual", credentials: "omit", cache: "no-store", signal: time.signal };
     const answer = await environment.fetch(`http://${address}/health`, init, null);
     const text = answer.status === 200 ? await boundedText(answer, HEALTH_MAX) : null;
-    const health = JSON.parse(text ?? "{}") as { features?: { pairing?: { rng?: unknown } } } | null;
+    const health = JSON.parse(text ?? "{}") as { features?: { pairing?: Partial<PairingFeature> } } | null;
     const rng = health?.features?.pairing?.rng;
     return rng !== undefined && rng !== RNG;
   } catch {

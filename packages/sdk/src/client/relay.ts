@@ -2,6 +2,7 @@
  * The way to a host through a relay (spec/protocol.md, 6): ask for a session, then a WebSocket whose bytes the relay hands on
  * to the host. Nothing that a relay says is believed beyond that: who answers at the other end is for the handshake to show.
  */
+import type { RelayAnswer } from "../api.js";
 import { isWithinRelay, relayName } from "../protocol/endpoint.js";
 import { parseCode } from "../protocol/error.js";
 import { pairingRoom, relaySecretHash, type OfferKeys } from "../protocol/schedule.js";
@@ -188,7 +189,7 @@ function codeOfCause(error: unknown): string {
 function joined(relay: string, answer: Response, text: string | null): Joined {
   const json = parsed(text);
   if (answer.status !== 200) throw refusal(answer, json);
-  const { sid, relay_url: url } = json;
+  const { sid, relay_url: url }: { readonly [member in keyof RelayAnswer]?: unknown } = json;
   const node = typeof url === "string" && url.startsWith("https://") ? relayName(url.slice("https://".length)) : null;
   if (typeof sid !== "string" || !/^[0-9a-f]{32}$/.test(sid)) throw broken("its body names no session");
   if (node === null || !isWithinRelay(node, relay)) throw broken("its node is not at https:// and its own name");
