@@ -10,9 +10,22 @@ export interface Clock {
   after(milliseconds: number, call: () => void): () => void;
 }
 
-/** The system's. A page's `performance.now()` goes on while it is in the background, as it must here. */
+/** How much the wall clock must be ahead of the other one to have gone on alone. */
+const SUSPENDED = 2000;
+const seen = { monotonic: 0, wall: 0, suspended: 0 };
+
+/**
+ * The system's. Where its monotonic clock stands still while the machine is suspended, the wall clock says how long that was:
+ * sessions end meanwhile. One that was set forward looks the same, and does no harm: whoever may be gone is asked first.
+ */
 export const systemClock: Clock = {
-  now: () => performance.now(),
+  now() {
+    const [monotonic, wall] = [performance.now(), Date.now()];
+    const ahead = seen.wall === 0 ? 0 : wall - seen.wall - (monotonic - seen.monotonic);
+    if (ahead > SUSPENDED) seen.suspended += ahead;
+    [seen.monotonic, seen.wall] = [monotonic, wall];
+    return monotonic + seen.suspended;
+  },
   wall: () => Date.now(),
   after(milliseconds, call) {
     const timer = setTimeout(call, milliseconds);

@@ -1,7 +1,7 @@
 /** What a device keeps of a host that it is paired with. */
 import { ENDPOINTS_MAX, type Endpoint } from "../protocol/endpoint.js";
 import type { PairingKeys } from "../protocol/handshake.js";
-import type { PublicKey, StaticKey } from "../protocol/identity.js";
+import { StaticSecret, type PublicKey, type StaticKey } from "../protocol/identity.js";
 import type { Grant } from "../protocol/message.js";
 import type { Offer } from "../protocol/offer.js";
 import type { Secret, SecretText } from "../protocol/secret.js";
@@ -54,6 +54,13 @@ export function grantedCredentials(offer: Offer, deviceKey: StaticKey, grant: Gr
     endpointsSerial: 0n,
     pairedAt: null,
   };
+}
+
+/** Overwrites their secrets, as far as this program has them. */
+export function wipeCredentials(credentials: Credentials): void {
+  credentials.keys.psk.wipe();
+  credentials.roomSecret?.wipe();
+  if (credentials.deviceKey instanceof StaticSecret) credentials.deviceKey.wipe();
 }
 
 /** Takes the host's word on where it is. False when it is no news (spec/protocol.md, 4). */

@@ -1,12 +1,12 @@
 /** What keeps a session open: it opens one, and a new one whenever that ends (spec/protocol.md, 4 and 6). */
-import { toHex } from "../protocol/digits.js";
+import { toBase64Url } from "../protocol/digits.js";
 import type { Endpoint } from "../protocol/endpoint.js";
 import { CoupletError } from "../protocol/error.js";
 import type { CloseReason } from "../protocol/frame.js";
 import { AttemptError } from "./attempt.js";
 import { Backoff } from "./backoff.js";
 import { Bell, limit, sleep, type Limit } from "./clock.js";
-import { hostId, learnEndpoints, type Credentials } from "./credentials.js";
+import { hostId, learnEndpoints, wipeCredentials, type Credentials } from "./credentials.js";
 import type { Environment } from "./environment.js";
 import type { Opened } from "./greet.js";
 import { Http } from "./http.js";
@@ -17,7 +17,7 @@ import { race, Unreachable } from "./race.js";
 import type { Account } from "./relay.js";
 import type { Ending, SealedStream } from "./sealed.js";
 import { finalState, isFinal, reasonError, type Reason, type State } from "./state.js";
-import type { CredentialStore } from "./store.js";
+import type { CredentialStore, StoredCredentials } from "./store.js";
 import { readForm, writeForm } from "./store/form.js";
 
 /** A session that lived for less, in milliseconds, was not worth the name: the next try waits. */
@@ -61,8 +61,9 @@ export class Keeper {
   readonly #pauses = new Map<string, Pauses>();
   /** Candidates that the host does not know any more, of several. */
   readonly #dropped = new Set<string>();
-  /** What is being written. */
+  /** What is being written, and whether more will be after it. */
   #keeping: Promise<void> = Promise.resolve();
+  #willKeep = false;
   readonly #closing: Limit;
   readonly #wanted = new Bell();
   readonly #woken = new Bell();
@@ -128,7 +129,6 @@ export class Keeper {
     this.#live?.stream.leave("leaving");
     this.#closing.abort(new CoupletError("CPL-1602", "This connection was closed"));
     await this.#running;
-    await this.#keeping;
   }
 
   async #run(): Promise<void> {
@@ -141,6 +141,8 @@ export class Keeper {
     } finally {
       unwatch();
       this.#closing.done();
+      await this.#keeping;
+      for (const candidate of this.#candidates) wipeCredentials(candidate);
     }
   }
 
@@ -178,17 +180,15 @@ export class Keeper {
 
   /** Takes what is stored now. False: there is nothing any more. A store that does not work keeps nobody from the host. */
   async #reload(): Promise<boolean> {
-    let stored: Credentials[];
     try {
-      const forms = await this.#store.load(this.host);
-      stored = await Promise.all(forms.map(readForm));
+      const stored = await this.#store.load(this.host);
+      if (stored.length === 0) return false;
+      const left = stored.filter((one) => !this.#dropped.has(one.psk_id));
+      const known = (form: StoredCredentials) => this.#candidates.find((it) => nameOf(it) === form.psk_id) ?? readForm(form);
+      this.#candidates = await Promise.all((left.length > 0 ? left : stored).map(known));
     } catch {
-      return true;
+      // What is in memory is good for another session.
     }
-    const known = (one: Credentials): Credentials => this.#candidates.find((it) => isSamePairing(it, one)) ?? one;
-    if (stored.length === 0) return false;
-    const left = stored.filter((one) => !this.#dropped.has(nameOf(one)));
-    this.#candidates = (left.length > 0 ? left : stored).map(known);
     return true;
   }
 
@@ -286,16 +286,21 @@ export class Keeper {
     if (credentials !== undefined && learnEndpoints(credentials, list, serial)) this.#keep(credentials);
   }
 
-  /** Writes the credentials, one time after the other. */
+  /** Writes the credentials, as they are then, one time after the other. */
   #keep(credentials: Credentials): void {
-    this.#keeping = this.#keeping.then(() => this.#write(credentials));
+    if (this.#willKeep) return;
+    this.#willKeep = true;
+    this.#keeping = this.#keeping.then(() => {
+      this.#willKeep = false;
+      return this.#write(credentials);
+    });
   }
 
   /** Unless the host was forgotten, or another pairing has taken their place meanwhile. */
   async #write(credentials: Credentials): Promise<void> {
     try {
-      const stored = await Promise.all((await this.#store.load(this.host)).map(readForm));
-      const isThere = stored.some((one) => isSamePairing(one, credentials));
+      const stored = await this.#store.load(this.host);
+      const isThere = stored.some((one) => one.psk_id === nameOf(credentials));
       if (isThere && !this.#isOver()) await this.#store.save(writeForm(credentials));
     } catch {
       // They are as they were, and are good for another session.
@@ -342,10 +347,10 @@ export class Keeper {
   async #wipe(): Promise<void> {
     const [credentials] = this.#candidates;
     try {
-      const stored = await Promise.all((await this.#store.load(this.host)).map(readForm));
-      const isOurs = (one: Credentials): boolean => credentials !== undefined && isSamePairing(one, credentials);
-      const areOurs = stored.every((one) => isOurs(one) || this.#dropped.has(nameOf(one)));
-      if (areOurs) await this.#store.remove(this.host);
+      const ours = new Set(this.#dropped);
+      if (credentials !== undefined) ours.add(nameOf(credentials));
+      const stored = await this.#store.load(this.host);
+      if (stored.every((one) => ours.has(one.psk_id))) await this.#store.remove(this.host);
     } catch {
       // What is left opens nothing.
     }
@@ -406,13 +411,9 @@ export class Keeper {
   }
 }
 
-/** Names a pairing among several with the same host. */
+/** Names a pairing among several with the same host, as it is stored. */
 function nameOf(credentials: Credentials): string {
-  return toHex(credentials.keys.pskId);
-}
-
-function isSamePairing(one: Credentials, other: Credentials): boolean {
-  return nameOf(one) === nameOf(other);
+  return toBase64Url(credentials.keys.pskId);
 }
 
 function asError(error: unknown): CoupletError {

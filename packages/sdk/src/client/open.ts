@@ -55,9 +55,10 @@ function storage(options: Options): CredentialStore {
 }
 
 function kindOfDevice(): string {
-  const { navigator, document } = globalThis as { navigator?: { product?: string }; document?: unknown };
+  const { navigator } = globalThis as { navigator?: { product?: string; userAgent?: string } };
   if (navigator?.product === "ReactNative") return "mobile";
-  return document === undefined ? "desktop" : "browser";
+  // Pages and their workers, and not Node.js, which has a navigator as well.
+  return navigator?.userAgent?.startsWith("Mozilla/") === true ? "browser" : "desktop";
 }
 
 /**

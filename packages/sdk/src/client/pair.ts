@@ -114,6 +114,8 @@ async function meet(
     }
   } finally {
     door.keys.psk.wipe();
+    door.keys.pairingTokenHash.wipe();
+    offer.secret.wipe();
   }
   throw unmet(offer, tried, environment);
 }

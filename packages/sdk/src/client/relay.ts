@@ -120,6 +120,20 @@ async function enter(entry: Entry, signal: AbortSignal): Promise<{ joined: Joine
     return { joined: await ask(entry, room, { pairing_token_hash: pairingTokenHash }, signal), room: null };
   }
   const hash = relaySecretHash(door.secret);
+  try {
+    return await climb(entry, door, hash, signal);
+  } finally {
+    hash.wipe();
+  }
+}
+
+/** Asks in one of the pairing's rooms after the other. */
+async function climb(
+  entry: Entry,
+  door: Extract<Door, { kind: "paired" }>,
+  hash: CredentialHash,
+  signal: AbortSignal,
+): Promise<{ joined: Joined; room: number }> {
   let unknown = 0;
   let first: AttemptError | null = null;
   for (let number = door.from + entry.up; number <= door.from + AHEAD; number += 1) {

@@ -54,6 +54,18 @@ test("the owner types what the device shows", async () => {
   await closes({ clock, host });
 });
 
+test("a connection that ends while the owner is asked leaves nothing behind", async () => {
+  const fake = new FakeHost({ asks: true });
+  const { clock, states, storage, work } = pairing(fake);
+  await clock.pass(90_000);
+  assert.equal(states.at(-1)?.state, "approval", "a host that waits for its owner may be silent");
+  fake.cut();
+  await assert.rejects(passing(clock, work), ofCode("CPL-1602"));
+  assert.equal((await storage.list()).length, 0);
+  await clock.pass(2000);
+  assert.equal(clock.pending, 0);
+});
+
 test("who asks nobody is shown no code", async () => {
   const { clock, states, work } = pairing(new FakeHost());
   const host = await passing(clock, work);

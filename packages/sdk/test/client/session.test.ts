@@ -375,3 +375,22 @@ test("what an app's listener throws disturbs nothing", async () => {
     for (const listener of before) process.on("uncaughtException", listener);
   }
 });
+
+test("a host that says without end where it is fills no memory with what is to be written", async () => {
+  const storage = new MemoryStore();
+  let saves = 0;
+  const save = storage.save.bind(storage);
+  storage.save = async (credentials) => {
+    saves += 1;
+    await idle();
+    return save(credentials);
+  };
+  const stage = await staged({}, { storage });
+  saves = 0;
+  for (let n = 1; n <= 500; n += 1) stage.fake.announce([`192.0.2.${1 + (n % 200)}:7878`, "192.0.2.1:7878"]);
+  await stage.clock.pass(100);
+  for (let n = 0; n < 10; n += 1) await idle();
+  assert.ok(saves <= 3, `${saves} writes`);
+  assert.deepEqual((await storage.list())[0]?.endpoints, ["lan 192.0.2.101:7878", "lan 192.0.2.1:7878"]);
+  await closes(stage);
+});
