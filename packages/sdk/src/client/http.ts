@@ -2,7 +2,7 @@
 import { Connection } from "../http2/index.js";
 import { Http2Error, REFUSED_STREAM } from "../http2/error.js";
 import type { ByteLink } from "../link.js";
-import { CoupletError } from "../protocol/error.js";
+import { CoupletError, parseCode } from "../protocol/error.js";
 import { incoming, type Incoming } from "./body.js";
 import { reasonOf, within } from "./clock.js";
 import type { Environment } from "./environment.js";
@@ -17,6 +17,9 @@ import { openedSocket, type OpenedSocket } from "./websocket.js";
  */
 const QUIET = 5000;
 const PONG = 5000;
+
+/** How much of what refuses a WebSocket is read, in bytes. */
+const PROBLEM_MAX = 16 * 1024;
 
 /** What spec/protocol.md, 5 allows; and how much of one answer, and of all, may be under way and unread. */
 const BOUNDS = { streams: 64, headerList: 16 * 1024, streamWindow: 1 << 20, connectionWindow: 8 << 20 } as const;
@@ -118,8 +121,9 @@ export class Http {
       const answer = await this.#connection.request(init);
       const opened = openedSocket(answer);
       if (opened !== null) return { ...opened, link: watched(opened.link, ended) };
+      const code = await within(this.#environment.clock, PONG, refusalCode(answer.body)).catch(() => null);
       answer.body.close();
-      throw new CoupletError("CPL-1602", `The app did not open a WebSocket (status ${answer.status})`, {
+      throw new CoupletError(code ?? "CPL-1602", `The app did not open a WebSocket (status ${answer.status})`, {
         next: "See what the app answers at this address, and whether this device may use it.",
       });
     } catch (error) {
@@ -177,6 +181,18 @@ export class Http {
       this.#watch();
     });
   }
+}
+
+/** The code that an answer says, where it is a problem of the host (RFC 9457); an app's own answers have none. */
+async function refusalCode(body: Pick<ByteLink, "receive" | "close">): Promise<string | null> {
+  let text = "";
+  const decoder = new TextDecoder();
+  for (let part = await body.receive(); part !== null; part = await body.receive()) {
+    text += decoder.decode(part, { stream: true });
+    if (text.length > PROBLEM_MAX) break;
+  }
+  const problem = JSON.parse(text) as { readonly code?: unknown } | null;
+  return typeof problem?.code === "string" ? parseCode(problem.code) : null;
 }
 
 /** A link, and what is called once it is over. */

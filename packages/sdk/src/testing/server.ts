@@ -181,7 +181,9 @@ export class FakeServer {
     fields: readonly Header[],
     body: ReadableStream<Uint8Array>,
   ): Promise<void> {
-    if (this.#sockets === undefined) return this.#write(id, stream, new Response(null, { status: 501 }));
+    // What the gateway says where the app switches to nothing.
+    const problem = { type: "urn:couplet:error:CPL-1503", title: "The app broke off its answer", status: 502, code: "CPL-1503" };
+    if (this.#sockets === undefined) return this.#write(id, stream, Response.json(problem, { status: 502 }));
     let written = Promise.resolve();
     const socket = new FakeWebSocket(request(of, fields, {}), (bytes) => {
       written = written.then(() => this.#give(id, stream, bytes)).catch(() => {});

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import type { CoupletWebSocket } from "../../src/index.js";
 import type { FakeWebSocket } from "../../src/testing.js";
-import { closes, idle, staged } from "./stage.js";
+import { closes, idle, ofCode, staged } from "./stage.js";
 
 /** Resolves with the next event of a kind. */
 function next(socket: CoupletWebSocket, kind: "open" | "message" | "close" | "error"): Promise<{ data?: unknown; code?: number }> {
@@ -93,7 +93,9 @@ test("an app that takes no WebSockets fails it, and the session goes on", async 
   const stage = await staged();
   const { host } = stage;
   const socket = host.webSocket("/");
+  const failed = next(socket, "error") as Promise<{ error?: unknown }>;
   assert.equal((await next(socket, "close")).code, 1006);
+  assert.ok(ofCode("CPL-1503")((await failed).error));
   assert.equal((await host.fetch("/")).status, 200);
   assert.throws(() => host.webSocket("ftp://x/"), TypeError);
   assert.throws(() => host.webSocket("/", ["a", "a"]), { name: "SyntaxError" });
