@@ -16,6 +16,7 @@ import { storedHost, type HeldKey, type StoredCredentials } from "./form.js";
 const STORE = "credentials";
 const KEYS = "keys";
 const WRAPPING = "wrapping";
+const PROBE = "probe";
 const PENDING = ".pending";
 
 /** One stored pairing. */
@@ -94,9 +95,21 @@ export class IndexedDbStore implements CredentialStore {
     return (await counts).some((count) => count > 0);
   }
 
-  /** A key that WebCrypto holds, where it can. */
-  makeKey(): Promise<StaticKey | null> {
-    return WebKey.generate();
+  /** A key that WebCrypto holds, where it can, and where the database takes such keys. */
+  async makeKey(): Promise<StaticKey | null> {
+    const key = await WebKey.generate();
+    if (key === null) return null;
+    const database = await this.#open();
+    try {
+      const transaction = database.transaction(KEYS, "readwrite");
+      const keys = transaction.objectStore(KEYS);
+      keys.put(key.pair, PROBE);
+      keys.delete(PROBE);
+      await kept(transaction);
+      return key;
+    } catch {
+      return null;
+    }
   }
 
   /** Opened once; anew after it was closed under us, as when the user clears what the page has stored. */
