@@ -193,7 +193,7 @@ export class Host {
       };
       unwatch = keeper.watch(look);
       look();
-      if (keeper.live === null || keeper.live === used) keeper.want();
+      if (keeper.live === null || keeper.live === used || keeper.live.stream.isOver) keeper.want();
     });
     return unlessAborted(signal, inTime(clock, until - clock.now(), found, keeper)).finally(() => unwatch());
   }
