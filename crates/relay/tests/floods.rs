@@ -2,50 +2,31 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
+#[path = "common/crowd.rs"]
+mod crowd;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{
-    LOCALHOST, PATIENCE, TestHost, TestRelay, Tls, ask_secret, ask_token, by_secret, by_token, eventually, hex, room,
-    send, sender, tcp, within,
+    LOCALHOST, PATIENCE, TestHost, TestRelay, ask_secret, ask_token, by_secret, by_token, eventually, hex, room, send,
+    sender, tcp, within,
 };
-use futures_util::{SinkExt, StreamExt};
+use crowd::{IDLE, Session, fall_silent, ping, source, trickle, trickle_while};
 use http::{Method, StatusCode};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// The owner's phone is back within this.
 const SOON: Duration = Duration::from_secs(2);
-
-/// The n-th address of this machine, each a source of its own.
-fn source(n: u16) -> IpAddr {
-    let [a, b] = n.to_be_bytes();
-    Ipv4Addr::new(127, 1, a, b).into()
-}
-
-/// Sends a byte at a time, without end, until the other end closes.
-async fn trickle(stream: impl AsyncRead + AsyncWrite, start: &[u8], byte: u8, pause: Duration) {
-    let (mut reader, mut writer) = tokio::io::split(stream);
-    let mut rest = Vec::new();
-    let dripping = async {
-        for byte in start.iter().copied().chain(std::iter::repeat(byte)) {
-            if writer.write_all(&[byte]).await.is_err() || writer.flush().await.is_err() {
-                return;
-            }
-            tokio::time::sleep(pause).await;
-        }
-    };
-    tokio::select! {
-        () = dripping => {}
-        _ = reader.read_to_end(&mut rest) => {}
-    }
-}
 
 #[tokio::test]
 async fn whoever_trickles_is_let_go_in_time() {
@@ -87,103 +68,71 @@ fn resident_kib() -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// There and back through an open session.
-async fn ping(device: &mut tokio_tungstenite::WebSocketStream<Tls>, end: &mut common::Socket) -> Duration {
-    let start = Instant::now();
-    device.send(Message::text("ping")).await.unwrap();
-    assert_eq!(within("there", end.next()).await.unwrap().unwrap(), Message::text("ping"));
-    end.send(Message::text("pong")).await.unwrap();
-    assert_eq!(within("back", device.next()).await.unwrap().unwrap(), Message::text("pong"));
-    start.elapsed()
-}
-
-/// How many sockets say nothing.
-const IDLE: u16 = 5_000;
-
-/// A live session, and who holds its ends.
-struct Session {
-    device: tokio_tungstenite::WebSocketStream<Tls>,
-    end: common::Socket,
-}
-
-impl Session {
-    /// The 99th percentile of 200 times there and back, the least of ten: what others do on this machine lengthens some
-    /// of them, and shortens none. `enough`: less than this is as good as less still.
-    async fn p99(&mut self, enough: Duration) -> Duration {
-        let mut least = Duration::MAX;
-        for _ in 0..10 {
-            let mut took = Vec::new();
-            for _ in 0..200 {
-                took.push(ping(&mut self.device, &mut self.end).await);
-            }
-            took.sort_unstable();
-            least = least.min(took[197]);
-            if least <= enough {
-                break;
+/// Who trickles and who knocks, while it is let.
+async fn disturb(relay: &Arc<TestRelay>, goes_on: &watch::Receiver<bool>, asked: &Arc<AtomicU32>) -> JoinSet<()> {
+    let mut busy = JoinSet::new();
+    for n in 0..200 {
+        let tls = relay.device_tls_from(source(1000 + n)).await.unwrap();
+        busy.spawn(trickle_while(goes_on.clone(), tls, b"GET /p HTTP/1.1\r\n", b'x', Duration::from_millis(500)));
+    }
+    let (relay, mut goes_on, asked) = (Arc::clone(relay), goes_on.clone(), Arc::clone(asked));
+    busy.spawn(async move {
+        let (mut wrong, mut pace) = (ask_secret(1), tokio::time::interval(Duration::from_millis(5)));
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        wrong["secret_hash"] = hex(9, 32).into();
+        for n in (2000..3000).cycle() {
+            let mut asking = sender(relay.device_tls_from(source(n)).await.unwrap()).await;
+            for _ in 0..30 {
+                pace.tick().await;
+                goes_on.wait_for(|goes_on| *goes_on).await.unwrap();
+                send(&mut asking, Method::POST, "/pair", Some(&wrong)).await;
+                asked.fetch_add(1, Ordering::Relaxed);
             }
         }
-        least
-    }
+    });
+    busy
 }
 
-/// Opens sockets that say nothing; every twentieth has got as far as TLS goes.
-async fn fall_silent(relay: &TestRelay) -> (Vec<tokio::net::TcpStream>, Vec<Tls>) {
-    let (mut idle, mut shaken) = (Vec::new(), Vec::new());
-    let config = relay.device_config();
-    for n in 0..IDLE {
-        let stream = tcp(source(n / 100), relay.devices_port()).await.unwrap();
-        if n % 20 == 0 {
-            shaken.push(common::shake_hands(config.clone(), stream).await.unwrap());
-        } else {
-            idle.push(stream);
-        }
-    }
-    (idle, shaken)
-}
+/// How often both sessions are measured in a try, and how many of those there are at most.
+const ROUNDS: u32 = 10;
+const TRIES: u32 = 6;
 
-/// At most twice as long as when it is quiet.
+/// At most twice as long as at a relay that has nothing else to do. Both are measured in turns, as short as can be: what
+/// else this machine does comes and goes, and shall find neither alone. It takes two cores to keep the flood apart from
+/// the session, so the test runner gives it the machine.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_and_slow_sockets_and_wrong_secrets_leave_a_session_as_quick_as_it_was() {
     fn patient(config: &mut couplet_relay::Config) {
         config.limits.handshake_seconds = 600;
         config.limits.header_seconds = 600;
     }
-    let relay = Arc::new(TestRelay::start(patient).await);
-    let host = TestHost::enroll(&relay).await;
+    let (calm, relay) = (TestRelay::start(patient).await, Arc::new(TestRelay::start(patient).await));
+    let (calm_host, host) = (TestHost::enroll(&calm).await, TestHost::enroll(&relay).await);
+    calm_host.room(&calm, &room(1), by_secret(1)).await;
     host.room(&relay, &room(1), by_secret(1)).await;
-    let _events = host.events(&relay, None).await;
-    let sid = relay.pair(&ask_secret(1)).await.sid();
-    let mut session = Session { device: relay.device_end(&sid).await, end: host.socket(&relay, &sid).await };
-    let before = session.p99(Duration::ZERO).await;
+    let _events = (calm_host.events(&calm, None).await, host.events(&relay, None).await);
+    let (mut quiet, mut loaded) = (Session::open(&calm, &calm_host).await, Session::open(&relay, &host).await);
 
-    let silent = fall_silent(&relay).await;
-    let mut busy = tokio::task::JoinSet::new();
-    for n in 0..200 {
-        let tls = relay.device_tls_from(source(1000 + n)).await.unwrap();
-        busy.spawn(trickle(tls, b"GET /p HTTP/1.1\r\n", b'x', Duration::from_millis(500)));
-    }
-    let (asked, flooded) = (Arc::new(AtomicU32::new(0)), Arc::clone(&relay));
-    let counted = Arc::clone(&asked);
-    busy.spawn(async move {
-        let (mut wrong, mut pace) = (ask_secret(1), tokio::time::interval(Duration::from_millis(5)));
-        wrong["secret_hash"] = hex(9, 32).into();
-        for n in (2000..3000).cycle() {
-            let mut asking = sender(flooded.device_tls_from(source(n)).await.unwrap()).await;
-            for _ in 0..30 {
-                pace.tick().await;
-                send(&mut asking, Method::POST, "/pair", Some(&wrong)).await;
-                counted.fetch_add(1, Ordering::Relaxed);
-            }
+    let _silent = fall_silent(&relay).await;
+    let ((flood, goes_on), asked) = (watch::channel(true), Arc::new(AtomicU32::new(0)));
+    let _busy = disturb(&relay, &goes_on, &asked).await;
+    let mut took = Vec::new();
+    for _ in 0..TRIES {
+        (quiet.p99, loaded.p99) = (Duration::MAX, Duration::MAX);
+        for _ in 0..ROUNDS {
+            flood.send_replace(false);
+            quiet.measure().await;
+            flood.send_replace(true);
+            let before = asked.load(Ordering::Relaxed);
+            eventually("the flood", async || asked.load(Ordering::Relaxed) > before + 10).await;
+            loaded.measure().await;
         }
-    });
-    let flooding = async || asked.load(Ordering::Relaxed) > 100;
-    eventually("the flood", flooding).await;
-    let loaded = session.p99(before * 2).await;
-    busy.shutdown().await;
-    drop(silent);
-    // Perhaps it is the machine that has less time for this test than before.
-    let quiet = if loaded <= before * 2 { before } else { before.max(session.p99(Duration::ZERO).await) };
-    assert!(loaded <= quiet * 2, "{loaded:?}, and {quiet:?} when it is quiet");
+        if loaded.p99 <= quiet.p99 * 2 {
+            return;
+        }
+        took.push((loaded.p99, quiet.p99));
+    }
+    panic!("loaded, and when it is quiet: {took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
