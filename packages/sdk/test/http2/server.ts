@@ -25,6 +25,8 @@ export async function running(t: TestContext, handler: Handler, options: ServerO
   await once(server, "listening");
   const socket = connect((server.address() as AddressInfo).port, "127.0.0.1");
   await once(socket, "connect");
+  // Small frames are not to wait for the acknowledgement of others.
+  socket.setNoDelay(true);
   const connection = Connection.open(socketLink(socket), bounds);
   t.after(async () => {
     connection.close();
