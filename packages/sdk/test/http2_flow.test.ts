@@ -306,7 +306,7 @@ test("a body is read by one reader at a time", async (t) => {
 });
 
 test("a half that the server leaves open is given up after a while", async (t) => {
-  const server = new HostileServer(t, { linger: 10 });
+  const server = new HostileServer(t, { linger: 500 });
   server.greet([8, 1]);
   const pending = server.connection.request({ ...GET, method: "CONNECT", protocol: "echo" });
   await server.next(HEADERS);
@@ -314,6 +314,9 @@ test("a half that the server leaves open is given up after a while", async (t) =
   const { duplex } = await pending;
   duplex?.close();
   assert.deepEqual([(await server.next())?.flags], [END_STREAM]);
+  // Nothing is sent behind the end of this half.
+  await assert.rejects(duplex?.send(Uint8Array.of(1)) ?? Promise.resolve(), Http2Error);
+  await quiet(server);
   // What still comes is passed over, until the end is.
   server.send(raw(DATA, 0, 1, [1]));
   assert.equal((await server.next(RST_STREAM))?.stream, 1);

@@ -47,7 +47,8 @@ export class FrameReader {
 
   /** Call it only once `next` has given null. */
   push(piece: Uint8Array): void {
-    this.#piece = piece;
+    // Node's Buffer is one that copies nothing where others do.
+    this.#piece = piece.constructor === Uint8Array ? piece : new Uint8Array(piece.buffer, piece.byteOffset, piece.length);
     this.#at = 0;
   }
 

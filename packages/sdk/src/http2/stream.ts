@@ -370,7 +370,8 @@ export class Stream {
   #send(bytes: Uint8Array): Promise<void> {
     this.#sends += 1;
     const sending = this.#sending.then(async () => {
-      if (!this.#mute && bytes.length > 0) await this.#write(bytes, false);
+      // Behind a close nothing is sent: this half has ended.
+      if (!this.#mute && !this.#failure && bytes.length > 0) await this.#write(bytes, false);
       this.#sends -= 1;
       if (this.#failure) throw this.#failure.reason;
       if (this.#mute) throw new Http2Error(NO_ERROR, "peer", "the server takes no more");
