@@ -4,4 +4,4 @@ import * as couplet from "../../packages/sdk/dist/index.js";
 import { play } from "./scenarios.js";
 
 const [act, stage, folder] = process.argv.slice(2);
-await play(act, { couplet, stage, runtime: "node", storage: new FileStore(`${folder}/couplet`) });
+await play(act, { couplet, stage, storage: new FileStore(`${folder}/couplet`) });

@@ -3,7 +3,7 @@
 const PATIENCE = 30_000;
 
 /** Plays an act and tells the stage how it went. */
-export async function play(act, { couplet, stage: url, runtime, storage }) {
+export async function play(act, { couplet, stage: url, storage }) {
   const tell = async (word, body) => {
     const answer = await fetch(`${url}/ask/${word}`, {
       method: "POST",
@@ -13,8 +13,8 @@ export async function play(act, { couplet, stage: url, runtime, storage }) {
     if (!answer.ok) throw new Error(`the stage does not answer ${word}: ${answer.status}`);
     return answer.json();
   };
-  const stage = { couplet, runtime, storage, ask: tell };
   try {
+    const stage = { couplet, storage, ask: tell, setting: await tell("setting") };
     const wanted = acts[act];
     if (!wanted) throw new Error(`there is no act ${act}`);
     await tell("passed", await wanted(stage));
@@ -57,38 +57,248 @@ function reaches(host, wanted) {
   });
 }
 
-/** The pattern that the app sends and knows: tests/src/pattern.rs. */
-function pattern(offset, length) {
-  const bytes = new Uint8Array(length);
-  for (let at = 0; at < length; at += 1) bytes[at] = (offset + at) % 251;
-  return bytes;
+// The pattern that the app sends and knows (tests/src/pattern.rs): two periods, so that any piece is in one.
+const PERIOD = 65_521;
+const PATTERN = new Uint8Array(2 * PERIOD);
+{
+  let state = 0x9e3779b97f4a7c15n;
+  for (let at = 0; at < PERIOD; at += 1) {
+    state = (state * 6364136223846793005n + 1442695040888963407n) & 0xffffffffffffffffn;
+    PATTERN[at] = PATTERN[at + PERIOD] = Number(state >> 56n);
+  }
+}
+
+/** At most so many bytes of the pattern, from an offset on. */
+function chunk(offset, most) {
+  const start = offset % PERIOD;
+  return PATTERN.subarray(start, start + Math.min(most, PERIOD));
+}
+
+/** Whether these are the pattern's bytes from an offset on. */
+function matches(offset, bytes) {
+  for (let at = 0; at < bytes.length; ) {
+    const wanted = chunk(offset + at, bytes.length - at);
+    for (let n = 0; n < wanted.length; n += 1) if (bytes[at + n] !== wanted[n]) return false;
+    at += wanted.length;
+  }
+  return true;
+}
+
+async function* patternOf(total) {
+  for (let sent = 0; sent < total; ) {
+    const piece = chunk(sent, total - sent);
+    sent += piece.length;
+    yield piece;
+  }
+}
+
+/** What the program holds now, in MiB. */
+function held() {
+  if (typeof process === "object") {
+    globalThis.gc?.();
+    const { heapUsed, external, arrayBuffers } = process.memoryUsage();
+    return (heapUsed + external + arrayBuffers) / 1048576;
+  }
+  globalThis.gc?.();
+  return performance.memory.usedJSHeapSize / 1048576;
+}
+
+/** Which way the session is to take: a device that is elsewhere does not reach the local network. */
+function options(stage) {
+  return { storage: stage.storage, lan: stage.setting.way === "lan" };
 }
 
 /** Pairs by a new link; the owner types the check code that is shown here. */
-async function pairs(stage, name = "Phone", change = (link) => link) {
-  const link = change(await stage.ask("link"));
+async function pairs(stage, name = "Phone") {
+  const link = await stage.ask("link");
+  const said = [];
   let approved;
   const host = await stage.couplet.pair(link, {
+    ...options(stage),
     name,
-    storage: stage.storage,
     onState: (state) => {
+      said.push(state.state);
       if (state.state === "approval") approved ??= stage.ask("approve", { name, code: state.checkCode });
     },
   });
-  await approved;
   check(approved, "the owner is asked");
+  await approved;
+  same(said, ["connecting", "approval", "finishing", "paired"], "how it went");
   return host;
 }
 
+/** Comes back with what was stored; nobody is asked anything. */
+async function back(stage) {
+  const hosts = await stage.couplet.restore(options(stage));
+  same(hosts.length, 1, "hosts that are known");
+  return hosts[0];
+}
+
+async function hello(host) {
+  const answer = await host.fetch("/");
+  same([answer.status, await answer.text()], [200, "hello\n"], "the app's answer");
+}
+
+function nextMessage(socket) {
+  return new Promise((resolve, reject) => {
+    socket.addEventListener("message", (event) => resolve(event.data), { once: true });
+    socket.addEventListener("close", (event) => reject(new Error(`closed: ${event.code}`)), { once: true });
+  });
+}
+
 export const acts = {
+  /** Pairs, and uses the app. */
   async pair(stage) {
     const host = await pairs(stage);
-    const answer = await host.fetch("/");
-    same([answer.status, await answer.text()], [200, "hello\n"], "the app answers");
+    await hello(host);
     const { devices } = await stage.ask("devices");
-    same(devices.map((device) => device.device_name), ["Phone"], "the owner sees it");
-    const { path } = host.state;
+    same(devices.map((device) => [device.device_name, device.device_id]), [["Phone", host.deviceId]], "the owner's list");
+    same(host.state.state, stage.setting.way === "lan" ? "direct" : "relay", "the way");
     await host.close();
-    return { path };
+    const error = await refusal(host.fetch("/"), "a host that was closed");
+    same(error.code, "CPL-1602", "why");
+  },
+
+  /** Comes back in another process or page, without a code, and asks in all the ways that apps do. */
+  async come_back(stage) {
+    const host = await back(stage);
+    await hello(host);
+    const asked = await host.fetch("/echo/a%20b?c=d", { method: "PUT", headers: { "x-own": "1" }, body: "text" });
+    const seen = await asked.json();
+    same([seen.method, seen.uri], ["PUT", "/echo/a%20b?c=d"], "what reaches the app");
+    same(seen.headers["x-own"], ["1"], "a header");
+    same(seen.headers["x-couplet-device-name"], ["Phone"], "whom the app sees");
+    same(seen.headers["content-type"], ["text/plain;charset=UTF-8"], "the type of a text");
+    const missing = await host.fetch("/nowhere");
+    same(missing.status, 404, "what the app answers is an answer");
+    const cookies = await host.fetch("/cookies");
+    check(cookies.headers.get("set-cookie") !== undefined, "headers are there");
+    await missing.body?.cancel();
+    await cookies.body?.cancel();
+    await host.close();
+  },
+
+  /** Streams both ways without holding what passes, and lets go of what is not wanted any more. */
+  async stream(stage) {
+    const host = await back(stage);
+    const total = stage.setting.bytes;
+    await hello(host);
+    const before = held();
+    let [most, got] = [0, 0];
+    const down = await host.fetch(`/download/${total}`);
+    same(down.headers.get("content-length"), String(total), "the length that is announced");
+    const reader = down.body.getReader();
+    for (let pieces = 0; ; pieces += 1) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      check(matches(got, value), `byte ${got} and on come as they were sent`);
+      got += value.length;
+      if (pieces % 500 === 0) most = Math.max(most, held() - before);
+    }
+    same(got, total, "what came");
+    const up = await host.fetch("/upload", { method: "POST", body: patternOf(total) });
+    same(await up.json(), { bytes: total, intact: true }, "what arrived");
+    most = Math.max(most, held() - before);
+    check(most < 48, `no more than it needs is held: ${most.toFixed(1)} MiB`);
+
+    // Broken off: the app is told, and the session goes on.
+    const stop = new AbortController();
+    const endless = await host.fetch("/endless", { signal: stop.signal });
+    const some = endless.body.getReader();
+    await some.read();
+    stop.abort(new Error("enough"));
+    const why = await refusal((async () => { for (;;) if ((await some.read()).done) return; })(), "an endless download");
+    same(why.message, "enough", "why it ended");
+    const early = await refusal(host.fetch("/slow?ms=60000", { signal: AbortSignal.timeout(200) }), "an answer that is late");
+    same(early.name, "TimeoutError", "why it ended");
+    await hello(host);
+    await host.close();
+    return { most };
+  },
+
+  /** Speaks with the app over WebSockets. */
+  async sockets(stage) {
+    const host = await back(stage);
+    const socket = await host.webSocket("/ws");
+    socket.binaryType = "arraybuffer";
+    for (const text of ["hello", "", "ünïcödé \u{1f63a}", "x".repeat(100_000)]) {
+      const answer = nextMessage(socket);
+      socket.send(text);
+      same(await answer, text, "a text comes back");
+    }
+    const bytes = chunk(5, 70_000);
+    const answer = nextMessage(socket);
+    socket.send(bytes);
+    check(matches(5, new Uint8Array(await answer)), "bytes come back");
+    const ended = new Promise((resolve) => socket.addEventListener("close", resolve, { once: true }));
+    socket.close(1000, "bye");
+    const { code, wasClean } = await ended;
+    same([code, wasClean], [1000, true], "its end");
+    const refused = await refusal(host.webSocket("/"), "a page that is no WebSocket");
+    check(/^CPL-/.test(refused.code), `a code: ${refused}`);
+    await hello(host);
+    await host.close();
+  },
+
+  /** Goes on after the relay was killed and started anew, and after the host was, without a new code. */
+  async restarts(stage) {
+    const host = await back(stage);
+    await hello(host);
+    for (const word of stage.setting.way === "lan" ? ["restart-host"] : ["restart-relay", "restart-host"]) {
+      const away = reaches(host, "offline");
+      await stage.ask(word);
+      await away;
+      await reaches(host, stage.setting.way === "lan" ? "direct" : "relay");
+      await hello(host);
+    }
+    await host.close();
+  },
+
+  /** Is told within a second that its owner revoked it. */
+  async revoked(stage) {
+    const host = await back(stage);
+    await hello(host);
+    const endless = await host.fetch("/endless");
+    const reader = endless.body.getReader();
+    await reader.read();
+    const broken = refusal((async () => { for (;;) if ((await reader.read()).done) return; })(), "a download");
+    const revoked = reaches(host, "revoked");
+    const { took } = await stage.ask("revoke", { name: "Phone" });
+    const asked = Date.now();
+    const state = await revoked;
+    check(Date.now() - asked < 1000, `it is told within a second of ${took} ms that the command took`);
+    same(state.error.code, "CPL-1603", "its code");
+    check((await broken).code !== undefined, "what is open breaks off, with a code");
+    const refused = await refusal(host.fetch("/"), "a revoked device");
+    same(refused.code, "CPL-1603", "its code");
+    check(state.error.next, "and what to do next");
+    same((await stage.couplet.restore(options(stage))).length, 0, "what is left of it");
+  },
+
+  /** Is turned away, and keeps nothing. */
+  async rejected(stage) {
+    const link = await stage.ask("link");
+    const pairing = stage.couplet.pair(link, {
+      ...options(stage),
+      name: "Stranger",
+      onState: (state) => {
+        if (state.state === "approval") void stage.ask("reject", { name: "Stranger" });
+      },
+    });
+    const error = await refusal(pairing, "a device that the owner does not want");
+    same(error.code, "CPL-1208", "its code");
+    same((await stage.couplet.restore(options(stage))).length, 0, "what is left of it");
+  },
+
+  /** Gives its pairing up: the host forgets it as well. */
+  async forget(stage) {
+    const host = await pairs(stage, "Guest");
+    await hello(host);
+    await host.forget();
+    const { devices } = await stage.ask("devices");
+    const guest = devices.find((device) => device.device_name === "Guest");
+    check(guest === undefined || guest.revoked_at, `the host forgets it, too: ${JSON.stringify(guest)}`);
+    same((await stage.couplet.restore(options(stage))).length, 0, "what is left of it");
+    same((await refusal(host.fetch("/"), "a forgotten host")).code, "CPL-1608", "its code");
   },
 };

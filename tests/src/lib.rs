@@ -63,7 +63,7 @@ pub use program::program;
 pub use provider::Provider;
 pub use relay::Relay;
 pub use running::Running;
-pub use sdk::{Runtime, Stage};
+pub use sdk::{Runtime, Stage, Way};
 pub use terminal::Terminal;
 pub use upstream::Upstream;
 pub use watch::{Signer, TestKey, TestWatch};

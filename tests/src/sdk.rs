@@ -38,6 +38,15 @@ pub enum Runtime {
     Chromium,
 }
 
+/// By which way its sessions go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Straight over the local network.
+    Lan,
+    /// Through the relay.
+    Relay,
+}
+
 /// A host behind a relay, an app behind the host, and where a scenario is played. Dropping it ends all of them.
 #[derive(Debug)]
 pub struct Stage {
@@ -47,6 +56,9 @@ pub struct Stage {
     pub relay: Relay,
     /// Its app.
     pub app: TestApp,
+    way: Way,
+    /// How much `stream` sends each way, in bytes.
+    pub bytes: u64,
     player: Player,
     prompter: Prompter,
     home: TempDir,
@@ -82,7 +94,7 @@ impl Drop for Prompter {
 
 impl Stage {
     /// Sets it up. The owner is asked about every device.
-    pub async fn set(runtime: Runtime) -> Self {
+    pub async fn set(runtime: Runtime, way: Way) -> Self {
         let (prompter, app, relay) = (Prompter::start().await, TestApp::start().await, Relay::start().await);
         let host = relay.host(|setup| {
             setup.app(app.url()).env("COUPLET_APPROVE", "always").env("COUPLET_ALLOWED_ORIGINS", &prompter.url);
@@ -97,7 +109,7 @@ impl Stage {
                 .await,
             )),
         };
-        Stage { host, relay, app, player, prompter, home: tempfile::tempdir().unwrap() }
+        Stage { host, relay, app, way, bytes: 64 << 20, player, prompter, home: tempfile::tempdir().unwrap() }
     }
 
     /// Plays an act: an exported function of `tests/sdk/scenarios.js`. What is stored stays for the next one.
@@ -177,36 +189,24 @@ impl Stage {
             }
             "devices" => self.host.owner().expect(Method::GET, "/api/pair/devices", 200, None).await,
             "revoke" => {
-                Running::start(self.host.command(&["devices", "revoke", &text("name"), "--yes"]))
-                    .succeeds(PATIENCE)
-                    .await;
-                Value::Null
+                let began = std::time::Instant::now();
+                let mut revoke = Running::start(self.host.command(&["devices", "revoke", &text("name"), "--yes"]));
+                revoke.succeeds(PATIENCE).await;
+                json!({ "took": began.elapsed().as_millis() })
             }
             "restart-relay" => {
                 self.relay.restart().await;
                 Value::Null
             }
-            "kill-relay" => {
-                self.relay.kill().await;
-                Value::Null
-            }
-            "stop-host" => {
-                self.host.stop().await;
-                Value::Null
-            }
-            "start-host" => {
+            "restart-host" => {
+                self.host.kill().await;
                 self.host.restart().await;
                 Value::Null
             }
-            "seen" => {
-                let seen = self.app.last_request();
-                let headers = seen
-                    .headers
-                    .iter()
-                    .map(|(name, value)| (name.to_string(), json!(String::from_utf8_lossy(value.as_bytes()))));
-                json!({ "method": seen.method.as_str(), "uri": seen.uri.to_string(),
-                    "headers": headers.collect::<serde_json::Map<_, _>>() })
-            }
+            "setting" => json!({
+                "way": match self.way { Way::Lan => "lan", Way::Relay => "relay" },
+                "bytes": self.bytes,
+            }),
             other => panic!("nobody on this stage knows what {other} is"),
         }
     }
