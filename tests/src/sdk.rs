@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::host::PATIENCE;
 use crate::program::node;
-use crate::{Browser, Relay, Running, TestApp, TestHost, repository};
+use crate::{Browser, Relay, Running, TestApp, TestHost, free_port, repository};
 
 /// How long a scenario may take, downloads and all.
 const SCENARIO: Duration = Duration::from_secs(240);
@@ -95,9 +95,14 @@ impl Drop for Prompter {
 impl Stage {
     /// Sets it up. The owner is asked about every device.
     pub async fn set(runtime: Runtime, way: Way) -> Self {
+        let home = tempfile::tempdir().unwrap();
         let (prompter, app, relay) = (Prompter::start().await, TestApp::start().await, Relay::start().await);
+        let config = home.path().join("config.toml");
+        std::fs::write(&config, format!("allowed_origins = [\"{}\"]\n", prompter.url)).unwrap();
         let host = relay.host(|setup| {
-            setup.app(app.url()).env("COUPLET_APPROVE", "always").env("COUPLET_ALLOWED_ORIGINS", &prompter.url);
+            // An address that is the same after a restart.
+            setup.app(app.url()).arg("--listen").arg(format!("127.0.0.1:{}", free_port()));
+            setup.env("COUPLET_APPROVE", "always").arg("--config").arg(config.to_str().unwrap());
         });
         let host = host.await;
         let player = match runtime {
@@ -109,7 +114,7 @@ impl Stage {
                 .await,
             )),
         };
-        Stage { host, relay, app, way, bytes: 64 << 20, player, prompter, home: tempfile::tempdir().unwrap() }
+        Stage { host, relay, app, way, bytes: 64 << 20, player, prompter, home }
     }
 
     /// Plays an act: an exported function of `tests/sdk/scenarios.js`. What is stored stays for the next one.
