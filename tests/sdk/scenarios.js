@@ -45,7 +45,8 @@ async function refusal(promise, what) {
 /** Waits for a state of the host, or says which one it is in instead. */
 function reaches(host, wanted) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`${host.state.state} for ${PATIENCE} ms, not ${wanted}`)), PATIENCE);
+    const late = () => new Error(`not ${wanted} in ${PATIENCE} ms, but ${host.state.state}: ${host.state.error?.message}`);
+    const timer = setTimeout(() => reject(late()), PATIENCE);
     const stop = host.on("state", (state) => {
       if (state.state !== wanted) return;
       clearTimeout(timer);

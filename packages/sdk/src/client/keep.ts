@@ -346,6 +346,8 @@ export class Keeper {
   /** The host itself said that they are of no use any more. */
   async #wipe(): Promise<void> {
     const [credentials] = this.#candidates;
+    // What is being written would come back.
+    await this.#keeping;
     try {
       const ours = new Set(this.#dropped);
       if (credentials !== undefined) ours.add(nameOf(credentials));
