@@ -67,6 +67,25 @@ test("a revoked device knows it at once, and keeps nothing", async () => {
   assert.equal(clock.pending, 0, "it is not tried again");
 });
 
+test("what is being written when the host revokes does not come back", async () => {
+  const storage = new MemoryStore();
+  const { clock, fake, host } = await staged({}, { storage });
+  let write = (): void => {};
+  const written = new Promise<void>((resolve) => (write = resolve));
+  const save = storage.save.bind(storage);
+  storage.save = async (credentials) => {
+    await written;
+    return save(credentials);
+  };
+  fake.announce(["192.0.2.1:7878", "192.0.2.7:7878"]);
+  await clock.pass(10);
+  fake.revoke();
+  await clock.pass(10);
+  write();
+  await reaches(clock, host, "revoked");
+  assert.equal((await storage.list()).length, 0);
+});
+
 test("access that ends is the end, and what is kept waits for the owner to extend it", async () => {
   const { clock, fake, host, storage } = await staged();
   fake.closeSessions("expired");
