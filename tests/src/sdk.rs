@@ -57,8 +57,7 @@ pub struct Stage {
     /// Its app.
     pub app: TestApp,
     way: Way,
-    /// How much `stream` sends each way, in bytes.
-    pub bytes: u64,
+    bytes: u64,
     player: Player,
     prompter: Prompter,
     home: TempDir,
@@ -114,7 +113,7 @@ impl Stage {
                 .await,
             )),
         };
-        Stage { host, relay, app, way, bytes: 64 << 20, player, prompter, home }
+        Stage { host, relay, app, way, bytes: bytes(), player, prompter, home }
     }
 
     /// Plays an act: an exported function of `tests/sdk/scenarios.js`. What is stored stays for the next one.
@@ -242,6 +241,12 @@ async fn ask(
     let (answer, answered) = oneshot::channel();
     cues.send(Cue { word, body, answer }).await.map_err(|_| StatusCode::GONE)?;
     answered.await.map(Json).map_err(|_| StatusCode::GONE)
+}
+
+/// How much `stream` sends each way: `COUPLET_SDK_BYTES`, or 64 MiB.
+fn bytes() -> u64 {
+    let wanted = std::env::var("COUPLET_SDK_BYTES");
+    wanted.map_or(64 << 20, |bytes| bytes.parse().expect("COUPLET_SDK_BYTES is a number of bytes"))
 }
 
 /// What a page loads, in one file.
