@@ -3,15 +3,24 @@
 # CPU of a message there and back; memory and CPU of hosts that are there and do nothing; and whether those are in the way
 # of a command. All on loopback.
 #
-#   bench/relay.sh [ROUNDS [SECONDS [HOSTS]]]
+#   bench/relay.sh [--iroh] [ROUNDS [SECONDS [HOSTS]]]
 #
+# --iroh: beside iroh-relay too, of which server and client are built for it; the first time that takes some ten minutes.
 # COUPLET names the binary (default target/release/couplet); both ends are the example relay_load beside it.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+iroh=
+if [[ ${1:-} == --iroh ]]; then iroh=1.4.1; shift; fi
 rounds=${1:-7} seconds=${2:-2} hosts=${3:-18000}
 couplet=${COUPLET:-$here/../target/release/couplet}
 load=$(dirname "$couplet")/examples/relay_load
 flows=8 few=100
+if [[ $iroh ]]; then
+  # Both from one compilation: the server as its crate locks it, and a client of the same versions.
+  cache=${XDG_CACHE_HOME:-$HOME/.cache}/couplet/iroh
+  cargo install --quiet --locked iroh-relay --version "$iroh" --features server --root "$cache" --target-dir "$cache/target"
+  cargo build --quiet --locked --release --manifest-path "$here/iroh/Cargo.toml" --target-dir "$cache/target"
+fi
 # In memory where that can be: a disk is not what is measured.
 dir=$(mktemp -d --tmpdir="$([[ -w /dev/shm ]] && echo /dev/shm || echo /tmp)")
 chmod 755 "$dir"
@@ -63,6 +72,13 @@ TOKIO_WORKER_THREADS=2 "$load" bridge "$bridge" "$app" & bridge_pid=$!; pids+=($
 relay "$dir/relay"
 relay_pid=$pid
 for port in "$nginx" "$haproxy" "$bridge" "${ports%:*}"; do accepts "$port"; done
+if [[ $iroh ]]; then
+  # Plain HTTP, and nothing but the relay.
+  iroh_port=$(free_port)
+  printf 'http_bind_addr = "127.0.0.1:%s"\nenable_metrics = false\n' "$iroh_port" >"$dir/iroh.toml"
+  TOKIO_WORKER_THREADS=2 RUST_LOG=error "$cache/bin/iroh-relay" --dev --config-path "$dir/iroh.toml" & iroh_pid=$!; pids+=($!)
+  accepts "$iroh_port"
+fi
 
 carry() { # NAME BETWEEN PID BYTES
   "$load" carry "$1" "$2" "$3" "$dir" "$flows" "$4" "$seconds"
@@ -79,6 +95,9 @@ for ((round = 0; round <= rounds; round++)); do
     carry couplet-plain "plain:$bridge:$app" "$bridge_pid" "$bytes"
     carry nginx-plain "plain:$nginx_plain:$app" "$nginx_pid" "$bytes"
     carry haproxy-plain "plain:$haproxy_plain:$app" "$haproxy_pid" "$bytes"
+    if [[ $iroh && $bytes == 4096 ]]; then
+      "$cache/target/release/iroh-load" iroh-plain "$iroh_port" "$iroh_pid" "$flows" "$bytes" "$seconds"
+    fi
   done
   rounds couplet "relay:$ports" "$relay_pid"
   rounds haproxy "tls:$haproxy:$app" "$haproxy_pid"
@@ -133,15 +152,18 @@ def against(name, peer, most=None):
     print(f"  {name} to {peer:24}{spread(ratios)}{verdict}")
 print("min, median and max of the rounds")
 for way, peers in [("", {"haproxy": {4096: 0.65, 65536: 0.85}, "nginx": {4096: 0.7, 65536: 0.7}}),
-                   ("-plain", {"nginx": {4096: 0.9, 65536: 0.9}, "haproxy": {}})]:
+                   ("-plain", {"nginx": {4096: 0.9, 65536: 0.9}, "haproxy": {}, "iroh": {4096: 0.2}})]:
     for size in 4096, 65536:
         print(f"CPU s per GB, {'without TLS' if way else 'TLS on both legs'}, messages of {size}")
-        for name in "couplet", "haproxy", "nginx":
+        for name in "couplet", "haproxy", "nginx", "iroh":
             row = f"{name}{way}/{size}"
+            if row not in rows:
+                continue
             rate = statistics.median([value[1] for value in rows[row][1:]])
             print(f"  {name:28}{spread(cpu[row])}   ({rate:.0f} MB/s)")
         for peer, most in peers.items():
-            against(f"couplet{way}/{size}", f"{peer}{way}/{size}", most.get(size))
+            if f"{peer}{way}/{size}" in rows:
+                against(f"couplet{way}/{size}", f"{peer}{way}/{size}", most.get(size))
 print("CPU µs for 1 KiB there and back, TLS on both legs")
 for name in "couplet", "haproxy":
     times = [value[1] for value in rows[f"{name}/rounds"][1:]]
