@@ -72,7 +72,7 @@ export class Connector {
     const onState: PairOptions["onState"] = (state) => {
       if (signal.aborted) return;
       if (state.state === "approval") this.#show({ view: "approval", checkCode: state.checkCode, hostName: state.hostName });
-      else if (state.state !== "paired") this.#show({ view: state.state });
+      else if (state.state === "finishing") this.#show({ view: "finishing" });
     };
     try {
       const host = await pair(link, { ...options, name, onState, signal });
