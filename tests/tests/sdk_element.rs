@@ -104,7 +104,7 @@ impl Page {
             json!(name)
         );
         self.browser().holds(&focus).await;
-        self.browser().press(Key::Enter + "").await;
+        self.browser().press(Key::Enter).await;
     }
 
     /// Pastes a link and sends it, by the keyboard.
@@ -199,13 +199,13 @@ async fn each_view_is_shown_in_every_look_and_told_to_screen_readers() {
 async fn it_is_used_by_the_keyboard_alone_and_speaks_the_apps_words() {
     let (_pages, page) = with_fake().await;
     // Into it, through it and out of it.
-    page.browser().press(Key::Tab + "").await;
+    page.browser().press(Key::Tab).await;
     assert_eq!(page.browser().evaluate(&format!("{ELEMENT}.activeElement.id")).await, json!("link"));
-    page.browser().press(Key::Enter + "").await;
+    page.browser().press(Key::Enter).await;
     page.says("Paste the link first.").await;
-    page.browser().press(Key::Tab + "").await;
+    page.browser().press(Key::Tab).await;
     assert_eq!(page.focused().await, json!("main"));
-    page.browser().press(Key::Tab + "").await;
+    page.browser().press(Key::Tab).await;
     assert_eq!(page.browser().evaluate("document.activeElement.id").await, json!("after"));
 
     let link = page.browser().evaluate("stage.fake.link()").await.as_str().unwrap().to_owned();
