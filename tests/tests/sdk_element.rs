@@ -1,5 +1,5 @@
 //! `<couplet-connect>` in a real browser: each of its views, for the eye, the ear and the keyboard, beside a host in memory; and
-//! the SDK's example page, which uses it, with a real host.
+//! the SDK's examples with a real host: the page that uses it, the one in React, and the script.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "whatever goes wrong here fails the test")]
 
 use axum::Router;
@@ -9,7 +9,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use e2e::browser::thirtyfour::Key;
 use e2e::host::PATIENCE;
-use e2e::{Browser, Dashboard, Running, TestApp, TestHost, repository};
+use e2e::program::node;
+use e2e::{Browser, Dashboard, Running, TestApp, TestHost, free_port, repository};
+use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::Digest as _;
 use tokio::task::JoinHandle;
@@ -236,13 +238,20 @@ async fn it_is_used_by_the_keyboard_alone_and_speaks_the_apps_words() {
     page.says("Noch nicht verbunden").await;
 }
 
+/// A host that asks about each device, and takes those of these pages.
+async fn host(app: &TestApp, pages: &Pages) -> TestHost {
+    TestHost::start(|setup| {
+        setup.app(app.url()).env("COUPLET_APPROVE", "always").env("COUPLET_ALLOWED_ORIGINS", &pages.url);
+        // The same when it comes back.
+        setup.arg("--listen").arg(format!("127.0.0.1:{}", free_port()));
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_page_pairs_with_a_real_host_and_comes_back() {
     let (pages, app) = (Pages::start().await, TestApp::start().await);
-    let mut host = TestHost::start(|setup| {
-        setup.app(app.url()).env("COUPLET_APPROVE", "always").env("COUPLET_ALLOWED_ORIGINS", &pages.url);
-    })
-    .await;
+    let mut host = host(&app, &pages).await;
     let url = format!("{}/examples/page/index.html", pages.url);
     let page = Page::open(&url).await;
     page.views("unpaired").await;
@@ -260,10 +269,56 @@ async fn the_example_page_pairs_with_a_real_host_and_comes_back() {
     host.stop().await;
     page.views("host offline").await;
     host.restart().await;
-    page.press("Try now").await;
     page.views("host direct").await;
     Running::start(host.command(&["devices", "revoke", "Example page", "--yes"])).succeeds(PATIENCE).await;
     page.views("host revoked").await;
     page.press("Pair again").await;
     page.views("unpaired").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_in_react_pairs_comes_back_and_forgets() {
+    let (pages, app) = (Pages::start().await, TestApp::start().await);
+    let host = host(&app, &pages).await;
+    let url = format!("{}/build/examples/react/index.html", pages.url);
+    let browser = Browser::start(|_| ()).await;
+    browser.open(&url).await;
+    browser.shows("input").await;
+    browser.click("input").await;
+    browser.press(format!("{}\n", host.generate().await.link)).await;
+    let code = browser.shows("strong").await.text().await.unwrap();
+    Running::start(host.command(&["approve", "React example", &code])).succeeds(PATIENCE).await;
+    browser.holds("document.querySelector('pre').textContent.includes('hello')").await;
+    browser.open(&url).await;
+    browser.holds("document.querySelector('pre').textContent.includes('hello')").await;
+    browser.click("main button").await;
+    browser.shows("input").await;
+    let devices: Value = host.owner().expect(Method::GET, "/api/pair/devices", 200, None).await;
+    assert!(devices.to_string().contains("revoked_at\":\"") || !devices.to_string().contains("React"), "{devices}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_script_pairs_and_comes_back_without_a_link() {
+    let (pages, app) = (Pages::start().await, TestApp::start().await);
+    let (host, home) = (host(&app, &pages).await, tempfile::tempdir().unwrap());
+    let script = |arguments: &[&str]| {
+        let mut node = node();
+        node.arg(repository().join("packages/sdk/examples/node/pair.js")).args(arguments);
+        node.env("COUPLET_EXAMPLE", home.path().join("couplet"));
+        Running::start(node)
+    };
+    let link = host.generate().await.link;
+    let mut running = script(&[&link]);
+    let line = running.wait_for_line(PATIENCE, |line| line.starts_with("Type this code")).await;
+    let (_, code) = line.rsplit_once(": ").unwrap();
+    Running::start(host.command(&["approve", "Example script", code])).succeeds(PATIENCE).await;
+    let (status, stdout, stderr) = running.ended(PATIENCE).await;
+    assert_eq!(status, 0, "{stderr}");
+    assert!(stdout.contains("(direct) answers 200\nhello"), "{stdout}");
+    let (status, stdout, stderr) = script(&[]).ended(PATIENCE).await;
+    assert_eq!(status, 0, "{stderr}");
+    assert!(stdout.contains("(direct) answers 200\nhello"), "{stdout}");
+    let (status, _, stderr) = script(&[&link]).ended(PATIENCE).await;
+    assert_eq!(status, 1);
+    assert!(stderr.starts_with("CPL-1203"), "{stderr}");
 }
