@@ -62,8 +62,9 @@ export function useCouplet(options: RestoreOptions): Couplet {
   );
 
   const forget = useCallback(async () => {
-    setHost(null);
+    // The host first: one that is let go is closed, and no longer told.
     await host?.forget().catch(setError);
+    setHost(null);
   }, [host]);
 
   return { host, state, pairing, error, isRestored, pair: pairWith, forget };
