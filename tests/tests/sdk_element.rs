@@ -74,7 +74,10 @@ struct Page {
 
 impl Page {
     async fn open(url: &str) -> Self {
-        let browser = Browser::start(|_| ()).await;
+        Page::open_in(Browser::start(|_| ()).await, url).await
+    }
+
+    async fn open_in(browser: Browser, url: &str) -> Self {
         browser.open(url).await;
         Page { dashboard: Dashboard { browser } }
     }
@@ -238,6 +241,51 @@ async fn it_is_used_by_the_keyboard_alone_and_speaks_the_apps_words() {
     page.says("Noch nicht verbunden").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_is_read_by_the_apps_reader_and_the_camera_is_off_afterwards() {
+    let (pages, folder) = (Pages::start().await, tempfile::tempdir().unwrap());
+    let film = folder.path().join("film.y4m");
+    // One frame, all white.
+    let frame = [vec![255; 320 * 240], vec![128; 320 * 240 / 2]].concat();
+    std::fs::write(&film, [b"YUV4MPEG2 W320 H240 F10:1 Ip A1:1 C420jpeg\nFRAME\n".to_vec(), frame].concat()).unwrap();
+    let browser = Browser::start(|setup| {
+        setup.camera(&film);
+    })
+    .await;
+    let page = Page::open_in(browser, &format!("{}/tests/element.html", pages.url)).await;
+    page.views("unpaired").await;
+    // A reader that finds what is no link first, and sees what the camera sees.
+    let reader = "stage.streams = [];
+        const media = navigator.mediaDevices, open = media.getUserMedia.bind(media);
+        media.getUserMedia = async wanted => { const stream = await open(wanted); stage.streams.push(stream); return stream };
+        const link = stage.fake.link();
+        let looks = 0;
+        stage.element.decode = ({ data }) => { stage.white = data[0] > 250; return ++looks < 3 ? 'https://example.org/' : stage.found }
+        stage.link = link;";
+    page.browser().run(reader, Value::Null).await;
+    page.press("Scan a code").await;
+    page.views("scanning").await;
+    page.browser().holds("stage.white").await;
+    page.look("scanning").await;
+    page.press("Stop").await;
+    page.views("unpaired").await;
+    let is_off = "stage.streams.every(it => it.getTracks().every(track => track.readyState === 'ended'))";
+    page.browser().holds(&format!("stage.streams.length === 1 && {is_off}")).await;
+
+    page.press("Scan a code").await;
+    page.views("scanning").await;
+    page.browser().run("stage.found = stage.link", Value::Null).await;
+    page.views("approval").await;
+    page.browser().holds(&format!("stage.streams.length === 2 && {is_off}")).await;
+    page.press("Cancel").await;
+    page.browser()
+        .run("navigator.mediaDevices.getUserMedia = async () => { throw new Error('no') }", Value::Null)
+        .await;
+    page.press("Scan a code").await;
+    page.views("failed").await;
+    page.says("The camera cannot be used.").await;
+}
+
 /// A host that asks about each device, and takes those of these pages.
 async fn host(app: &TestApp, pages: &Pages) -> TestHost {
     TestHost::start(|setup| {
@@ -263,6 +311,8 @@ async fn the_example_page_pairs_with_a_real_host_and_comes_back() {
     page.browser().says("200").await;
     assert_eq!(app.last_request().uri.path(), "/");
     page.look("example").await;
+    let me = page.browser().evaluate("document.querySelector('couplet-connect').host.me()").await;
+    assert_eq!([&me["device_name"], &me["scope"]["read_only"]], [&json!("Example page"), &json!(false)], "{me}");
 
     page.browser().open(&url).await;
     page.views("host direct").await;

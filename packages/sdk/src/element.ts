@@ -10,7 +10,7 @@
 import type { Host } from "./client/connect.js";
 import { isFinal, type State } from "./client/state.js";
 import { Connector, type ConnectOptions, type View } from "./element/connector.js";
-import { render, type Rendered, type Shown } from "./element/render.js";
+import { render, type Shown } from "./element/render.js";
 import { canScan, scan, type Decode } from "./element/scan.js";
 import { STYLE } from "./element/style.js";
 import { ENGLISH, type Texts } from "./element/texts.js";
@@ -46,6 +46,7 @@ export class CoupletConnect extends Base {
   #shown: Shown = { view: "restoring" };
   #key = "";
   #camera = new AbortController();
+  #video: HTMLVideoElement | null = null;
   #isStarted = false;
 
   constructor() {
@@ -168,7 +169,9 @@ export class CoupletConnect extends Base {
     this.#draw();
   }
 
-  #draw(): Rendered {
+  #draw(): void {
+    // The camera's picture stands in the element that it was given.
+    if (this.#shown.view === "scanning" && this.#key === "scanning") return;
     const rendered = render(this.#shown, this.#texts, this.#actions(), this.#canScan);
     const key = this.#shown.view === "host" ? `host ${this.#shown.state.state}` : this.#shown.view;
     const [draft, focused] = [this.#field()?.value ?? "", this.shadowRoot?.activeElement ?? null];
@@ -183,7 +186,7 @@ export class CoupletConnect extends Base {
     // What had the focus is gone: it stays where it was, or goes on at the new title, and not at the top of the page.
     if (focused !== null) ((isSame ? this.#controls()[place] : undefined) ?? rendered.body[0])?.focus();
     this.#key = key;
-    return rendered;
+    this.#video = rendered.video ?? null;
   }
 
   #field(): HTMLInputElement | null {
@@ -210,8 +213,8 @@ export class CoupletConnect extends Base {
     this.#show({ view: "scanning" });
     const camera = new AbortController();
     this.#camera = camera;
-    const { video } = this.#draw();
-    if (video === undefined) return;
+    const video = this.#video;
+    if (video === null) return;
     try {
       const link = await scan(video, this.#decode, camera.signal);
       await this.pair(link);
