@@ -53,6 +53,7 @@ pub struct Setup {
     camera: Option<PathBuf>,
     watched: bool,
     authority: Option<PathBuf>,
+    measured: bool,
 }
 
 impl Setup {
@@ -92,6 +93,12 @@ impl Setup {
         self
     }
 
+    /// Lets pages collect what they do not need any more (`gc()`), and see exactly what they hold.
+    pub fn measure(&mut self) -> &mut Self {
+        self.measured = true;
+        self
+    }
+
     /// Keeps what every request was answered, for [`Browser::answers`].
     pub fn watch(&mut self) -> &mut Self {
         self.watched = true;
@@ -113,6 +120,10 @@ impl Setup {
         wanted.add_experimental_option("prefs", downloads)?;
         let rules = [&self.rules[..], &["MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost".to_owned()]].concat();
         wanted.add_arg(&format!("--host-resolver-rules={}", rules.join(", ")))?;
+        if self.measured {
+            wanted.add_arg("--js-flags=--expose-gc")?;
+            wanted.add_arg("--enable-precise-memory-info")?;
+        }
         if let Some(film) = &self.camera {
             wanted.add_arg("--use-fake-device-for-media-stream")?;
             wanted.add_arg("--use-fake-ui-for-media-stream")?;

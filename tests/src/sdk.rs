@@ -108,7 +108,7 @@ impl Stage {
             Runtime::Node => Player::Node,
             Runtime::Chromium => Player::Chromium(Box::new(
                 Browser::start(|setup| {
-                    setup.trust(relay.ca());
+                    setup.trust(relay.ca()).measure();
                 })
                 .await,
             )),
@@ -165,7 +165,10 @@ impl Stage {
 
     fn process(&self, act: &str) -> Running {
         let mut node = node();
-        node.arg(repository().join("tests/sdk/node.js")).args([act, &self.prompter.url]).arg(self.home.path());
+        node.arg("--expose-gc")
+            .arg(repository().join("tests/sdk/node.js"))
+            .args([act, &self.prompter.url])
+            .arg(self.home.path());
         node.env("NODE_EXTRA_CA_CERTS", self.relay.ca()).env("HOME", self.home.path());
         Running::start(node)
     }
