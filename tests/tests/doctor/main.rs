@@ -1,9 +1,13 @@
 //! `couplet doctor`: each check is made to fail for real, and passes on a healthy host.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::fs::{self, Permissions};
+mod relay;
+mod store;
+
+use std::fs;
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use axum::Router;
@@ -12,9 +16,9 @@ use axum::response::Redirect;
 use axum::routing::get;
 use couplet_protocol::Code;
 use couplet_protocol::api::{DoctorReport, Finding, FindingState};
-use e2e::host::{PATIENCE, with_wrong_clock};
+use e2e::host::PATIENCE;
 use e2e::program::{couplet, program};
-use e2e::{Network, Relay, Running, Terminal, TestApp, TestHost, problem};
+use e2e::{Network, Running, TestApp, TestHost, problem};
 use reqwest::Method;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -336,214 +340,4 @@ async fn a_host_that_holds_the_folder_and_does_not_answer_is_a_failure() {
     lock.lock().unwrap();
     let report = at(&host.state_dir(), &["--only", "host"]).await;
     failure(&report, "does not answer", Code::HostNotRunning);
-}
-
-/// A copy of a folder's files.
-fn copy(from: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    for file in fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
-        fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
-    }
-    copy
-}
-
-/// What is in a folder. The index of SQLite's log is left out: whoever opens the database makes it anew.
-fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
-    let files = files.filter(|path| !path.to_string_lossy().ends_with("-shm"));
-    let mut all: Vec<_> = files.map(|path| (path.clone(), fs::read(path).unwrap())).collect();
-    all.sort();
-    all
-}
-
-#[tokio::test]
-async fn a_damaged_database_is_seen_and_left_as_it_is() {
-    let mut host = TestHost::start(|_| {}).await;
-    for name in ["Phone", "Tablet", "Laptop"] {
-        host.add_device(name).await;
-    }
-    all_well(&of(&host, &["database"]).await);
-    host.stop().await;
-    let whole = copy(&host.state_dir());
-    let before = contents(whole.path());
-    all_well(&at(whole.path(), &["--only", "database"]).await);
-    assert!(contents(whole.path()) == before, "nothing is changed by looking");
-    // Without a log beside it, too.
-    let connection = rusqlite::Connection::open(host.state_dir().join("couplet.db")).unwrap();
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
-    drop(connection);
-    let folded = copy(&host.state_dir());
-    assert!(!folded.path().join("couplet.db-wal").exists());
-    let before = contents(folded.path());
-    all_well(&at(folded.path(), &["--only", "database"]).await);
-    assert!(contents(folded.path()) == before, "nothing is changed by looking");
-
-    let damaged = copy(&host.state_dir());
-    let database = damaged.path().join("couplet.db");
-    let mut bytes = fs::read(&database).unwrap();
-    // The pages behind the first, which has the schema.
-    let end = bytes.len();
-    bytes[4096..end.min(4096 * 12)].fill(0xa5);
-    fs::write(&database, &bytes).unwrap();
-    let before = contents(damaged.path());
-    let report = at(damaged.path(), &["--only", "database"]).await;
-    let found = failure(&report, "is damaged", Code::StoreUnavailable);
-    assert!(found.next.as_ref().unwrap().contains("backup"), "{found:?}");
-    assert!(contents(damaged.path()) == before, "nothing is changed by looking");
-
-    fs::write(&database, "this is not a database, and longer than a header of one: ".repeat(100)).unwrap();
-    failure(&at(damaged.path(), &["--only", "database"]).await, "is damaged", Code::StoreUnavailable);
-    let newer = copy(&host.state_dir());
-    let connection = rusqlite::Connection::open(newer.path().join("couplet.db")).unwrap();
-    connection.execute_batch("PRAGMA user_version = 99;").unwrap();
-    drop(connection);
-    failure(&at(newer.path(), &["--only", "database"]).await, "is of schema 99", Code::SchemaTooNew);
-}
-
-/// A small disk of the test's own.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    async fn new(options: &str) -> Self {
-        let disk = Disk(tempfile::tempdir().unwrap());
-        disk.mount(&format!("mode=0700,{options}")).await;
-        disk
-    }
-
-    async fn mount(&self, options: &str) {
-        let mut mount = program("mount");
-        mount.args(["-t", "tmpfs", "-o", options, "couplet-test"]).arg(self.0.path());
-        Running::start(mount).succeeds(PATIENCE).await;
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = program("umount").arg("--lazy").arg(self.0.path()).status();
-    }
-}
-
-#[tokio::test]
-async fn a_disk_without_room_or_that_cannot_be_written_is_a_failure() {
-    let full = Disk::new("size=16m").await;
-    let place = full.0.path();
-    one(&at(place, &["--only", "disk"]).await, FindingState::Warning, "Only 1");
-    fs::write(place.join("filler"), vec![0; 12 << 20]).unwrap();
-    let host = TestHost::start(|setup| {
-        setup.state_dir(place);
-    })
-    .await;
-    let report = of(&host, &["disk"]).await;
-    let found = failure(&report, "MiB are free", Code::DiskFull);
-    assert!(found.command.as_ref().unwrap().starts_with("df -h "), "{found:?}");
-    drop(host);
-
-    let inodes = Disk::new("size=200m,nr_inodes=10").await;
-    let report = at(inodes.0.path(), &["--only", "disk"]).await;
-    let found = failure(&report, "files more", Code::DiskFull);
-    mend(found).await;
-
-    full.mount("remount,ro").await;
-    failure(&at(place, &["--only", "disk"]).await, "is read-only", Code::StoreReadOnly);
-}
-
-#[tokio::test]
-async fn a_clock_that_differs_from_the_relays_is_a_failure() {
-    let relay = Relay::start().await;
-    let host = relay.host(|setup| {
-        setup.movable_clock();
-    });
-    let mut host = host.await;
-    let report = of(&host, &["clock"]).await;
-    assert!(report.ok, "{report:#?}");
-    one(&report, FindingState::Ok, "from that of localhost");
-
-    host.set_clock("+10m");
-    let report = of(&host, &["clock"]).await;
-    let found = failure(&report, "ahead of the relay's", Code::ClockDiffers);
-    assert!(found.command.as_ref().unwrap().contains("timedatectl set-ntp true"), "{found:?}");
-    // Back again: the host goes on by its own clock, which never runs backwards.
-    host.set_clock("+0");
-    let report = of(&host, &["clock"]).await;
-    one(&report, FindingState::Warning, "was set back by");
-    host.restart().await;
-    all_well(&of(&host, &["clock"]).await);
-}
-
-#[tokio::test]
-async fn what_stands_between_host_and_relay_is_said() {
-    let mut relay = Relay::start().await;
-    let host = relay.host(|_| {}).await;
-    let report = of(&host, &["relay"]).await;
-    all_well(&report);
-    for part in ["answers devices", "knows this host", "The link to localhost"] {
-        one(&report, FindingState::Ok, part);
-    }
-    let (code, hosts, said) = relay.run(&["hosts", "--json"]);
-    assert_eq!(code, 0, "{said}");
-    let hosts: serde_json::Value = serde_json::from_str(&hosts).unwrap();
-    let other = relay.enrolled();
-
-    relay.kill().await;
-    host.event("relay.lost", |_| true).await;
-    let report = of(&host, &["relay"]).await;
-    for part in ["Devices that are elsewhere", "listener for hosts", "The link to localhost"] {
-        let found = failure(&report, part, Code::RelayUnreachable);
-        assert!(found.command.as_ref().unwrap().starts_with("couplet relay check localhost"), "{found:?}");
-    }
-    failure(&at(&other, &["--only", "relay"]).await, "listener for hosts", Code::RelayUnreachable);
-
-    relay.restart().await;
-    let id = hosts["hosts"][0]["host_id"].as_str().unwrap();
-    let (code, _, said) = relay.run(&["hosts", "revoke", id, "--yes"]);
-    assert_eq!(code, 0, "{said}");
-    host.event("relay.refused", |_| true).await;
-    let report = of(&host, &["relay"]).await;
-    let found = failure(&report, "refuses this host", Code::HostRevoked);
-    assert_eq!(found.command.as_deref(), Some("couplet enroll TOKEN"));
-    all_well(&at(&other, &["--only", "relay"]).await);
-
-    let empty = tempfile::tempdir().unwrap();
-    failure(&at(empty.path(), &["--only", "relay", "--relay"]).await, "enrolled with none", Code::NotEnrolled);
-    fs::write(other.join("relay.json"), "{}").unwrap();
-    let report = at(&other, &["--only", "relay"]).await;
-    failure(&report, "cannot be used", Code::StateFolderUnusable);
-}
-
-#[tokio::test]
-async fn a_certificate_that_ended_or_is_late_is_said() {
-    let relay = Relay::start().await;
-    let state_dir = relay.enrolled();
-    let looking = async |offset: &str| {
-        let folder = tempfile::tempdir().unwrap();
-        let mut command = couplet();
-        command.args(doctor(&["certificates"])).arg("--state-dir").arg(&state_dir);
-        command.env("HOME", folder.path()).env("XDG_CONFIG_HOME", folder.path());
-        with_wrong_clock(&mut command, folder.path(), offset);
-        looked(command).await
-    };
-    let report = looking("+0").await;
-    all_well(&report);
-    one(&report, FindingState::Ok, "lasts until");
-    one(&looking("+6d").await, FindingState::Warning, "is not renewed yet");
-    let report = looking("+8d").await;
-    let found = failure(&report, "This host's certificate for localhost", Code::HostCertificateOver);
-    assert_eq!(found.command.as_deref(), Some("couplet serve"));
-}
-
-#[tokio::test]
-async fn on_a_terminal_each_part_is_shown_as_it_comes_and_words_say_how_it_stands() {
-    let silent = mute(b"").await;
-    let host = TestHost::start(|setup| {
-        setup.app(silent);
-    })
-    .await;
-    let looking = host.command(&["doctor", "--only", "disk", "--only", "apps"]);
-    let terminal = Terminal::start(&looking, 100, 30).await;
-    terminal.shows("what is being looked at", PATIENCE, |screen| screen.has("…     apps …")).await;
-    let (code, left) = terminal.end(PATIENCE).await;
-    assert_eq!(code, 1, "{left}");
-    assert!(left.contains("ok    disk") && left.contains("FAIL  apps") && left.contains("failed."), "{left}");
-    assert!(left.contains("couplet explain CPL-1502") && !left.contains("apps …"), "{left}");
 }
