@@ -8,7 +8,7 @@ export function Activity() {
   const { audit, devices, more } = useShared();
   if (audit === null) return <p class="dim">{texts.loading}</p>;
   if (audit.length === 0) return <p class="dim">{texts.activity.none}</p>;
-  const name = (id: string | null) => devices?.find((device) => device.device_id === id)?.device_name;
+  const name = (id: string | null | undefined) => devices?.find((device) => device.device_id === id)?.device_name;
   return (
     <>
       <ol class="log">

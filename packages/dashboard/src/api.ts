@@ -1,122 +1,32 @@
-// The host's HTTP API, as spec/openapi.json describes it: only what the pages use.
+// The host's HTTP API: its types are those of spec/openapi.json, made anew by scripts/pages, and the call.
 
-export type Scope = { read_only: boolean; paths: string[] };
+import type {
+  AuditEntry,
+  DeviceInfo,
+  DoctorReport,
+  Event,
+  Finding,
+  GenerateAnswer,
+  LoginAnswer,
+  NetworkPath,
+  OwnerStatus,
+  PairingInfo,
+  PinRequest,
+  QrAnswer,
+  RelayStatus,
+  Scope,
+  WatchPairingInfo,
+} from "./openapi";
 
-export type Path = "lan" | "relay";
-
-export type Device = {
-  device_id: string;
-  device_name: string;
-  device_model: string | null;
-  platform?: string;
-  kind: string;
-  paired_at: string;
-  last_seen: string | null;
-  revoked_at: string | null;
-  path: Path | null;
-  session?: Path;
-  scope: Scope;
-  expires_at: string | null;
-};
-
-export type Pairing = {
-  id: string;
-  door: string;
-  state: "waiting" | "claimed" | "approval" | "granted" | "paired" | "rejected" | "expired";
-  device_name: string | null;
-  device_model: string | null;
-  platform?: string;
-  network: string | null;
-  relay?: string;
-  check_code: boolean;
-  created_at: string;
-  expires_at: string;
-};
-
-export type Offer = {
-  offer_id: string;
-  pair_token: string;
-  qr_url: string;
-  expires_at: string;
-  link: string;
-  link_expires_at: string;
-};
-
+export type { AuditEntry, DoctorReport, Finding, LoginAnswer, OwnerStatus, PinRequest, RelayStatus, Scope };
+export type Device = DeviceInfo;
+export type HostEvent = Event;
+export type Offer = GenerateAnswer;
+export type Pairing = PairingInfo;
+export type Path = NetworkPath;
+export type QrCode = QrAnswer;
 /** What a watch's pairing begins with. */
-export type WatchOffer = { offer_id: string; qr_url: string; expires_at: string };
-
-export type HostEvent = {
-  id: number;
-  at: string;
-  event: string;
-  pairing_id?: string;
-  door?: string;
-  device_id?: string;
-  device_name?: string;
-  device_model?: string;
-  platform?: string;
-  network?: string;
-  path?: Path;
-  relay?: string;
-  code?: string;
-  check_code?: boolean;
-};
-
-export type AuditEntry = {
-  id: number;
-  at: string;
-  action: string;
-  actor: string;
-  pairing_id: string | null;
-  device_id: string | null;
-  network: string | null;
-  detail: string | null;
-};
-
-export type RelayStatus = {
-  name: string;
-  state: "linking" | "connected" | "lost" | "refused";
-  since: string | null;
-  code?: string;
-};
-
-export type OwnerStatus = {
-  server_name: string;
-  version: string;
-  now: string;
-  session_expires_at: string | null;
-  relay: RelayStatus | null;
-};
-
-/** One thing that `couplet doctor` looked at. */
-export type Finding = {
-  part: string;
-  state: "ok" | "warning" | "failed" | "skipped";
-  subject?: string;
-  found: string;
-  cause?: string;
-  next?: string;
-  command?: string;
-  code?: string;
-};
-
-export type DoctorReport = { at: string; findings: Finding[] };
-
-/** A QR code: `size` modules on each side, and the dark ones as an SVG path of one unit a module. */
-export type QrCode = { size: number; path: string };
-
-/** A device that asks to pair by PIN. */
-export type PinRequest = {
-  id: string;
-  pin: string;
-  /** What the device shows, if the request is its own. */
-  match_number: string;
-  device_name: string;
-  device_model: string | null;
-  platform?: string;
-  network: string | null;
-  expires_at: string;
-};
+export type WatchOffer = WatchPairingInfo;
 
 /** Why a request was refused: RFC 9457, or what stands for it when no answer came. */
 export class Problem extends Error {
@@ -148,11 +58,21 @@ export const pageKey = {
   forget: (): void => localStorage.removeItem(KEY),
 };
 
+/** Whether the owner has done something here since the host was told so: what the page asks by itself keeps no session. */
+let used = true;
+for (const kind of ["pointerdown", "keydown", "wheel", "touchstart"]) {
+  addEventListener(kind, () => void (used = true), { capture: true, passive: true });
+}
+document.addEventListener("visibilitychange", () => void (used ||= !document.hidden));
+
 /** Calls the host. `body` goes as JSON. */
 export async function call(method: string, path: string, body?: unknown, init: RequestInit = {}): Promise<Response> {
   const headers: Record<string, string> = { ...(init.headers as Record<string, string>) };
   const key = pageKey.read();
   if (key !== null) headers["Couplet-Page"] = key;
+  const tells = used;
+  if (tells) headers["Couplet-Used"] = "1";
+  used = false;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const sent: RequestInit = { ...init, method, headers, credentials: "same-origin", cache: "no-store" };
   if (body !== undefined) sent.body = JSON.stringify(body);
@@ -160,6 +80,7 @@ export async function call(method: string, path: string, body?: unknown, init: R
   try {
     answer = await fetch(path, sent);
   } catch (error) {
+    used ||= tells;
     if (init.signal?.aborted) throw error;
     throw new Problem(0, "", "", "");
   }

@@ -97,7 +97,7 @@ function Card(props: { device: Device; heading: "h3" | "h4"; onOpen: (what: "cha
 }
 
 /** When it last called. */
-function Seen(props: { at: string | null }) {
+function Seen(props: { at: string | null | undefined }) {
   if (!props.at) return <>{texts.devices.never}</>;
   return (
     <>
@@ -119,8 +119,8 @@ function facts(device: Device): [string, string][] {
 function Change(props: { device: Device; onClose: () => void }) {
   const { device } = props;
   const [name, setName] = useState(device.device_name);
-  const [readOnly, setReadOnly] = useState(device.scope.read_only);
-  const [paths, setPaths] = useState(device.scope.paths.join("\n"));
+  const [readOnly, setReadOnly] = useState(device.scope.read_only ?? false);
+  const [paths, setPaths] = useState(device.scope.paths?.join("\n") ?? "");
   const [end, setEnd] = useState(device.expires_at ? local(device.expires_at) : "");
   const [problem, setProblem] = useState<Problem | null>(null);
 

@@ -26,8 +26,10 @@ use crate::store::devices::Change;
 
 /// Which devices are listed.
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Filter {
     /// `active`: only those that are not revoked.
+    #[param(inline)]
     state: Option<DeviceState>,
 }
 
