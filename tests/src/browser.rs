@@ -23,7 +23,7 @@ use crate::{Network, Running, build_dir, program, repository};
 pub use thirtyfour;
 
 /// How long a page may take on a busy machine until it shows what is waited for.
-pub const PAGE_PATIENCE: Duration = Duration::from_secs(80);
+pub const PAGE_PATIENCE: Duration = Duration::from_secs(40);
 
 /// How often a page is asked for what is waited for.
 const ASK_EVERY: Duration = Duration::from_millis(50);

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use couplet_protocol::Code;
 use couplet_protocol::api::{DeviceKind, DeviceList, MeAnswer, PairUrlAnswer, PairingList};
 use e2e::program::couplet_path;
-use e2e::{Network, Running, TestApp, TestHost, problem};
+use e2e::{Browser, Network, Running, TestApp, TestHost, problem};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -318,6 +318,28 @@ async fn the_url_opens_as_a_page_with_instructions() {
     let hostile = host.anyone().get("/pair?token=%3Cscript%3E").send().await.unwrap().text().await.unwrap();
     assert!(!hostile.contains("script"), "{hostile}");
     assert_eq!(me(&host, token).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_that_opens_the_url_is_led_on_to_pairing() {
+    let host = TestHost::start(|_| {}).await;
+    let url = pair(&host).await.url;
+    let phone = Browser::start(|setup| {
+        setup.phone().watch();
+    })
+    .await;
+    phone.open(&url).await;
+    phone.says("Pair a client with this host").await;
+    phone.says(&format!("http://{}", host.pairing_url().strip_prefix("http://").unwrap())).await;
+    assert_eq!(phone.evaluate("document.documentElement.scrollWidth > innerWidth").await, json!(false));
+    phone.screenshot("pair-url-phone").await;
+    // It is copied from the page, as it says.
+    let token = phone.evaluate("document.querySelector('li code').innerText").await.as_str().unwrap().to_owned();
+    assert_eq!(me(&host, &token).await, 200);
+    assert_eq!(devices(&host).await.devices.len(), 1);
+    let answers = phone.answers().await;
+    let others: Vec<_> = answers.iter().filter(|(url, _)| !url.starts_with(host.pairing_url())).collect();
+    assert!(others.iter().all(|(url, _)| !url.starts_with("http")), "it asks its host alone: {others:?}");
 }
 
 #[tokio::test]

@@ -25,7 +25,8 @@ async fn a_code_that_is_withdrawn_elsewhere_is_gone_and_another_is_one_press_awa
     let withdrawn = host.owner().delete(&format!("/api/pair/offers/{}", id.as_str().unwrap())).send().await.unwrap();
     assert_eq!(withdrawn.status(), 204);
     dashboard.says("This code was withdrawn.").await;
-    dashboard.says("The owner took it back, elsewhere.").await;
+    dashboard.says("The owner took it back, elsewhere. Show a new code").await;
+    dashboard.says("CPL-1208").await;
     dashboard.browser.holds("!document.querySelector('svg.qr')").await;
     dashboard.look("withdrawn").await;
     dashboard.press("Show a new code").await;
@@ -65,6 +66,9 @@ async fn a_device_that_never_comes_for_its_credential_is_not_paired_and_the_page
     dashboard.says("Tablet is approved. Waiting until it comes for its credential").await;
     dashboard.look("approved").await;
     dashboard.says("Tablet did not come for its credential.").await;
+    dashboard.says("It has no access. Show a new code").await;
+    dashboard.says("CPL-1232").await;
+    assert!(!dashboard.browser.text().await.contains("Nobody answered"));
     dashboard.look("never-came").await;
     let devices: DeviceList = host.owner().expect(Method::GET, "/api/pair/devices", 200, None).await;
     assert!(devices.devices.is_empty(), "{devices:?}");

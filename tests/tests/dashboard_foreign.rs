@@ -138,16 +138,10 @@ async fn routes(host: &TestHost, device: &str) -> Vec<Value> {
     let document: Value = host.anyone().expect(Method::GET, "/api/openapi.json", 200, None).await;
     let (waiting, offer) = (waiting(host).await, host.generate().await.offer_id.to_string());
     let watch = watch(host).await;
-    let pin = match document["paths"]["/mobile/pairing"].is_object() {
-        true => {
-            let body = json!({ "device_name": "By PIN" });
-            let asked = host.anyone().post("/mobile/pairing").json(&body).send().await.unwrap();
-            assert_eq!(asked.status(), 200);
-            let list: Value = host.owner().expect(Method::GET, "/mobile/pairing", 200, None).await;
-            list["requests"][0]["id"].as_str().unwrap().to_owned()
-        }
-        false => String::new(),
-    };
+    let asked = host.anyone().post("/mobile/pairing").json(&json!({ "device_name": "By PIN" })).send().await.unwrap();
+    assert_eq!(asked.status(), 200);
+    let list: Value = host.owner().expect(Method::GET, "/mobile/pairing", 200, None).await;
+    let pin = list["requests"][0]["id"].as_str().unwrap().to_owned();
     let paths = document["paths"].as_object().unwrap().iter();
     let each = paths.flat_map(|(path, methods)| methods.as_object().unwrap().keys().map(move |method| (path, method)));
     each.map(|(path, method)| {
@@ -185,6 +179,17 @@ async fn pages_of_others_have_nothing_of_it_and_no_app_its_cookie() {
     dashboard.says("Tablet").await;
 
     let routes = routes(&host, &phone.device_id.to_string()).await;
+    for (method, begin, end) in [
+        ("DELETE", "/api/owner/sessions", ""),
+        ("POST", "/mobile/pairing/", "/accept"),
+        ("POST", "/mobile/pairing/", "/reject"),
+        ("POST", "/mobile/pairing/", "/verify"),
+        ("GET", "/mobile/pairing", ""),
+    ] {
+        let named = |path: &str| path.starts_with(begin) && path.ends_with(end) && !path.contains('{');
+        let is_there = |route: &Value| route[0] == method && named(route[1].as_str().unwrap());
+        assert!(routes.iter().any(is_there), "{method} {begin}…{end} is tried");
+    }
     let before = standing(&host).await;
     // How often each path was answered with each status, since the browser began.
     let answered = async || -> BTreeMap<(String, u64), usize> {

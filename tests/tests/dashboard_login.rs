@@ -224,13 +224,37 @@ async fn links_and_sessions_end_with_their_time_and_with_the_host() {
     host.set_clock("+601");
     problem::expect(login(&host, &late).await, Code::LoginLinkInvalid).await;
     assert_eq!(session.asks(host.anyone().get("/api/owner")).send().await.unwrap().status(), 200);
-    host.set_clock("+43800");
+    // Used now and then, to its end.
+    for seconds in (3000..43_200).step_by(3000) {
+        host.set_clock(&format!("+{seconds}"));
+        let used = session.asks(host.anyone().get("/api/owner")).header("couplet-used", "1");
+        assert_eq!(used.send().await.unwrap().status(), 200, "{seconds}");
+    }
+    host.set_clock("+43260");
     is_refused(session.asks(host.anyone().get("/api/owner")), Code::OwnerSessionOver).await;
     timeout(PATIENCE, events).await.expect("the events end").unwrap();
 
     let session = signed_in(&host).await;
     host.restart().await;
     is_refused(session.asks(host.anyone().get("/api/owner")), Code::OwnerSessionOver).await;
+}
+
+#[tokio::test]
+async fn a_session_that_nobody_uses_ends_though_its_page_asks_and_listens() {
+    let host = TestHost::start(|setup| {
+        setup.movable_clock();
+    })
+    .await;
+    let session = signed_in(&host).await;
+    let events = follow(&host, &session).await;
+    let status = async || session.asks(host.anyone().get("/api/owner")).send().await.unwrap().status();
+    for offset in ["+1800", "+3500"] {
+        host.set_clock(offset);
+        assert_eq!(status().await, 200, "{offset}");
+    }
+    host.set_clock("+3700");
+    is_refused(session.asks(host.anyone().get("/api/owner")), Code::OwnerSessionOver).await;
+    timeout(PATIENCE, events).await.expect("the events end").unwrap();
 }
 
 #[tokio::test]

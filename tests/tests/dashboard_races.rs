@@ -16,15 +16,36 @@ const HOLD: &str = "
         return answer;
     }";
 
-/// A host that asks about everyone, and its dashboard.
+/// Keeps what each stream of events was asked for and told, cuts it when the test says so, and lets the page come back only
+/// when the test has it do.
+const CUT: &str = "
+    const ask = fetch; window.streams = []; window.away = false;
+    window.fetch = async (url, init) => {
+        if (!String(url).includes('/api/pair/events')) return ask(url, init);
+        if (away) await new Promise(go => window.comeBack = go);
+        const [stop, stream] = [new AbortController(), { last: init.headers['Last-Event-ID'] ?? null, told: '' }];
+        init.signal.addEventListener('abort', () => stop.abort());
+        streams.push(Object.assign(stream, { cut: () => stop.abort() }));
+        const answer = await ask(url, { ...init, signal: stop.signal });
+        const read = new TextDecoder();
+        const keep = { transform(chunk, on) { stream.told += read.decode(chunk); on.enqueue(chunk); } };
+        return new Response(answer.body.pipeThrough(new TransformStream(keep)), answer);
+    }";
+
+/// A host that asks about everyone, and its dashboard in a browser where answers can be held.
 async fn start(app: &TestApp) -> (TestHost, Dashboard) {
+    start_with(app, HOLD).await
+}
+
+/// The same, with another script in each page.
+async fn start_with(app: &TestApp, script: &str) -> (TestHost, Dashboard) {
     let host = TestHost::start(|setup| {
         setup.app(app.url()).env("COUPLET_APPROVE", "always").env("COUPLET_LIMITS__GENERATE_PER_MINUTE", "1000");
     })
     .await;
     let browser = Browser::start(|_| ()).await;
     let tools = browser.driver().cdp();
-    tools.send_raw("Page.addScriptToEvaluateOnNewDocument", json!({ "source": HOLD })).await.unwrap();
+    tools.send_raw("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await.unwrap();
     let dashboard = Dashboard::open_in(&host, browser).await;
     (host, dashboard)
 }
@@ -141,4 +162,22 @@ async fn an_answer_that_was_overtaken_is_not_shown() {
     let cards =
         "[...document.querySelectorAll('main .card h3')].map(name => name.innerText).sort().join() === 'First,Second'";
     dashboard.browser.holds(cards).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_whose_stream_breaks_before_anything_was_told_misses_nothing() {
+    let app = TestApp::start().await;
+    let (host, dashboard) = start_with(&app, CUT).await;
+    dashboard.browser.holds("streams.length === 1 && streams[0].told.includes('id:')").await;
+    let begins = dashboard.browser.evaluate("[streams[0].last, streams[0].told.includes('data:')]").await;
+    assert_eq!(begins, json!([null, false]));
+    dashboard.browser.run("away = true; streams[0].cut()", Value::Null).await;
+    dashboard.says("The host does not answer.").await;
+    host.add_device("Phone").await;
+    dashboard.browser.holds("window.comeBack").await;
+    dashboard.browser.run("away = false; comeBack()", Value::Null).await;
+    // A notice comes of the event alone; lists are read anew anyway.
+    dashboard.says("Phone is paired.").await;
+    let again = dashboard.browser.evaluate("streams[0].told.includes(`id: ${streams[1].last}`)").await;
+    assert_eq!(again, json!(true), "it came back with the number that it was told");
 }

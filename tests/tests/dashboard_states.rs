@@ -80,6 +80,53 @@ async fn what_came_to_nothing_is_said_with_its_cause_and_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_a_second_window_turns_away_is_told_in_the_first_with_what_to_do() {
+    let host = TestHost::start(|setup| {
+        setup.env("COUPLET_APPROVE", "always");
+    })
+    .await;
+    let dashboard = Dashboard::open(&host).await;
+    dashboard.connect().await;
+    assert_eq!(exchange(&dashboard.plain_link().await, "Tablet", None).await.0, 202);
+    dashboard.says("Let Tablet in?").await;
+    let driver = dashboard.browser.driver().clone();
+    let first = driver.window().await.unwrap();
+    let second = driver.new_tab().await.unwrap();
+    driver.switch_to_window(second).await.unwrap();
+    dashboard.browser.open(host.pairing_url()).await;
+    dashboard.press("Reject").await;
+    dashboard.browser.holds("!document.querySelector('form.wanted')").await;
+    driver.switch_to_window(first).await.unwrap();
+    dashboard.says("Tablet was turned away.").await;
+    dashboard.says("The owner rejected it. Show a new code").await;
+    dashboard.says("CPL-1208").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_an_hour_after_its_owner_has_used_a_page() {
+    let host = TestHost::start(|setup| {
+        setup.movable_clock();
+    })
+    .await;
+    let dashboard = Dashboard::open(&host).await;
+    host.set_clock("+3000");
+    dashboard.connect().await;
+    dashboard.browser.press(Key::Escape).await;
+    dashboard.browser.holds("!document.querySelector('dialog')").await;
+    // What the page asks by itself is answered, and counts for nothing.
+    host.set_clock("+6000");
+    let asks =
+        "return (await fetch('/api/owner', { headers: { 'couplet-page': localStorage['couplet-page'] } })).status";
+    assert_eq!(dashboard.browser.run(asks, Value::Null).await, json!(200));
+    host.set_clock("+6700");
+    dashboard.says("CPL-1117").await;
+    dashboard.says("for one without use").await;
+    dashboard.says("couplet dashboard").await;
+    dashboard.look("unused").await;
+    assert_eq!(dashboard.browser.evaluate("document.querySelectorAll('nav, dialog').length").await, json!(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_window_and_the_terminal_are_never_contradicted() {
     let host = TestHost::start(|_| {}).await;
     host.add_device("Phone").await;

@@ -26,7 +26,7 @@ const REPEATED: Duration = Duration::from_millis(150);
 
 /// Announces the host while a pairing window is open, until `stop` fires. That it cannot is a warning, and no more.
 pub(crate) async fn run(core: Core, stop: CancellationToken) {
-    let mut events = core.events().since(None).1;
+    let mut events = core.events().since(None).2;
     let mut now: Option<Announcement> = None;
     let mut failed = false;
     loop {

@@ -138,8 +138,9 @@ impl Events {
         let _ = self.now.send(event);
     }
 
-    /// What came after event `last` and is still remembered, and all that comes from now on.
-    pub(crate) fn since(&self, last: Option<u64>) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
+    /// What came after event `last` and is still remembered, all that comes from now on, and the number that stands
+    /// between the two: whoever has the first and comes back with it misses nothing of the second.
+    pub(crate) fn since(&self, last: Option<u64>) -> (Vec<Arc<Event>>, u64, broadcast::Receiver<Arc<Event>>) {
         let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         let missed = match last {
             Some(last) if last <= past.last => past.events.iter().filter(|e| e.id > last).cloned().collect(),
@@ -147,7 +148,7 @@ impl Events {
             Some(_) => past.events.iter().cloned().collect(),
             None => Vec::new(),
         };
-        (missed, self.now.subscribe())
+        (missed, past.last, self.now.subscribe())
     }
 }
 
@@ -163,10 +164,10 @@ mod tests {
     fn who_comes_back_gets_what_was_missed_once() {
         let events = Events::new(Timestamp::from_millis(0));
         (0..3).for_each(|_| events.tell(news()));
-        let (missed, mut live) = events.since(Some(1));
+        let (missed, reached, mut live) = events.since(Some(1));
         assert_eq!(missed.iter().map(|e| e.id).collect::<Vec<_>>(), [2, 3]);
         events.tell(news());
-        assert_eq!(live.try_recv().unwrap().id, 4);
+        assert_eq!((reached, live.try_recv().unwrap().id), (3, 4));
         assert_eq!(events.since(None).0.len(), 0);
         assert_eq!(events.since(Some(99)).0.len(), 4, "a number from before a restart");
     }

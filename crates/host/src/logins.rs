@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ use crate::problem::Failure;
 const LINK: Duration = Duration::from_secs(600);
 /// How long a session lasts.
 pub(crate) const SESSION: Duration = Duration::from_secs(12 * 3600);
+/// How long a session lasts that nobody uses: what its page asks for by itself is no use of it.
+const IDLE: Duration = Duration::from_secs(3600);
 /// Links that are kept, used ones too, so that they are told from unknown ones; the oldest goes.
 const LINKS: usize = 8;
 /// Sessions at once; the oldest goes.
@@ -51,7 +54,9 @@ pub(crate) struct OwnerSession {
     page_key: Digest,
     /// The name under which it was opened, `host:port` in lower case.
     authority: String,
-    pub(crate) expires_at: Timestamp,
+    expires_at: Timestamp,
+    /// When somebody used it last, in milliseconds.
+    used_at: AtomicI64,
     /// Fires when the session ends before its time.
     pub(crate) ended: CancellationToken,
 }
@@ -60,6 +65,22 @@ impl OwnerSession {
     fn is(&self, cookie: &Digest, page_key: &Digest) -> bool {
         let same = |ours: &Digest, theirs: &Digest| ours.as_bytes().ct_eq(theirs.as_bytes());
         (same(&self.cookie, cookie) & same(&self.page_key, page_key)).into()
+    }
+
+    /// Somebody is there.
+    pub(crate) fn used(&self, now: Timestamp) {
+        self.used_at.fetch_max(now.millis(), Ordering::Relaxed);
+    }
+
+    /// When it ends, unless somebody uses it before.
+    pub(crate) fn ends_at(&self) -> Timestamp {
+        let unused = Timestamp::from_millis(self.used_at.load(Ordering::Relaxed)).after(IDLE);
+        unused.min(self.expires_at)
+    }
+
+    /// When it ends whatever happens.
+    pub(crate) fn expires_at(&self) -> Timestamp {
+        self.expires_at
     }
 }
 
@@ -115,7 +136,7 @@ impl Logins {
             page_key: PageKey::from_entropy(crate::random::bytes()),
             expires_at: now.after(SESSION),
         };
-        memory.end_where(|session| session.expires_at <= now);
+        memory.end_where(|session| session.ends_at() <= now);
         if memory.sessions.len() == SESSIONS
             && let Some(oldest) = memory.sessions.pop_front()
         {
@@ -126,6 +147,7 @@ impl Logins {
             page_key: opened.page_key.digest(),
             authority: authority.as_str().to_ascii_lowercase(),
             expires_at: opened.expires_at,
+            used_at: AtomicI64::new(now.millis()),
             ended: CancellationToken::new(),
         }));
         Ok(opened)
@@ -141,7 +163,7 @@ impl Logins {
     ) -> Option<Arc<OwnerSession>> {
         let (cookie, page_key) = (SessionToken::parse(cookie).ok()?.digest(), PageKey::parse(page_key).ok()?.digest());
         let memory = self.memory();
-        let mut live = memory.sessions.iter().filter(|session| session.expires_at > now);
+        let mut live = memory.sessions.iter().filter(|session| session.ends_at() > now);
         let found = live.find(|session| session.is(&cookie, &page_key))?;
         found.authority.eq_ignore_ascii_case(authority.as_str()).then(|| Arc::clone(found))
     }
@@ -230,7 +252,12 @@ mod tests {
     fn a_session_needs_both_secrets_of_its_own_its_name_and_its_time() {
         let logins = Logins::default();
         let (one, other) = (opened(&logins), opened(&logins));
-        assert!(is_open(&logins, &one, NOW) && !is_open(&logins, &one, one.expires_at));
+        assert!(is_open(&logins, &one, NOW) && !is_open(&logins, &one, NOW.after(IDLE)));
+        let session = logins.session(one.cookie.expose(), one.page_key.expose(), &home(), NOW).unwrap();
+        let last = Timestamp::from_millis(one.expires_at.millis() - 1);
+        session.used(last);
+        session.used(NOW);
+        assert!(is_open(&logins, &one, last) && !is_open(&logins, &one, one.expires_at), "used to its end");
         let session = |cookie: &str, key: &str, name: &str| logins.session(cookie, key, &at(name), NOW).is_some();
         let (cookie, key) = (one.cookie.expose(), one.page_key.expose());
         assert!(!session(cookie, other.page_key.expose(), "192.168.1.42:7878"));

@@ -35,10 +35,9 @@ export async function follow(listener: Listener, signal: AbortSignal): Promise<v
       for await (const block of blocks(answer)) {
         clearTimeout(silence);
         silence = setTimeout(stop, SILENCE);
+        last = field(block, "id") ?? last;
         const event = parse(block);
-        if (event === null) continue;
-        last = String(event.id);
-        listener.told(event);
+        if (event !== null) listener.told(event);
       }
     } catch (error) {
       if (signal.aborted) return;
@@ -71,14 +70,21 @@ async function* blocks(answer: Response): AsyncGenerator<string> {
   }
 }
 
+/** The event of a block. None stands at the beginning of a stream, where its place alone is told. */
 function parse(block: string): HostEvent | null {
-  const lines = block.split("\n").filter((line) => line.startsWith("data:"));
-  if (lines.length === 0) return null;
+  const data = field(block, "data");
+  if (data === null) return null;
   try {
-    return JSON.parse(lines.map((line) => line.slice(5).trimStart()).join("\n")) as HostEvent;
+    return JSON.parse(data) as HostEvent;
   } catch {
     return null;
   }
+}
+
+/** The field of a block. The host writes each in one line. */
+function field(block: string, name: string): string | null {
+  const line = block.split("\n").find((line) => line.startsWith(`${name}:`));
+  return line === undefined ? null : line.slice(name.length + 1).trimStart();
 }
 
 /** Waits, but no longer than until the browser has a network again. */

@@ -15,7 +15,7 @@ export function HostPage() {
         rows={[
           [texts.host.name, status.server_name],
           [texts.host.version, status.version],
-          [texts.host.session, status.session_expires_at ? fullDate(status.session_expires_at) : texts.host.token],
+          [texts.host.session, status.session_expires_at ? texts.host.until(fullDate(status.session_expires_at)) : texts.host.token],
         ]}
       />
       <p class="dim">{texts.host.everywhereHint}</p>

@@ -8,6 +8,7 @@ import {
   type Device,
   type HostEvent,
   json,
+  type LoginAnswer,
   type OwnerStatus,
   type Pairing,
   pageKey,
@@ -145,7 +146,7 @@ export async function begin(token: string | null): Promise<void> {
   if (token !== null) {
     change({ owner: { is: "signing-in" } });
     try {
-      pageKey.write((await json<{ page_key: string }>("POST", "/api/owner/login", { token })).page_key);
+      pageKey.write((await json<LoginAnswer>("POST", "/api/owner/login", { token })).page_key);
     } catch (error) {
       // Whoever opens a used link again is still the owner where the session goes on.
       if (pageKey.read() === null || !(await isOwner())) {
@@ -323,7 +324,7 @@ function hear(event: HostEvent): void {
   if (event.event === "pairing.rejected" && event.device_name) notify(false, texts.notice.rejected(name));
   if (event.event === "offer.expired" && event.device_name) {
     // Anyone may ask by PIN: that nothing came of it is no news.
-    if (event.door !== "pin") notify(false, texts.notice.expired(name));
+    if (event.door !== "pin") notify(false, texts.notice.expired(name, event.code));
     else if (event.code === PINS_SPENT) notify(false, texts.notice.pinsSpent(name));
     else announce(texts.pins.gone(name));
   }

@@ -94,7 +94,7 @@ export const texts = {
   actor: (actor: string) => actors[actor] ?? actor,
   action: (action: string) => actions[action] ?? action,
   scope(scope: Scope): string {
-    const paths = scope.paths.length > 0 ? scope.paths.join(", ") : "everything";
+    const paths = scope.paths?.join(", ") || "everything";
     return scope.read_only ? `read only, ${paths}` : paths;
   },
 
@@ -114,7 +114,8 @@ export const texts = {
     revoked: (name: string) => `${name} is revoked: its access has ended.`,
     rejected: (name: string) => `${name} was turned away.`,
     pinsSpent: (name: string) => `${name} was sent away: three PINs were wrong. Did you not type them? Then somebody guesses.`,
-    expired: (name: string) => `Nobody answered ${name} in time. Let it try again with a new code.`,
+    expired: (name: string, code: string | null | undefined) =>
+      code === "CPL-1232" ? `${name} did not come for its credential.` : `Nobody answered ${name} in time. Let it try again with a new code.`,
     wanted: (name: string) => `${name} waits for your approval.`,
   },
 
@@ -124,16 +125,17 @@ export const texts = {
   },
 
   /** Why a pairing has ended without a device. */
-  ended(event: string, code = "", who: string | undefined): { title: string; detail: string } {
+  ended(event: string, code: string | null | undefined, who: string | null | undefined): { title: string; detail: string } {
     if (code === "CPL-1701") {
       const detail = "Three devices began to use it and went away. Show a new code, and let only your device see it.";
       return { title: "This code has ended before its time.", detail };
     }
     const name = who ?? texts.aDevice;
-    if (event === "offer.expired") {
-      const title = code ? `Nobody answered ${name} in time.` : `${name} did not come for its credential.`;
-      return { title, detail: "Show a new code, and try again." };
+    if (code === "CPL-1232") {
+      const detail = "It was approved, but went away before. It has no access. Show a new code, and keep its app open until it is paired.";
+      return { title: `${name} did not come for its credential.`, detail };
     }
+    if (event === "offer.expired") return { title: `Nobody answered ${name} in time.`, detail: "Show a new code, and try again." };
     const anew = "Show a new code to try again.";
     if (!who) return { title: "This code was withdrawn.", detail: `The owner took it back, elsewhere. ${anew}` };
     if (code !== "CPL-1221") return { title: `${name} was turned away.`, detail: `The owner rejected it. ${anew}` };
@@ -252,6 +254,7 @@ export const texts = {
     name: "Host",
     version: "Version",
     session: "Signed in until",
+    until: (date: string) => `${date}, or until nobody has used the page for an hour`,
     token: "the owner's token",
     everywhere: "Sign out everywhere",
     everywhereHint: "Ends the dashboard in every browser, this one too. Do it if somebody else may be signed in.",

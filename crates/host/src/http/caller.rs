@@ -24,6 +24,8 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 
 /// What a page of the dashboard sends beside the session's cookie.
 const COUPLET_PAGE: HeaderName = HeaderName::from_static("couplet-page");
+/// That the owner has done something on the page since its last request that said so.
+const COUPLET_USED: HeaderName = HeaderName::from_static("couplet-used");
 /// How many cookies of our name are looked at: other servers of the same address can set some.
 const COOKIES: usize = 4;
 
@@ -59,7 +61,7 @@ impl FromRequestParts<Pairing> for Owner {
     }
 }
 
-/// The session of a page of the dashboard. What it changes, it asks for with its `Origin`, which the guard has checked.
+/// The session of a page of the dashboard, which says whether its owner has used it since it asked last. What it changes, it asks for with its `Origin`, which the guard has checked.
 fn browser(parts: &Parts, pairing: &Pairing, page_key: &str) -> Result<Arc<OwnerSession>, Failure> {
     if !parts.method.is_safe() && !parts.headers.contains_key(header::ORIGIN) {
         return Err(Failure::new(Code::OriginNotAllowed, "A session of the dashboard is for its own pages."));
@@ -69,9 +71,15 @@ fn browser(parts: &Parts, pairing: &Pairing, page_key: &str) -> Result<Arc<Owner
         let open = |cookie: &str| core.logins().session(cookie, page_key, authority, core.now());
         cookies(&parts.headers).take(COOKIES).find_map(open)
     });
-    session.ok_or_else(|| {
-        Failure::new(Code::OwnerSessionOver, "Sign in anew: run `couplet dashboard` on the host and open its link.")
-    })
+    let session = session.ok_or_else(|| {
+        let next = "It lasts for twelve hours, and for one without use. Sign in anew: run `couplet dashboard` on the \
+                    host and open its link.";
+        Failure::new(Code::OwnerSessionOver, next)
+    })?;
+    if parts.headers.contains_key(&COUPLET_USED) {
+        session.used(core.now());
+    }
+    Ok(session)
 }
 
 /// The values of the cookies that have our name.

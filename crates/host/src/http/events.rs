@@ -22,8 +22,9 @@ const LOOK: Duration = Duration::from_secs(10);
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// Tells the owner what happens. With `Last-Event-ID`, first what was missed. A listener that falls too far behind
-/// is let go, and catches up when it comes back.
+/// Tells the owner what happens. With `Last-Event-ID`, first what was missed; then an `id` without an event, so that a
+/// stream that breaks before its first event can be taken up again, too. A listener that falls too far behind is let
+/// go, and catches up when it comes back.
 #[utoipa::path(get, path = "/api/pair/events", tag = "pairing", security(("owner" = [])),
     params(("last-event-id" = Option<u64>, Header, description = "the id of the last event seen")),
     responses((status = 200, body = Event, content_type = "text/event-stream"), (status = 401, body = Problem)))]
@@ -33,12 +34,14 @@ pub(super) async fn events(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Frame, Infallible>>>, Failure> {
     let last = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok());
-    let (missed, live) = pairing.core().events().since(last);
+    let (missed, reached, live) = pairing.core().events().since(last);
     let live = BroadcastStream::new(live)
         .take_while(|event| std::future::ready(event.is_ok()))
         .filter_map(|event| std::future::ready(event.ok()));
     let until = over(pairing.core().clone(), owner.session);
-    let all = stream::iter(missed).chain(live).map(|event| Ok(frame(&event))).take_until(until);
+    let before = stream::iter(missed).map(|event| frame(&event));
+    let opening = stream::iter([Frame::default().id(reached.to_string())]);
+    let all = before.chain(opening).chain(live.map(|event| frame(&event))).map(Ok).take_until(until);
     Ok(Sse::new(all).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
 }
 
@@ -47,9 +50,9 @@ async fn over(core: Core, session: Option<Arc<OwnerSession>>) {
     let session_over = async {
         let Some(session) = session else { return std::future::pending().await };
         let timed_out = async {
-            while core.now() < session.expires_at {
+            while core.now() < session.ends_at() {
                 // The clock may jump ahead of the steady one.
-                tokio::time::sleep(core.now().until(session.expires_at).min(LOOK)).await;
+                tokio::time::sleep(core.now().until(session.ends_at()).min(LOOK)).await;
             }
         };
         tokio::select! {

@@ -28,7 +28,7 @@ pub(super) async fn status(owner: Owner, State(pairing): State<Pairing>) -> axum
         server_name: core.config().server_name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         now: core.now().to_rfc3339(),
-        session_expires_at: owner.session.map(|session| session.expires_at.to_rfc3339()),
+        session_expires_at: owner.session.map(|session| session.expires_at().to_rfc3339()),
         relay: core.relay().status(),
     })
 }

@@ -143,7 +143,7 @@ impl Pairing {
     /// Everything that happens to pairings and devices, from now on.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Arc<couplet_protocol::api::Event>> {
-        self.0.core.events.since(None).1
+        self.0.core.events.since(None).2
     }
 
     /// Authenticates devices.

@@ -159,7 +159,7 @@ impl Core {
             offers::remove_token(tx, id)?;
             sealed::remove(tx, id)?;
             row.record("offer.withdrawn", Actor::Owner).write(tx, now)?;
-            Ok(((), vec![News::of_pairing(EventKind::PairingRejected, now, &row)]))
+            Ok(((), vec![News::of_pairing(EventKind::PairingRejected, now, &row).because(Some(Code::PairingRejected))]))
         };
         self.store.write(work, self.tell()).await.map(|((), _)| ())
     }

@@ -171,7 +171,8 @@ impl PairingRow {
             (_, Some(SPENT)) => Some(Code::HandshakeFailed),
             (_, Some(PINS_SPENT)) => Some(Code::PinsSpent),
             _ if by_pin => Some(Code::PinExpired),
-            (PairingState::Waiting | PairingState::Granted, _) => None,
+            (PairingState::Waiting, _) => None,
+            (PairingState::Granted, _) => Some(Code::NotCollected),
             _ => Some(Code::ClaimExpired),
         };
         // Nor is it news to the log that a request came to nothing; each wrong PIN is in it.

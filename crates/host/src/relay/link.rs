@@ -155,7 +155,7 @@ impl Memory {
         }
         let tls = self.enrolment.hosts_tls();
         let tls = tls.map_err(|error| RelayFailure::new(Code::RelayBroken, error.0))?;
-        let news = self.core.events().since(None).1;
+        let news = self.core.events().since(None).2;
         let mut rooms = Rooms::new(self.core.clone(), self.enrolment.clone(), tls.clone());
         let offer_ends = rooms.settle().await?;
         let last = self.sids.back().map(Sid::to_hex);
