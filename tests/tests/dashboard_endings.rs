@@ -48,6 +48,7 @@ async fn a_code_that_three_devices_began_to_use_is_over_and_the_page_says_why() 
     }
     dashboard.says("This code has ended before its time.").await;
     dashboard.says("Three devices began to use it and went away.").await;
+    assert!(!dashboard.browser.text().await.contains("Nobody answered"));
     dashboard.look("tried-thrice").await;
     dashboard.press("Show a new code").await;
     dashboard.browser.shows("svg.qr").await;

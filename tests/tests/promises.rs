@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 const FLOOR: usize = 278;
 
 /// The lines that a test shows. What is kept stays kept.
-const SHOWN_FLOOR: usize = 264;
+const SHOWN_FLOOR: usize = 272;
 
 /// The attacks that the threat model speaks of.
 const ATTACKS_FLOOR: usize = 73;

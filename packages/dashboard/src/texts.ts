@@ -114,8 +114,11 @@ export const texts = {
     revoked: (name: string) => `${name} is revoked: its access has ended.`,
     rejected: (name: string) => `${name} was turned away.`,
     pinsSpent: (name: string) => `${name} was sent away: three PINs were wrong. Did you not type them? Then somebody guesses.`,
-    expired: (name: string, code: string | null | undefined) =>
-      code === "CPL-1232" ? `${name} did not come for its credential.` : `Nobody answered ${name} in time. Let it try again with a new code.`,
+    expired(name: string, code: string | null | undefined): string {
+      if (code === "CPL-1232") return `${name} did not come for its credential.`;
+      if (code === "CPL-1701") return `${name} went away, the third that did: its code has ended.`;
+      return `Nobody answered ${name} in time. Let it try again with a new code.`;
+    },
     wanted: (name: string) => `${name} waits for your approval.`,
   },
 
