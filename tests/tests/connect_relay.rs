@@ -4,7 +4,7 @@
 use couplet_protocol::offer::{LinkForm, SUITE_1};
 use couplet_protocol::secret::OfferSecret;
 use couplet_protocol::{Endpoint, Offer, RelayName, StaticSecret};
-use e2e::{Laptop, Relay};
+use e2e::{Laptop, Relay, TestApp};
 
 fn link(relay: &str) -> String {
     let offer = Offer {
@@ -46,5 +46,21 @@ async fn what_a_relay_refuses_is_said_with_its_name_and_the_next_step() {
     let (code, _, said) = laptop.run(&[&link, "--relay-ca", ca]).await;
     for part in ["CPL-1819", name, "couplet relay check"] {
         assert!(code == 1 && said.contains(part), "{part}: {code}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn two_hosts_of_one_relay_are_two_hosts() {
+    let (relay, app, laptop) = (Relay::start().await, TestApp::start().await, Laptop::new());
+    for name in ["nas", "den"] {
+        let host = relay.host(|setup| {
+            setup.app(app.url()).env("COUPLET_NAME", name).env("COUPLET_APPROVE", "never");
+        });
+        let host = host.await;
+        let link = host.generate().await.link;
+        let ca = relay.ca();
+        let forwarder = laptop.connect(&[&link, "--relay-ca", ca.to_str().unwrap()]).await;
+        assert_eq!(forwarder.caller().get("/").send().await.unwrap().text().await.unwrap(), "hello\n", "{name}");
+        forwarder.stop().await;
     }
 }

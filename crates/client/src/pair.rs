@@ -238,11 +238,12 @@ async fn known_hosts(store: &Arc<dyn CredentialStore>) -> Result<Vec<Credentials
     unblock(move || store.list()).await.map(|listing| listing.hosts)
 }
 
-/// The known host of which the offer seems to be, by name or by address, but with another key.
+/// The known host of which the offer seems to be, by name or by address, but with another key. Many hosts share a relay.
 fn other_key(known: &[Credentials], offer: &Offer, name: Option<&str>) -> Option<OtherKey> {
+    let there = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Lan(_)) && offer.endpoints.contains(endpoint);
     let alike = |credentials: &&Credentials| match name {
         Some(name) => credentials.host_name == name,
-        None => credentials.endpoints.iter().any(|endpoint| offer.endpoints.contains(endpoint)),
+        None => credentials.endpoints.iter().any(there),
     };
     // One that was paired with this very key settles it.
     if known.iter().any(|credentials| credentials.keys.host_key == offer.host_key) {
