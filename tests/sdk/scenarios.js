@@ -149,6 +149,21 @@ function nextMessage(socket) {
   return Promise.race([once(socket, "message").then((event) => event.data), failed]);
 }
 
+/** All that a page has stored, as it lies there. */
+async function stored(name) {
+  const done = (request) => new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+  const database = await done(indexedDB.open(name));
+  const rows = [];
+  for (const store of database.objectStoreNames) {
+    rows.push(...(await done(database.transaction(store).objectStore(store).getAll())));
+  }
+  database.close();
+  return rows;
+}
+
 export const acts = {
   /** Pairs, and uses the app. */
   async pair(stage) {
@@ -178,6 +193,23 @@ export const acts = {
     check(cookies.headers.get("set-cookie") !== undefined, "headers are there");
     await missing.body?.cancel();
     await cookies.body?.cancel();
+    await host.close();
+  },
+
+  /** What lies in the browser opens nothing without the browser: WebCrypto holds the keys, and gives them to nobody. */
+  async keys(stage) {
+    if (typeof indexedDB === "undefined") return;
+    const rows = await stored("couplet");
+    const row = rows.find((it) => it.host !== undefined);
+    const wrapping = rows.find((it) => it instanceof CryptoKey);
+    check(row.deviceKey.privateKey instanceof CryptoKey && !row.deviceKey.privateKey.extractable, "the device key is held");
+    check(!wrapping.extractable, "and the key of the rest");
+    const error = await refusal(crypto.subtle.exportKey("pkcs8", row.deviceKey.privateKey), "who asks for the key");
+    check(error instanceof DOMException, `it is WebCrypto that refuses: ${error}`);
+    same(Object.keys(row).sort(), ["deviceKey", "host", "isPending", "sealed"], "what lies there");
+    const host = await back(stage);
+    const sealed = new TextDecoder("latin1").decode(row.sealed.bytes);
+    for (const word of [host.name, host.deviceId, "psk", "token", "room"]) check(!sealed.includes(word), `${word} is sealed`);
     await host.close();
   },
 

@@ -7,7 +7,7 @@ use e2e::{Runtime, Stage, Way};
 /// One device's life, each act in a process or page of its own.
 async fn a_devices_life(runtime: Runtime, way: Way) {
     let mut stage = Stage::set(runtime, way).await;
-    for act in ["rejected", "pair", "come_back", "stream", "sockets", "restarts", "revoked", "forget"] {
+    for act in ["rejected", "pair", "come_back", "keys", "stream", "sockets", "restarts", "revoked", "forget"] {
         stage.play(act).await;
     }
 }

@@ -239,12 +239,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SealedStream<S> {
             }
         };
         while self.over.is_none() {
-            let flushed = self.poll_flushed(cx);
-            if !matches!(flushed, Ok(Poll::Pending)) || Instant::now() >= until {
+            let is_taken = match self.poll_flushed(cx) {
+                Ok(Poll::Ready(())) => self.poll_gone(cx).is_ready(),
+                Ok(Poll::Pending) => false,
+                Err(_) => true,
+            };
+            if is_taken || Instant::now() >= until {
                 self.fail(SealedError::ClosedByUs);
             } else if self.watch.alarm.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether the peer has taken the CLOSE: it is gone. A host waits for that and drops what comes meanwhile, since a
+    /// connection that is closed over unread bytes is reset, and what is on its way there is lost (RFC 1122, 4.2.2.13):
+    /// a revoked device would not learn that it is. A device has no such news.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if matches!(self.watch.side, Side::Host) {
+            while let Some(Ok(_)) = ready!(Pin::new(&mut self.socket).poll_next(cx)) {}
         }
         Poll::Ready(())
     }

@@ -22,7 +22,7 @@ const PONG = 5000;
 const PROBLEM_MAX = 16 * 1024;
 
 /** What spec/protocol.md, 5 allows; and how much of one answer, and of all, may be under way and unread. */
-const BOUNDS = { streams: 64, headerList: 16 * 1024, streamWindow: 1 << 20, connectionWindow: 8 << 20 } as const;
+const BOUNDS = { streams: 64, headerList: 16 * 1024, streamWindow: 1 << 19, connectionWindow: 4 << 20 } as const;
 
 /** Statuses whose answers have no body, which a Response may not be given one for (Fetch, 2.2.3). */
 const BODILESS = [204, 205, 304];

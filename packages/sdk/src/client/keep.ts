@@ -24,8 +24,8 @@ import { readForm, writeForm } from "./store/form.js";
 const LIVED = 2000;
 /** How long somebody who wants a session waits at least for the next try. */
 const IMPATIENT = 1000;
-/** How long to leave the place to the session that took it. */
-const REPLACED = 10_000;
+/** How long to leave the place to the session that took it. Less than a request waits for a session: it gets one then. */
+const REPLACED = 5000;
 /** How long the host may take to say its first word in a session. */
 const BEGIN = 10_000;
 /** How long it may take to answer who was asleep. */

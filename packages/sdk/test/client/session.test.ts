@@ -35,7 +35,7 @@ test("each CLOSE means what it says", async () => {
     assert.equal(stage.host.state.state, "direct", `${reason}: it is back at once`);
     await closes(stage);
   }
-  for (const [reason, wait] of [["busy", 1000], ["replaced", 10_000]] as const) {
+  for (const [reason, wait] of [["busy", 1000], ["replaced", 5000]] as const) {
     const stage = await staged();
     await stage.clock.pass(3000);
     stage.fake.closeSessions(reason);
