@@ -6,8 +6,8 @@ use couplet_protocol::api::{AuditEntry, AuditList, PinRequest, PinRequestList};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::TestHost;
-use crate::host::Setup;
+use crate::host::{PATIENCE, Setup};
+use crate::{TestHost, eventually};
 
 /// A device somewhere on the network.
 #[derive(Debug)]
@@ -74,6 +74,26 @@ pub async fn requests(host: &TestHost) -> Vec<PinRequest> {
 /// The request of this device, as the owner sees it.
 pub async fn request(host: &TestHost, name: &str) -> PinRequest {
     requests(host).await.into_iter().find(|request| request.device_name == name).expect("it waits")
+}
+
+/// The same, once the host has it.
+pub async fn awaited(host: &TestHost, name: &str) -> PinRequest {
+    let mut found = None;
+    eventually(&format!("{name} asks"), PATIENCE, async || {
+        found = requests(host).await.into_iter().find(|request| request.device_name == name);
+        found.is_some()
+    })
+    .await;
+    found.expect("it has just been found")
+}
+
+/// The check code that a laptop asks to have typed on the host, once it does.
+#[must_use]
+pub fn check_code(written: &str) -> Option<String> {
+    let (before, _) = written.split_once(" on the host: couplet approve")?;
+    // Other things were to be typed before.
+    let (_, code) = before.rsplit_once("Type ")?;
+    Some(code.to_owned())
 }
 
 /// Another PIN than this one.

@@ -7,6 +7,7 @@ use couplet_protocol::api::LoginLinks;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::browser::thirtyfour::WindowHandle;
 use crate::program::{pages, program};
 use crate::{Browser, TestHost};
 
@@ -63,6 +64,16 @@ impl Dashboard {
         let marked = async || (self.browser.run(mark, json!(name)).await == json!(true)).then_some(());
         self.browser.until(&format!("something called {name}"), crate::browser::PAGE_PATIENCE, marked).await;
         self.browser.click("[data-pressed]").await;
+    }
+
+    /// Opens the dashboard in a second window, which is in front then: the first, and the second.
+    pub async fn second_window(&self, host: &TestHost) -> [WindowHandle; 2] {
+        let driver = self.browser.driver();
+        let windows = [driver.window().await.unwrap(), driver.new_tab().await.unwrap()];
+        driver.switch_to_window(windows[1].clone()).await.unwrap();
+        self.browser.open(host.pairing_url()).await;
+        self.browser.shows("nav").await;
+        windows
     }
 
     /// What was said to a screen reader last.

@@ -75,10 +75,7 @@ async fn a_scanned_code_pairs_a_laptop_and_every_page_follows() {
     let host = asking(&app).await;
     let dashboard = Dashboard::open(&host).await;
     let driver = dashboard.browser.driver().clone();
-    let first = driver.window().await.unwrap();
-    let second = driver.new_tab().await.unwrap();
-    driver.switch_to_window(second.clone()).await.unwrap();
-    dashboard.browser.open(host.pairing_url()).await;
+    let [first, second] = dashboard.second_window(&host).await;
     dashboard.says("No device is paired yet.").await;
     driver.switch_to_window(first.clone()).await.unwrap();
 

@@ -16,11 +16,7 @@ async fn pages_and_terminal_are_in_step_whoever_says_yes() {
     .await;
     let dashboard = Dashboard::open(&host).await;
     let driver = dashboard.browser.driver().clone();
-    let first = driver.window().await.unwrap();
-    let second = driver.new_tab().await.unwrap();
-    driver.switch_to_window(second.clone()).await.unwrap();
-    dashboard.browser.open(host.pairing_url()).await;
-    dashboard.browser.shows("nav").await;
+    let [first, second] = dashboard.second_window(&host).await;
 
     // A code of the terminal, and a yes in the page: the terminal and the other page follow.
     let terminal = Terminal::start(&host.command(&["pair", "--link", "lan"]), 80, 24).await;

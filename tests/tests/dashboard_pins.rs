@@ -1,7 +1,7 @@
 //! Devices that ask to pair by PIN, in the owner's dashboard: the PIN to type, the number to compare, Allow and Reject.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "whatever goes wrong here fails the test")]
 
-use e2e::by_pin::{Phone, answer, many, other, refused, request};
+use e2e::by_pin::{Phone, answer, check_code, many, other, refused, request};
 use e2e::host::PATIENCE;
 use e2e::terminal::Screen;
 use e2e::{Dashboard, Laptop, Running, Terminal, TestApp, TestHost};
@@ -28,11 +28,7 @@ async fn a_request_by_pin_is_typed_allowed_or_rejected() {
     let host = TestHost::start(many).await;
     let dashboard = Dashboard::open(&host).await;
     let driver = dashboard.browser.driver().clone();
-    let first = driver.window().await.unwrap();
-    let second = driver.new_tab().await.unwrap();
-    driver.switch_to_window(second.clone()).await.unwrap();
-    dashboard.browser.open(host.pairing_url()).await;
-    dashboard.browser.shows("nav").await;
+    let [first, second] = dashboard.second_window(&host).await;
     let phone = Phone::new(&host);
 
     // Typed on the device, as it stands on the page.
@@ -162,16 +158,12 @@ async fn a_laptop_is_paired_by_the_pin_on_the_page_and_let_in_there_by_its_check
         .await;
     let pin = shown_pin(&dashboard).await;
     terminal.press(&[&pin, "Enter"]).await;
-    let code = |text: &str| {
-        let (_, behind) = text.split_once("Type ")?;
-        Some(behind.split_once(" on the host: couplet approve")?.0.to_owned())
-    };
-    let screen = terminal.shows("the check code", PATIENCE, |screen| code(&screen.text()).is_some()).await;
+    let screen = terminal.shows("the check code", PATIENCE, |screen| check_code(&screen.text()).is_some()).await;
     dashboard.says("Let Laptop in?").await;
     no_pin_is_shown(&dashboard).await;
     dashboard.look("pin-then-code").await;
     dashboard.browser.click("input.code").await;
-    dashboard.browser.press(code(&screen.text()).unwrap()).await;
+    dashboard.browser.press(check_code(&screen.text()).unwrap()).await;
     dashboard.press("Approve").await;
     dashboard.says("Laptop is paired.").await;
     let app_url = |screen: &Screen| screen.word("http://127.").filter(|url| url != host.pairing_url());

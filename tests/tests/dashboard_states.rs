@@ -90,10 +90,7 @@ async fn a_device_that_a_second_window_turns_away_is_told_in_the_first_with_what
     assert_eq!(exchange(&dashboard.plain_link().await, "Tablet", None).await.0, 202);
     dashboard.says("Let Tablet in?").await;
     let driver = dashboard.browser.driver().clone();
-    let first = driver.window().await.unwrap();
-    let second = driver.new_tab().await.unwrap();
-    driver.switch_to_window(second).await.unwrap();
-    dashboard.browser.open(host.pairing_url()).await;
+    let [first, _] = dashboard.second_window(&host).await;
     dashboard.press("Reject").await;
     dashboard.browser.holds("!document.querySelector('form.wanted')").await;
     driver.switch_to_window(first).await.unwrap();

@@ -2,9 +2,8 @@
 //! shows.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "whatever goes wrong here fails the test")]
 
-use std::time::Duration;
-
-use couplet_protocol::api::{DeviceKind, DeviceList, PinRequest, PinRequestList};
+use couplet_protocol::api::{DeviceKind, DeviceList};
+use e2e::by_pin::{awaited, check_code, other, requests};
 use e2e::host::PATIENCE;
 use e2e::{Forwarder, Laptop, Running, Terminal, TestApp, TestHost, free_port, program};
 use reqwest::Method;
@@ -17,46 +16,14 @@ async fn host(app: &TestApp) -> TestHost {
     .await
 }
 
-async fn requests(host: &TestHost) -> Vec<PinRequest> {
-    host.owner().expect::<PinRequestList>(Method::GET, "/mobile/pairing", 200, None).await.requests
-}
-
-/// The laptop's request, once the host has it.
-async fn request(host: &TestHost) -> PinRequest {
-    let end = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        if let Some(request) = requests(host).await.into_iter().find(|request| request.device_name == "Laptop") {
-            return request;
-        }
-        assert!(tokio::time::Instant::now() < end, "nobody asks");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// Another PIN than this one.
-fn other(pin: &str) -> String {
-    format!("{:06}", (pin.parse::<u32>().unwrap() + 1) % 1_000_000)
-}
-
-/// The check code in what was written, where one is asked for.
-fn check_code(written: &str) -> Option<String> {
-    let (_, behind) = written.split_once("Type ")?;
-    let (code, _) = behind.split_once(" on the host: couplet approve")?;
-    Some(code.to_owned())
-}
-
 async fn approve(host: &TestHost, code: &str) {
     Running::start(host.command(&["approve", "Laptop", code])).succeeds(PATIENCE).await;
 }
 
-/// Goes on until it forwards; the owner types the check code where one is asked for.
+/// Goes on until it forwards: its link came over plain HTTP, so the owner types its check code first, always.
 async fn ready(host: &TestHost, pairing: Running) -> Forwarder {
-    let line = pairing
-        .wait_for_line(PATIENCE, |line| line.contains("\"check_code\"") || line.contains("\"device.paired\""))
-        .await;
-    if let Some(code) = serde_json::from_str::<Value>(&line).unwrap()["check_code"].as_str() {
-        approve(host, code).await;
-    }
+    let line = pairing.wait_for_line(PATIENCE, |line| line.contains("\"check_code\"")).await;
+    approve(host, serde_json::from_str::<Value>(&line).unwrap()["check_code"].as_str().unwrap()).await;
     Forwarder::ready(pairing).await
 }
 
@@ -81,7 +48,7 @@ async fn the_pin_that_the_host_shows_pairs_the_laptop_on_whose_terminal_it_is_ty
     let terminal = Terminal::start(&laptop.command(&[host.pairing_url(), "--name", "Laptop"]), 100, 40).await;
     let screen = terminal.shows("the question", PATIENCE, |screen| screen.has("PIN:")).await;
     assert!(screen.has("Look at the host") && screen.has("shows six digits"), "{}", screen.text());
-    let shown = request(&host).await;
+    let shown = awaited(&host, "Laptop").await;
     assert_eq!(shown.platform.as_deref(), Some("Linux"));
     assert!(screen.has(&format!("Number {}", shown.match_number)), "{}", screen.text());
     assert!(!screen.has(&shown.pin.expose()) && !screen.has(&shown.pin.show()), "it is the host's to show");
@@ -91,19 +58,15 @@ async fn the_pin_that_the_host_shows_pairs_the_laptop_on_whose_terminal_it_is_ty
     terminal.press(&[&other(&shown.pin.expose()), "Enter"]).await;
     terminal.shows("how many are left", PATIENCE, |screen| screen.has("2 tries are left")).await;
     terminal.press(&[&shown.pin.expose(), "Enter"]).await;
-    let paired = |text: &str| text.contains("Paired with");
-    let screen = terminal
-        .shows("the check code", PATIENCE, |screen| paired(&screen.text()) || check_code(&screen.text()).is_some())
-        .await;
-    if let (false, Some(code)) = (paired(&screen.text()), check_code(&screen.text())) {
-        approve(&host, &code).await;
-    }
+    let screen = terminal.shows("the check code", PATIENCE, |screen| check_code(&screen.text()).is_some()).await;
+    assert!(!screen.has("Paired with"), "{}", screen.text());
+    approve(&host, &check_code(&screen.text()).unwrap()).await;
     let screen = terminal
         .shows("where the app is", PATIENCE, |screen| {
             screen.word("http://127.").is_some_and(|url| url != host.pairing_url())
         })
         .await;
-    assert!(paired(&screen.text()), "{}", screen.text());
+    assert!(screen.has("Paired with"), "{}", screen.text());
 
     let devices: DeviceList = host.owner().expect(Method::GET, "/api/pair/devices", 200, None).await;
     let device = &devices.devices[0];
@@ -125,7 +88,7 @@ async fn the_owners_word_does_as_well_as_the_pin() {
     let host = host(&app).await;
     let pairing = Running::start(laptop.command(&[&arguments(&host)[..], &["--no-input"]].concat()));
     pairing.wait_for_line(PATIENCE, |line| line.contains("\"pin_wanted\"")).await;
-    let id = request(&host).await.id;
+    let id = awaited(&host, "Laptop").await.id;
     let accepted = host.owner().post(&format!("/mobile/pairing/{id}/accept")).send().await.unwrap();
     assert_eq!(accepted.status().as_u16(), 204);
     let forwarder = ready(&host, pairing).await;
@@ -145,7 +108,7 @@ async fn a_request_that_comes_to_nothing_says_why() {
 
     // Rejected; and while it waited, another one had to.
     let pairing = Running::start(laptop.command(&arguments(&host)));
-    let id = request(&host).await.id;
+    let id = awaited(&host, "Laptop").await.id;
     let (code, _, stderr) = laptop.run(&[host.pairing_url(), "--name", "Other"]).await;
     assert!(code == 1 && stderr.contains("CPL-1230"), "{code} {stderr}");
     let rejected = host.owner().post(&format!("/mobile/pairing/{id}/reject")).send().await.unwrap();
@@ -166,7 +129,7 @@ async fn a_request_that_comes_to_nothing_says_why() {
 
     // Nobody answered.
     let pairing = Running::start(laptop.command(&arguments(&host)));
-    request(&host).await;
+    awaited(&host, "Laptop").await;
     host.set_clock("+301");
     ends(pairing, 3, "CPL-1229").await;
 

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use couplet_protocol::api::PinRequestList;
+use e2e::by_pin::check_code;
 use e2e::host::PATIENCE;
 use e2e::machines::HOST;
 use e2e::{Avahi, Machines, Network, Running, Terminal, eventually, program};
@@ -134,14 +135,10 @@ async fn a_laptop_that_is_paired_with_nobody_is_shown_who_is_there_and_pairs_by_
     terminal.press(&["1", "Enter"]).await;
     terminal.shows("the question", PATIENCE, |screen| screen.has("PIN:")).await;
     terminal.press(&[&pin(&machines).await, "Enter"]).await;
-    let screen = terminal
-        .shows("what comes next", PATIENCE, |screen| screen.has("Paired with") || screen.has("couplet approve"))
-        .await;
-    if !screen.has("Paired with") {
-        let text = screen.text();
-        let (_, code) = text.rsplit_once("Type ").unwrap();
-        Running::start(machines.owner(&["approve", "Laptop", &code[..7]])).succeeds(PATIENCE).await;
-    }
+    let screen = terminal.shows("the check code", PATIENCE, |screen| check_code(&screen.text()).is_some()).await;
+    assert!(!screen.has("Paired with"), "{}", screen.text());
+    let code = check_code(&screen.text()).unwrap();
+    Running::start(machines.owner(&["approve", "Laptop", &code])).succeeds(PATIENCE).await;
     terminal.shows("that it is paired", PATIENCE, |screen| screen.has("Paired with")).await;
 
     // Nobody at a terminal: it is told who is there, and nobody is chosen.

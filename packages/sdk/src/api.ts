@@ -1,5 +1,5 @@
 /** What a host and a relay answer, as they write it: spec/openapi.json, and spec/protocol.md, 6. A test holds each type to that. */
-import { boundedText } from "./client/relay.js";
+import { boundedText } from "./client/answer.js";
 import { CoupletError, parseCode } from "./protocol/error.js";
 
 /** Limits on what a device may ask of the apps. */

@@ -1,11 +1,12 @@
 /** The ways to a host: what carries the WebSocket that carries the session. */
 import type { PairingFeature } from "../api.js";
 import type { Endpoint } from "../protocol/endpoint.js";
+import { boundedText } from "./answer.js";
 import { AttemptError } from "./attempt.js";
 import { limit } from "./clock.js";
 import type { Climbs } from "./climbs.js";
 import type { Environment } from "./environment.js";
-import { boundedText, openRelay, type Door, type Entered } from "./relay.js";
+import { openRelay, type Door, type Entered } from "./relay.js";
 import { Wire } from "./socket.js";
 
 /** How long a host on the same network may take, in milliseconds: to pair (spec/protocol.md, 7), where the next address waits. */

@@ -8,6 +8,7 @@ import { parseCode } from "../protocol/error.js";
 import { pairingRoom, relaySecretHash, type OfferKeys } from "../protocol/schedule.js";
 import type { CredentialHash, RoomId } from "../protocol/room.js";
 import type { Secret } from "../protocol/secret.js";
+import { boundedText } from "./answer.js";
 import { AttemptError, attemptError } from "./attempt.js";
 import { limit, reasonOf } from "./clock.js";
 import type { Environment } from "./environment.js";
@@ -237,23 +238,4 @@ function parsed(text: string | null): Record<string, unknown> {
     // It is none.
   }
   return {};
-}
-
-/** The body of an answer as text; null: it is longer. */
-export async function boundedText(answer: Response, most: number): Promise<string | null> {
-  const reader = answer.body?.getReader();
-  // Some runtimes have no streams.
-  if (reader === undefined) return answer.text().then((text) => (text.length > most ? null : text));
-  const decoder = new TextDecoder();
-  let [text, length] = ["", 0];
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return text + decoder.decode();
-    length += value.length;
-    if (length > most) {
-      await reader.cancel().catch(() => {});
-      return null;
-    }
-    text += decoder.decode(value, { stream: true });
-  }
 }
