@@ -5,8 +5,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::process::Child;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin};
 use tokio::sync::watch;
 
 /// A program that runs, in a process group of its own.
@@ -15,6 +15,8 @@ pub struct Running {
     name: String,
     child: Child,
     pid: u32,
+    /// What it reads, when somebody types.
+    stdin: Option<ChildStdin>,
     /// What it has written to its standard output.
     pub stdout: Lines,
     /// What it has written to its standard error.
@@ -24,17 +26,35 @@ pub struct Running {
 impl Running {
     /// Starts it, with nothing to read.
     #[must_use]
-    pub fn start(mut command: Command) -> Self {
+    pub fn start(command: Command) -> Self {
+        Self::start_reading(command, Stdio::null())
+    }
+
+    /// Starts it with somebody who types ([`Self::type_line`]).
+    #[must_use]
+    pub fn start_typing(command: Command) -> Self {
+        Self::start_reading(command, Stdio::piped())
+    }
+
+    fn start_reading(mut command: Command, stdin: Stdio) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = tokio::process::Command::from(command)
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
         let pid = child.id().expect("it has just started");
+        // Waiting for its end would close it.
+        let stdin = child.stdin.take();
         let stdout = Lines::read(child.stdout.take().unwrap());
         let stderr = Lines::read(child.stderr.take().unwrap());
-        Running { name, child, pid, stdout, stderr }
+        Running { name, child, pid, stdin, stdout, stderr }
+    }
+
+    /// Types a line.
+    pub async fn type_line(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().expect("it was started with somebody who types");
+        stdin.write_all(format!("{line}\n").as_bytes()).await.expect("it reads");
     }
 
     /// Its process id.

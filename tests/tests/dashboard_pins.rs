@@ -165,6 +165,8 @@ async fn a_laptop_is_paired_by_the_pin_on_the_page_and_let_in_there_by_its_check
     dashboard.browser.click("input.code").await;
     dashboard.browser.press(check_code(&screen.text()).unwrap()).await;
     dashboard.press("Approve").await;
+    terminal.shows("the question", PATIENCE, |screen| screen.has("Did it? yes or no:")).await;
+    terminal.press(&["y", "e", "s", "Enter"]).await;
     dashboard.says("Laptop is paired.").await;
     let app_url = |screen: &Screen| screen.word("http://127.").filter(|url| url != host.pairing_url());
     let screen = terminal.shows("where the app is", PATIENCE, |screen| app_url(screen).is_some()).await;

@@ -139,6 +139,8 @@ async fn a_laptop_that_is_paired_with_nobody_is_shown_who_is_there_and_pairs_by_
     assert!(!screen.has("Paired with"), "{}", screen.text());
     let code = check_code(&screen.text()).unwrap();
     Running::start(machines.owner(&["approve", "Laptop", &code])).succeeds(PATIENCE).await;
+    terminal.shows("the question", PATIENCE, |screen| screen.has("Did it? yes or no:")).await;
+    terminal.press(&["y", "e", "s", "Enter"]).await;
     terminal.shows("that it is paired", PATIENCE, |screen| screen.has("Paired with")).await;
 
     // Nobody at a terminal: it is told who is there, and nobody is chosen.

@@ -353,6 +353,30 @@ async fn answer_unheard(host: &TestHost, shown: &PinRequest) -> u16 {
     guesser.send(&id, &shown.pin.expose()).await.0
 }
 
+/// What a device is given is settled when it asks, not by who sends the PIN.
+#[tokio::test]
+async fn a_request_for_a_sealed_session_never_becomes_a_token() {
+    let host = TestHost::start(many).await;
+    let phone = Phone::new(&host);
+    let asks = |sealed: bool| json!({ "device_name": "Laptop", "sealed": sealed });
+    let (_, asked) = phone.post("/mobile/pairing", &asks(true)).await;
+    // Nor is the same device without it the same request.
+    refused(phone.post("/mobile/pairing", &asks(false)).await, 409, "CPL-1230");
+    let shown = request(&host, "Laptop").await;
+    for body in [json!({ "pin": shown.pin.expose(), "sealed": false }), json!({ "pin": shown.pin.expose() })] {
+        let (status, given) = phone.verify(asked["id"].as_str().unwrap(), &body).await;
+        assert!(given.get("device_token").is_none() && matches!(status, 200 | 410), "{status} {given}");
+    }
+    assert!(devices(&host).await.devices.is_empty());
+
+    // One that did not ask for it says so to its owner.
+    let id = phone.ask("iPad").await;
+    let shown = request(&host, "iPad").await;
+    assert!(!shown.sealed);
+    assert_eq!(answer(&host, &id, "accept").await, 204);
+    assert!(phone.poll(&id).await.1["device_token"].is_string());
+}
+
 /// All of a network may count as one source: the id that collects a credential is told to the one that asked.
 #[tokio::test]
 async fn nobody_is_given_the_id_of_another() {
@@ -380,17 +404,29 @@ async fn nobody_is_given_the_id_of_another() {
 
 #[tokio::test]
 async fn a_device_with_sealed_sessions_is_given_a_link_that_asks_for_its_check_code() {
-    let host = TestHost::start(many).await;
-    let phone = Phone::new(&host);
+    let mut host = TestHost::start(many).await;
+    let mut phone = Phone::new(&host);
     for accepted in [false, true] {
-        let id = phone.ask("Laptop").await;
+        let (_, asked) = phone.post("/mobile/pairing", &json!({ "device_name": "Laptop", "sealed": true })).await;
+        let id = asked["id"].as_str().unwrap().to_owned();
         let shown = request(&host, "Laptop").await;
-        let mut body = json!({ "sealed": true });
+        assert!(shown.sealed);
+        let event = host.event("approval.wanted", |event| event["pairing_id"] == json!(shown.id)).await;
+        assert_eq!(event["sealed"], true);
+        let mut body = json!({});
         if accepted {
             assert_eq!(answer(&host, &shown.id.to_string(), "accept").await, 204);
+            // A yes outlives the host's process, and so does what it was for.
+            host.restart().await;
+            phone = Phone::new(&host);
         } else {
             body["pin"] = json!(shown.pin.expose());
         }
+        // Who has overheard the id, at another address, knows of no request.
+        let eavesdropper = Phone::at(&host, [127, 9, 9, 9]);
+        refused(eavesdropper.verify(&id, &body).await, 404, "CPL-1211");
+        let withdrawn = eavesdropper.http.delete(format!("{}/mobile/pairing/{id}", eavesdropper.base)).send().await;
+        assert_eq!(withdrawn.unwrap().status().as_u16(), 404);
         let (status, given) = phone.verify(&id, &body).await;
         assert_eq!((status, given.as_object().unwrap().len()), (200, 2), "a link and its end, no token: {given}");
         refused(phone.verify(&id, &body).await, 410, "CPL-1217");
@@ -437,6 +473,7 @@ async fn the_terminals_of_the_host_show_the_pin() {
     let id = phone.ask("iPad").await;
     let screen = terminal.shows("the PIN", PATIENCE, |screen| screen.has("asks to pair. Type ")).await;
     let text = screen.text();
+    assert!(text.split_whitespace().collect::<Vec<_>>().join(" ").contains("without encryption"), "{text}");
     let at = text.find("Type ").unwrap() + "Type ".len();
     let (status, paired) = phone.send(&id, &text[at..at + 7]).await;
     assert_eq!(status, 200, "{text}\n{paired}");
@@ -450,6 +487,7 @@ async fn the_terminals_of_the_host_show_the_pin() {
     let screen = pairing.shows("the PIN", PATIENCE, |screen| screen.has("on the device at 127.0.0.1 that shows")).await;
     assert!(screen.text().contains('▀'), "the code stays: {}", screen.text());
     let text = screen.text();
+    assert!(text.contains("unencrypted"), "{text}");
     let at = text.find("Type ").unwrap() + "Type ".len();
     assert_eq!(phone.send(&id, &text[at..at + 7]).await.0, 200, "{text}");
     let (code, left) = pairing.end(PATIENCE).await;

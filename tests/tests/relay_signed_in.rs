@@ -12,11 +12,15 @@ use serde_json::{Value, json};
 
 const FLAG: &str = "--relay-account-token-file";
 const VARIABLE: &str = "COUPLET_RELAY_ACCOUNT_TOKEN_FILE";
+const AT: &str = "--relay-account-at";
+const AT_VARIABLE: &str = "COUPLET_RELAY_ACCOUNT_AT";
 
 /// A relay with accounts, a host with an app behind it, and a laptop. Each end has a file for a token.
 struct Scene {
     provider: Provider,
     relay: Relay,
+    /// Its name, as links give it.
+    at: String,
     host: TestHost,
     laptop: Laptop,
     _app: TestApp,
@@ -36,7 +40,8 @@ impl Scene {
             setup.app(app.url()).env("COUPLET_APPROVE", "never").arg(FLAG).arg(file.to_str().unwrap());
         };
         let host = relay.host(configure).await;
-        Scene { provider, relay, host, laptop: Laptop::new(), _app: app, folder }
+        let at = relay.name();
+        Scene { provider, relay, at, host, laptop: Laptop::new(), _app: app, folder }
     }
 
     fn file(&self, whose: &str) -> PathBuf {
@@ -57,8 +62,8 @@ impl Scene {
         offer.to_link(LinkForm::App)
     }
 
-    fn arguments<'a>(&self, link: &'a str, ca: &'a Path, file: &'a Path) -> Vec<&'a str> {
-        vec![link, "--relay-ca", ca.to_str().unwrap(), FLAG, file.to_str().unwrap()]
+    fn arguments<'a>(&'a self, link: &'a str, ca: &'a Path, file: &'a Path) -> Vec<&'a str> {
+        vec![link, "--relay-ca", ca.to_str().unwrap(), FLAG, file.to_str().unwrap(), AT, &self.at]
     }
 
     /// Pairing comes to nothing, and says so with all of this.
@@ -120,12 +125,33 @@ async fn host_and_device_of_one_account_pair_and_another_account_is_told_whose_i
     let ann = scene.provider.token("ann").await;
     scene.write("device", &ann);
     let mut command = scene.laptop.command(&[&link, "--relay-ca", scene.relay.ca().to_str().unwrap()]);
-    command.args(["--json", "--listen", "127.0.0.1:0"]).env(VARIABLE, &file);
+    command.args(["--json", "--listen", "127.0.0.1:0"]).env(VARIABLE, &file).env(AT_VARIABLE, &scene.at);
     let forwarder = Forwarder::ready(Running::start(command)).await;
     scene.host.event("device.paired", |event| event["relay"] == scene.relay.name()).await;
     assert_eq!(forwarder.caller().get("/").send().await.unwrap().status(), 200);
     assert!(!forwarder.running.written().contains("eyJ"));
     scene.keeps_tokens_to_itself(&[&bob, &expired, &ann]);
+}
+
+#[tokio::test]
+async fn a_token_is_shown_to_the_relay_that_it_is_for_and_to_no_other() {
+    let scene = Scene::start(true).await;
+    let (link, ca, file) = (scene.link().await, scene.relay.ca(), scene.file("device"));
+    scene.write("device", &scene.provider.token("ann").await);
+    let ca = ca.to_str().unwrap();
+    let named = |at| vec![link.as_str(), "--relay-ca", ca, FLAG, file.to_str().unwrap(), AT, at];
+    let (code, _, said) = scene.laptop.run(&named("another.example")).await;
+    assert!(code == 1 && said.contains("this device as nobody") && said.contains(AT), "{said}");
+    let (code, _, said) = scene.laptop.run(&named("another.example/x")).await;
+    assert!(code == 2 && said.contains("no relay"), "{said}");
+    let (code, _, said) = scene.laptop.run(&named("")[..5]).await;
+    assert!(code == 2 && said.contains(AT) && said.contains("for no relay"), "{said}");
+    let (url, name) = (format!("https://{}/", scene.at), scene.at.to_uppercase());
+    for at in [url, name] {
+        let link = scene.link().await;
+        let arguments = [&link, "--relay-ca", ca, FLAG, file.to_str().unwrap(), AT, &at];
+        Laptop::new().connect(&arguments).await.stop().await;
+    }
 }
 
 #[tokio::test]
@@ -152,7 +178,7 @@ async fn a_fresh_token_heals_a_host_and_a_device_that_go_on_running() {
 
     scene.leave_the_network();
     scene.write("device", &scene.provider.expired_token("ann").await);
-    let mut forwarder = scene.laptop.connect(&[FLAG, file.to_str().unwrap()]).await;
+    let mut forwarder = scene.laptop.connect(&[FLAG, file.to_str().unwrap(), AT, &scene.at]).await;
     let offline = forwarder.state("offline").await;
     assert_eq!(offline["code"], "CPL-1827", "{offline}");
     scene.write("device", &scene.provider.token("ann").await);

@@ -321,14 +321,17 @@ pub(crate) struct Connect {
     /// For a relay with accounts: a file with your identity provider's token, read anew at every try [env: COUPLET_RELAY_ACCOUNT_TOKEN_FILE]
     #[arg(long, value_name = "FILE")]
     pub(crate) relay_account_token_file: Option<PathBuf>,
+    /// The relay that the token is for, as links name it; no other is shown it [env: COUPLET_RELAY_ACCOUNT_AT]
+    #[arg(long, value_name = "RELAY")]
+    pub(crate) relay_account_at: Option<String>,
     /// Look for hosts of the local network whose owner pairs, and pair with one of them by PIN; with --json list them
     #[arg(long, conflicts_with = "target")]
     pub(crate) nearby: bool,
     /// List the hosts that this machine is paired with
-    #[arg(long, conflicts_with_all = ["target", "nearby", "name", "app", "listen", "another_host", "relay_ca", "relay_account_token_file"])]
+    #[arg(long, conflicts_with_all = ["target", "nearby", "name", "app", "listen", "another_host", "relay_ca", "relay_account_token_file", "relay_account_at"])]
     pub(crate) list: bool,
     /// Forget a host: this machine's credentials for it are removed
-    #[arg(long, value_name = "HOST", conflicts_with_all = ["target", "nearby", "name", "app", "listen", "another_host", "relay_ca", "relay_account_token_file", "list"])]
+    #[arg(long, value_name = "HOST", conflicts_with_all = ["target", "nearby", "name", "app", "listen", "another_host", "relay_ca", "relay_account_token_file", "relay_account_at", "list"])]
     pub(crate) forget: Option<String>,
     #[command(flatten)]
     pub(crate) json: Json,

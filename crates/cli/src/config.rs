@@ -85,6 +85,8 @@ const DEFAULT: &str = "default";
 const ACCOUNT_TOKEN_FILE: &str = "relay_account_token_file";
 /// Its variable, which is none of a relay's own for all its beginning.
 pub(crate) const ACCOUNT_TOKEN_VARIABLE: &str = "COUPLET_RELAY_ACCOUNT_TOKEN_FILE";
+/// Which relay a device shows its token to.
+pub(crate) const ACCOUNT_AT_VARIABLE: &str = "COUPLET_RELAY_ACCOUNT_AT";
 
 /// One source of values.
 struct Layer {

@@ -37,6 +37,9 @@ pub enum AttemptError {
     /// It answered, but not with the key that it must have.
     #[error("what answers there does not have the host's key")]
     WrongKey,
+    /// It says of itself that its secrets can be guessed.
+    #[error("its secrets do not come from its operating system's generator")]
+    WeakRandom,
     /// The relay did not lead to the host.
     #[error(transparent)]
     Relay(Box<RelayFailure>),

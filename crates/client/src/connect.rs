@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::credentials::HostId;
 use crate::error::{ConnectError, RequestError};
 use crate::http::{Body, Failed, Http, Upgrade};
-use crate::relay::AccountFile;
+use crate::relay::RelayAccount;
 use crate::sealed::{Link, SealedStream};
 use crate::state::State;
 use crate::store::CredentialStore;
@@ -67,14 +67,14 @@ impl Client {
         Self::connect_as(host, store, None).await
     }
 
-    /// The same, and relays with accounts are told who the owner is.
+    /// The same, and one relay with accounts is told who the owner is.
     ///
     /// # Errors
     /// As [`Self::connect`].
     pub async fn connect_as(
         host: HostId,
         store: Arc<dyn CredentialStore>,
-        account: Option<AccountFile>,
+        account: Option<RelayAccount>,
     ) -> Result<Self, ConnectError> {
         let (from, id) = (store.clone(), host.clone());
         let candidates = unblock(move || from.load(&id)).await?;

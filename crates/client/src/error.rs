@@ -74,6 +74,12 @@ pub enum PairError {
         /// The fingerprint in the link.
         offered: String,
     },
+    /// What answers says of itself that its pairing secrets can be guessed (spec/protocol.md, 7).
+    #[error("what answers at {} makes secrets that can be guessed", Shown(.endpoint))]
+    WeakRandom {
+        /// Where.
+        endpoint: Endpoint,
+    },
     /// The two ends do not speak the same protocol.
     #[error("{error}{}", through_relay(.relay.as_ref()))]
     Handshake {
@@ -107,6 +113,9 @@ pub enum PairError {
         /// The relay that it went through.
         relay: Option<RelayName>,
     },
+    /// The host let this device in, and nobody says that it was the right one: nothing was kept.
+    #[error("nobody confirmed that the host took the check code")]
+    NotConfirmed,
     /// The credentials cannot be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -152,10 +161,11 @@ impl PairError {
             PairError::OtherKey(_) | PairError::WrongKey { .. } => Code::HostKeyDiffers,
             PairError::Unreachable { .. } => Code::HostUnreachable,
             PairError::Refused { hint, .. } | PairError::Rejected(hint) => hint.code().unwrap_or(Code::SessionLost),
-            PairError::Handshake { .. } => Code::VersionsDiffer,
+            PairError::Handshake { .. } | PairError::WeakRandom { .. } => Code::VersionsDiffer,
             PairError::Relay { failure, .. } => failure.code(),
             PairError::Lost { .. } | PairError::Unfinished { .. } => Code::SessionLost,
             PairError::NoAnswer { .. } => Code::ClaimExpired,
+            PairError::NotConfirmed => Code::NotConfirmed,
             PairError::Store(_) => Code::CredentialsUnusable,
             PairError::NoRandomness(_) => Code::Internal,
         }
@@ -189,6 +199,9 @@ impl PairError {
             PairError::WrongKey { .. } => "Another machine may have the host's address, or someone is in between. Use \
                                            a link of the host itself."
                 .to_owned(),
+            PairError::WeakRandom { .. } => {
+                "Update the host: its pairing secrets do not come from its operating system's generator.".to_owned()
+            }
             PairError::Handshake { .. } => "Update the older of the two: couplet --version.".to_owned(),
             PairError::Refused { hint, .. } | PairError::Rejected(hint) => match hint.code() {
                 Some(Code::DeviceNameInvalid) => "Choose another name: --name.".to_owned(),
@@ -201,6 +214,11 @@ impl PairError {
             PairError::Unfinished { .. } => "Connect without a link; if the host does not know this device, pair it \
                                          with a new one."
                 .to_owned(),
+            PairError::NotConfirmed => {
+                "Nothing was kept here. If the host never asked for the code, somebody answers in its \
+                                        place: pair with a link, couplet pair on the host. Otherwise begin anew."
+                    .to_owned()
+            }
             PairError::Store(error) => error.next_step(),
             PairError::NoRandomness(_) => "Try again after a restart of the system.".to_owned(),
         }

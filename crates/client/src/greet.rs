@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::attempt::{AttemptError, Hint};
 use crate::path::{Io, Opening, Socket, Ways};
+use crate::plain::has_weak_random;
 use crate::random;
 use crate::relay::Door;
 use crate::sealed::{Link, SealedStream, Side};
@@ -50,7 +51,17 @@ impl Met {
         ours: &StaticSecret,
         claim: Claim,
     ) -> Result<Self, AttemptError> {
-        let opening = ways.open(endpoint).await?;
+        let opening = match endpoint {
+            Endpoint::Relay(_) => ways.open(endpoint).await?,
+            Endpoint::Lan(address) => {
+                let health = async { Ok(has_weak_random(*address).await) };
+                let (opening, is_weak) = tokio::try_join!(ways.open(endpoint), health)?;
+                if is_weak {
+                    return Err(AttemptError::WeakRandom);
+                }
+                opening
+            }
+        };
         let (ephemeral, nonce) = (entropy()?, entropy()?);
         Met::meet(endpoint, opening, Initiator::pair(offer, ours, claim, ephemeral, nonce)?).await
     }

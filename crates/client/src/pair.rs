@@ -1,5 +1,7 @@
 //! Pairing: from a link to credentials (spec/protocol.md, 2 and 3).
 
+use std::future::Ready;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +16,7 @@ use crate::credentials::{Credentials, HostId};
 use crate::error::{OtherKey, PairError};
 use crate::greet::{Met, Opened};
 use crate::path::{Ways, relay_of};
-use crate::relay::{AccountFile, Climbs, Door, RelayCa, RelayTrust, account_of};
+use crate::relay::{Account, Climbs, Door, RelayAccount, RelayCa, RelayTrust};
 use crate::sealed::SealedError;
 use crate::store::{CredentialStore, StoreError};
 use crate::{random, unblock};
@@ -41,8 +43,8 @@ pub struct PairRequest {
     pub another_host: bool,
     /// Whose certificate counts for the relay besides those that the system trusts. It is kept with the pairing.
     pub relay_ca: Option<RelayCa>,
-    /// Who its owner is, for a relay with accounts. It is not kept.
-    pub account: Option<AccountFile>,
+    /// Who its owner is at a relay with accounts. It is not kept.
+    pub account: Option<RelayAccount>,
 }
 
 /// Pairs with the host that made this link, and keeps the credentials.
@@ -60,21 +62,64 @@ pub async fn pair(
     on_code: impl FnOnce(&CheckCode) + Send,
 ) -> Result<Credentials, PairError> {
     let offer = Offer::from_link(link)?;
+    let nobody = None::<fn(Meeting) -> Ready<bool>>;
+    pair_at(&offer, &offer.endpoints, request, store, (on_code, nobody)).await
+}
+
+/// The host as a device has met it.
+#[derive(Clone, Debug)]
+pub struct Meeting {
+    /// What it calls itself.
+    pub host_name: String,
+    /// What its owner has typed there, if it is the host that was meant.
+    pub check_code: CheckCode,
+}
+
+/// Pairs with the host at this address, which gave the link over plain HTTP (spec/protocol.md, 7): whoever was in between can
+/// have put another in its place, and nothing in it says whose it is. The check code does: the host that was meant takes it
+/// only if it is the one that this device speaks with.
+///
+/// `on_code` is called at once. `confirm` asks the person at this device whether the host took the code; before a yes
+/// nothing is kept.
+///
+/// # Errors
+/// See [`PairError`]. Credentials that are not [`Credentials::is_paired`] are no error: that yes came late, and the next
+/// session finishes the pairing.
+pub async fn pair_invited<F: Future<Output = bool> + Send>(
+    (link, at): (&str, SocketAddr),
+    request: PairRequest,
+    store: &Arc<dyn CredentialStore>,
+    on_code: impl FnOnce(&CheckCode) + Send,
+    confirm: impl FnOnce(Meeting) -> F + Send,
+) -> Result<Credentials, PairError> {
+    let offer = Offer::from_link(link)?;
+    pair_at(&offer, &[Endpoint::Lan(at)], request, store, (on_code, Some(confirm))).await
+}
+
+async fn pair_at<F: Future<Output = bool> + Send>(
+    offer: &Offer,
+    endpoints: &[Endpoint],
+    request: PairRequest,
+    store: &Arc<dyn CredentialStore>,
+    (on_code, confirm): (impl FnOnce(&CheckCode) + Send, Option<impl FnOnce(Meeting) -> F + Send>),
+) -> Result<Credentials, PairError> {
     let device_key = random::static_secret()?;
     let known = known_hosts(store).await?;
-    if let (Some(other), false) = (other_key(&known, &offer, None), request.another_host) {
+    if let (Some(other), false) = (other_key(&known, offer, None), request.another_host) {
         return Err(PairError::OtherKey(other));
     }
     let claim = Claim { name: request.name, model: request.model, platform: request.platform, kind: request.kind };
-    let met = meet(&offer, (request.relay_ca.clone(), request.account.as_ref()), &device_key, &claim).await?;
-    if let (Some(other), false) = (other_key(&known, &offer, Some(&met.confirmed.host_name)), request.another_host) {
+    let met =
+        meet((offer, endpoints), (request.relay_ca.clone(), request.account.as_ref()), &device_key, &claim).await?;
+    if let (Some(other), false) = (other_key(&known, offer, Some(&met.confirmed.host_name)), request.another_host) {
         return Err(PairError::OtherKey(other));
     }
-    let code = met.confirmed.check_code.clone();
+    let meeting = Meeting { host_name: met.confirmed.host_name.clone(), check_code: met.confirmed.check_code.clone() };
     let relay = relay_of(&met.endpoint);
     let agreed = async {
         let mut opened = met.confirm().await.map_err(lost)?;
-        let paired = agree(&mut opened, (&offer, device_key, request.relay_ca), store, code, on_code).await;
+        let paired =
+            agree(&mut opened, (offer, device_key, request.relay_ca), store, meeting, (on_code, confirm)).await;
         let last_word = if paired.is_ok() { CloseCode::Done } else { CloseCode::Leaving };
         opened.stream.close(last_word).await;
         paired
@@ -88,17 +133,17 @@ pub async fn pair(
 /// What somebody says before there are keys ends nothing: another machine may have the host's address where this
 /// device is.
 async fn meet(
-    offer: &Offer,
-    (relay_ca, account): (Option<RelayCa>, Option<&AccountFile>),
+    (offer, endpoints): (&Offer, &[Endpoint]),
+    (relay_ca, account): (Option<RelayCa>, Option<&RelayAccount>),
     device_key: &StaticSecret,
     claim: &Claim,
 ) -> Result<Met, PairError> {
     let trust = RelayTrust::new(relay_ca);
     let keys = offer.keys().map_err(|_| PairError::Handshake { error: HandshakeError::Failed, relay: None })?;
-    let account = account_of(account, &offer.endpoints).await;
+    let account = Account::read(account, endpoints).await;
     let ways = Ways { trust: &trust, door: Some(Door::Offer(Box::new(keys))), account, climbs: Climbs::default() };
     let is_far = |endpoint: &&Endpoint| matches!(endpoint, Endpoint::Relay(_));
-    let (afar, here): (Vec<_>, Vec<_>) = offer.endpoints.iter().partition(is_far);
+    let (afar, here): (Vec<_>, Vec<_>) = endpoints.iter().partition(is_far);
     let mut tried = Vec::new();
     for endpoint in here.into_iter().chain(afar) {
         match Met::to_pair((&ways, endpoint), offer, device_key, claim.clone()).await {
@@ -127,6 +172,9 @@ fn unmet(offer: &Offer, tried: Vec<Attempt>) -> PairError {
     {
         return PairError::Handshake { error, relay: None }.through(relay_of(&attempt.endpoint));
     }
+    if let Some(attempt) = find(|failure| matches!(failure, AttemptError::WeakRandom)) {
+        return PairError::WeakRandom { endpoint: attempt.endpoint };
+    }
     let mut relays = tried.iter().rev().filter_map(|attempt| match (&attempt.endpoint, &attempt.failure) {
         (Endpoint::Relay(relay), AttemptError::Relay(failure)) => Some((relay.clone(), (**failure).clone())),
         _ => None,
@@ -138,37 +186,67 @@ fn unmet(offer: &Offer, tried: Vec<Attempt>) -> PairError {
 }
 
 /// From the confirmed session to finished credentials.
-async fn agree(
+async fn agree<F: Future<Output = bool> + Send>(
     opened: &mut Opened,
     (offer, device_key, relay_ca): (&Offer, StaticSecret, Option<RelayCa>),
     store: &Arc<dyn CredentialStore>,
-    code: CheckCode,
-    on_code: impl FnOnce(&CheckCode) + Send,
+    meeting: Meeting,
+    (on_code, confirm): (impl FnOnce(&CheckCode) + Send, Option<impl FnOnce(Meeting) -> F + Send>),
 ) -> Result<Credentials, PairError> {
-    let grant = granted(opened, &code, on_code).await?;
+    let unasked = if confirm.is_some() { Duration::ZERO } else { UNASKED };
+    let grant = granted(opened, &meeting.check_code, unasked, on_code).await?;
+    let is_invited = confirm.is_some();
+    if let Some(confirm) = confirm
+        && !confirmed(opened, confirm(meeting)).await
+    {
+        return Err(PairError::NotConfirmed);
+    }
     let mut credentials = Credentials::granted(offer, device_key, grant, relay_ca);
     keep(store, &credentials).await?;
-    finish(opened, store, &mut credentials).await?;
+    match finish(opened, store, &mut credentials).await {
+        // The host does not wait as long as people may take; the next session finishes it.
+        Err(PairError::Unfinished { .. }) if is_invited => {}
+        finished => finished?,
+    }
     Ok(credentials)
+}
+
+/// What the person says, while the session is kept open for as long as the host does.
+async fn confirmed(opened: &mut Opened, answer: impl Future<Output = bool>) -> bool {
+    let answer = timeout(OWNER, answer);
+    tokio::pin!(answer);
+    loop {
+        tokio::select! {
+            said = &mut answer => return said.unwrap_or(false),
+            said = opened.stream.control() => if said.is_err() {
+                return answer.await.unwrap_or(false);
+            }
+        }
+    }
 }
 
 /// Waits for the owner, and shows the code when it seems that there is something to wait for.
 async fn granted(
     opened: &mut Opened,
     code: &CheckCode,
+    unasked: Duration,
     on_code: impl FnOnce(&CheckCode) + Send,
 ) -> Result<Grant, PairError> {
-    let (show_at, end) = (Instant::now() + UNASKED, Instant::now() + OWNER);
+    let (show_at, end) = (Instant::now() + unasked, Instant::now() + OWNER);
     let mut on_code = Some(on_code);
+    // Whatever the host says at once, the code is seen before.
+    if let Some(on_code) = on_code.take_if(|_| unasked.is_zero()) {
+        on_code(code);
+    }
     loop {
         let said = tokio::select! {
-            said = timeout_at(end, opened.stream.control()) => said,
             () = sleep_until(show_at), if on_code.is_some() => {
                 if let Some(on_code) = on_code.take() {
                     on_code(code);
                 }
                 continue;
             }
+            said = timeout_at(end, opened.stream.control()) => said,
         };
         match said {
             Ok(Ok(Control::Grant(grant))) => return Ok(grant),

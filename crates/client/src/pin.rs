@@ -1,5 +1,6 @@
 //! Pairing by PIN, the device's side: it asks a host nearby, a person carries six digits over, and a link comes back
-//! with which [`crate::pair()`] goes on. Until there is a session, nothing proves who answers; the check code does then.
+//! with which [`crate::pair_invited()`] goes on. Until there is a session, nothing proves who answers; the check code does then,
+//! once the person at the device has confirmed that the host took it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,24 +8,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use couplet_protocol::api::{LinkAnswer, PinPairingAnswer, TypedPin, VerifyPinRequest};
 use couplet_protocol::{ClaimToken, Code, MatchNumber, Offer, Pin, Problem};
-use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::header::RETRY_AFTER;
+use http::{Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
+use crate::plain::{self, NoAnswer};
 use crate::random::{self, NoRandomness};
 
-/// How long connecting may take, and the answer.
-const CONNECT: Duration = Duration::from_secs(5);
+/// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(15);
-/// The largest answer, head and body each, in bytes.
-const ANSWER_MAX: usize = 32 * 1024;
 
 /// A device's request that waits at a host.
 #[derive(Debug)]
@@ -99,7 +92,8 @@ impl PinRequest {
     pub async fn ask(at: SocketAddr, name: &str, platform: &str) -> Result<Self, PinError> {
         // Who else speaks from this address is not taken for this device.
         let key = Zeroizing::new(format!("{}{}", random::tag()?, random::tag()?));
-        let body = serde_json::json!({ "device_name": name, "platform": platform, "request_key": key.as_str() });
+        let body = serde_json::json!({ "device_name": name, "platform": platform, "sealed": true,
+            "request_key": key.as_str() });
         let answer = send(at, Method::POST, "/mobile/pairing", body.to_string().into()).await?;
         let asked: PinPairingAnswer = read(at, StatusCode::OK, &answer)?;
         Ok(PinRequest { at, id: asked.id, number: asked.match_number })
@@ -126,7 +120,7 @@ impl PinRequest {
     /// # Errors
     /// See [`PinError`]. With [`Code::PinWrong`] there are tries left.
     pub async fn verify(&self, pin: Option<&Pin>) -> Result<PinAnswer, PinError> {
-        let body = VerifyPinRequest { pin: pin.map(|pin| TypedPin::new(pin.expose())), sealed: true };
+        let body = VerifyPinRequest { pin: pin.map(|pin| TypedPin::new(pin.expose())) };
         let body = serde_json::to_vec(&body).map_err(|_| PinError::NotCouplet(self.at))?;
         let answer =
             send(self.at, Method::POST, &format!("/mobile/pairing/{}/verify", self.id.expose()), body.into()).await?;
@@ -140,6 +134,13 @@ impl PinRequest {
             Err(_) => Err(PinError::NotCouplet(self.at)),
         }
     }
+}
+
+async fn send(at: SocketAddr, method: Method, path: &str, body: Bytes) -> Result<Response<Bytes>, PinError> {
+    plain::exchange(at, method, path, body, ANSWER).await.map_err(|error| match error {
+        NoAnswer::Unreachable(why) => PinError::Unreachable { at, why },
+        NoAnswer::NotHttp => PinError::NotCouplet(at),
+    })
 }
 
 /// Reads an answer of this status, or what it says instead.
@@ -158,41 +159,13 @@ fn read<T: DeserializeOwned>(at: SocketAddr, wanted: StatusCode, answer: &Respon
     }
 }
 
-/// One request on a connection of its own: no proxy, no redirect, bounded in time and size.
-async fn send(at: SocketAddr, method: Method, path: &str, body: Bytes) -> Result<Response<Bytes>, PinError> {
-    let unreachable = |why: String| PinError::Unreachable { at, why };
-    let slow = |_| unreachable("no answer in time".to_owned());
-    let stream = timeout(CONNECT, TcpStream::connect(at)).await.map_err(slow)?;
-    let stream = stream.map_err(|error| unreachable(error.to_string()))?;
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(HOST, at.to_string())
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(body))
-        .map_err(|error| unreachable(error.to_string()))?;
-    let exchange = async {
-        let (mut sender, connection) =
-            http1::Builder::new().max_buf_size(ANSWER_MAX).handshake(TokioIo::new(stream)).await?;
-        let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
-        let (head, body) = sender.send_request(request).await?.into_parts();
-        let body = Limited::new(body, ANSWER_MAX).collect().await;
-        Ok::<_, hyper::Error>(body.ok().map(|body| Response::from_parts(head, body.to_bytes())))
-    };
-    match timeout(ANSWER, exchange).await.map_err(slow)? {
-        Ok(Some(answer)) => Ok(answer),
-        Ok(None) => Err(PinError::NotCouplet(at)),
-        Err(error) if error.is_parse() => Err(PinError::NotCouplet(at)),
-        Err(error) => Err(unreachable(error.to_string())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::plain::ANSWER_MAX;
 
     /// What comes of asking somebody who answers with this.
     async fn asked(answer: String) -> PinError {

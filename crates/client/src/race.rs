@@ -12,7 +12,7 @@ use crate::attempt::{Attempt, AttemptError};
 use crate::credentials::Credentials;
 use crate::greet::{Met, Opened};
 use crate::path::Ways;
-use crate::relay::{AccountFile, Pauses, RelayTrust, account_of};
+use crate::relay::{Account, Pauses, RelayAccount, RelayTrust};
 
 /// How far ahead of the next one an address on the local network starts: on a network that works the first one wins
 /// before that.
@@ -23,7 +23,7 @@ const RELAY: Duration = Duration::from_millis(150);
 const LANES: usize = 3;
 const RELAYS: usize = 2;
 
-/// Opens a session with the host of these credentials. `account`: who the owner is, for relays that ask. `last`: where it
+/// Opens a session with the host of these credentials. `account`: who the owner is, for the relay that asks. `last`: where it
 /// was last, to be tried first among its kind.
 ///
 /// Losers are dropped before they confirm, so that they take none of the host's session slots.
@@ -32,11 +32,11 @@ const RELAYS: usize = 2;
 /// Every address was tried in vain; a relay that asked for patience is not tried, and what it said is said again.
 pub(crate) async fn race(
     credentials: &Credentials,
-    (trust, account): (&RelayTrust, Option<&AccountFile>),
+    (trust, account): (&RelayTrust, Option<&RelayAccount>),
     last: Option<&Endpoint>,
     pauses: &mut Pauses,
 ) -> Result<Opened, Vec<Attempt>> {
-    let ways = credentials.ways(trust, (account_of(account, &credentials.endpoints).await, pauses.climbs().clone()));
+    let ways = credentials.ways(trust, (Account::read(account, &credentials.endpoints).await, pauses.climbs().clone()));
     let (mut here, mut afar, mut failures) = starters(credentials, &ways, last, pauses);
     let mut lanes = FuturesUnordered::new();
     loop {

@@ -16,10 +16,11 @@ mod trust;
 use std::time::Duration;
 
 use couplet_protocol::secret::RoomSecret;
-use couplet_protocol::{Endpoint, OfferKeys, RelayName};
+use couplet_protocol::{OfferKeys, RelayName};
 use tokio::time::timeout;
 
-pub use self::account::{AccountFile, AccountToken};
+pub(crate) use self::account::Account;
+pub use self::account::{AccountFile, AccountToken, RelayAccount};
 pub(crate) use self::climbs::Climbs;
 pub use self::connection::{Answer, Connection, clock_ahead};
 pub use self::dial::{connect, lookup, secure, split};
@@ -43,15 +44,6 @@ pub(crate) enum Door<'a> {
     Paired(&'a RoomSecret, u32),
 }
 
-/// What this device's file says who its owner is: None, when it has none.
-pub(crate) type Account = Option<Result<AccountToken, RelayFailure>>;
-
-/// Reads who the owner is, when a relay may have to be told.
-pub(crate) async fn account_of(file: Option<&AccountFile>, endpoints: &[Endpoint]) -> Account {
-    let file = file.filter(|_| endpoints.iter().any(|endpoint| matches!(endpoint, Endpoint::Relay(_))))?;
-    Some(file.read().await)
-}
-
 /// Opens a way to the host through this relay. `up`: how many rooms above the last one it begins.
 pub(crate) async fn open(
     trust: &RelayTrust,
@@ -59,10 +51,10 @@ pub(crate) async fn open(
     (door, up): (&Door<'_>, u32),
     account: &Account,
 ) -> Result<Opening, RelayFailure> {
-    let account = account.clone().transpose()?;
+    let account = account.at(relay)?;
     let opening = async {
         let mut node = join::dial(trust, relay).await?;
-        let (joined, room) = enter(trust, relay, &mut node, (door, up, account.as_ref())).await?;
+        let (joined, room) = enter(trust, relay, &mut node, (door, up, account)).await?;
         let (socket, peer) = join::upgrade(trust, relay, node, &joined).await?;
         Ok(Opening { socket, peer, room })
     };

@@ -56,6 +56,47 @@ async fn a_host_that_asks_nobody_pairs_without_a_code() {
 }
 
 #[tokio::test]
+async fn a_host_that_says_that_its_secrets_can_be_guessed_is_not_paired_with() {
+    let host = Host::new(1);
+    let says = |rng: &str| format!(r#"{{"features":{{"pairing":{{"available":true,"rng":{rng}}}}}}}"#);
+    let serve = |host: Host| {
+        move |stream, number| {
+            let host = host.clone();
+            async move {
+                if let Some(session) = host.accept(stream, number).await {
+                    grant(host, session).await;
+                }
+            }
+        }
+    };
+    for rng in ["\"mersenne-twister\"", "\"\"", "7", "null"] {
+        let listener = Listener::healthy("200 OK", &says(rng), serve(host.clone())).await;
+        let (_folder, store) = store();
+        let error = soon(pair(&host.link(&[listener.address]), request("Laptop"), &store, silent)).await.unwrap_err();
+        assert!(
+            matches!(error, PairError::WeakRandom { .. }) && error.code() == Code::VersionsDiffer,
+            "{rng}: {error}"
+        );
+        assert!(error.to_string().contains(&listener.address.to_string()) && kept(&store).is_empty(), "{error}");
+        assert!(error.next_step().contains("Update the host"), "{}", error.next_step());
+    }
+    // Whatever is no plain statement says nothing: who stands in between could make up either.
+    let large = says("\"x\"").replace('}', &format!("}}{}", " ".repeat(40_000)));
+    for (status, body) in [
+        ("200 OK", says("\"os-csprng\"")),
+        ("200 OK", "<html>".to_owned()),
+        ("200 OK", "[]".to_owned()),
+        ("200 OK", r#"{"features":{"pairing":{}}}"#.to_owned()),
+        ("200 OK", large),
+        ("500 x", says("\"x\"")),
+    ] {
+        let listener = Listener::healthy(status, &body, serve(host.clone())).await;
+        let (_folder, store) = store();
+        soon(pair(&host.link(&[listener.address]), request("Laptop"), &store, silent)).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn the_owner_is_asked_with_the_code_that_the_device_shows() {
     let host = Host::new(1);
     let of = host.clone();

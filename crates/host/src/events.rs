@@ -52,6 +52,7 @@ impl News {
             check_code: false,
             pin: None,
             match_number: None,
+            sealed: false,
         })
     }
 
@@ -68,6 +69,7 @@ impl News {
         if let Some(relay) = &row.relay {
             (news.0.path, news.0.relay) = (Some(NetworkPath::Relay), Some(relay.to_string()));
         }
+        news.0.sealed = row.sealed;
         news.0.check_code = kind == EventKind::ApprovalWanted && row.wants_check_code();
         news
     }

@@ -135,6 +135,7 @@ codes! {
     TooManyRequests = 1610, 503, "Too many requests to the host are under way";
     NotCouplet = 1611, 502, "What answers there is no Couplet host that pairs by PIN";
     NobodyNearby = 1612, 404, "No host nearby can be seen";
+    NotConfirmed = 1613, 403, "Nobody confirmed that the host took the check code";
     // 17xx: the host\'s end of sealed sessions
     HandshakeFailed = 1701, 400, "The handshake of a sealed session failed";
     // 18xx: the relay

@@ -169,6 +169,8 @@ export interface components {
             pin?: string | null;
             /** @description The three digits that such a device shows, and no other that waits. */
             match_number?: string | null;
+            /** @description Whether such a device pairs in a sealed session; otherwise its token passes by plain HTTP. */
+            sealed?: boolean;
         };
         /**
          * @description The kinds of [`Event`].
@@ -435,6 +437,8 @@ export interface components {
              *     nobody else who speaks from its address is taken for it. Without it, the address and the rest must be the same.
              */
             request_key?: string | null;
+            /** @description Whether the device speaks sealed sessions: it is given a link, in place of a token that passes by plain HTTP. */
+            sealed?: boolean;
         };
         /** @description Answer 202 of `POST /mobile/pairing/{id}/verify` without a PIN: the owner has not said anything yet. */
         PinPending: {
@@ -454,6 +458,11 @@ export interface components {
             pin: string;
             /** @description The three digits that the device shows if the request is its own; no other that waits has the same. */
             match_number: string;
+            /**
+             * @description Whether it pairs in a sealed session, whose check code the owner types. Otherwise it is given a token, and all that
+             *     it says and hears passes by plain HTTP.
+             */
+            sealed: boolean;
             /** @description What the device calls itself. */
             device_name: string;
             /** @description Its model as it told it. */
@@ -561,8 +570,6 @@ export interface components {
         VerifyPinRequest: {
             /** @description The six digits that the host shows. Without them, the device asks whether its owner has said yes. */
             pin?: string | null;
-            /** @description Whether the device speaks sealed sessions: it is given a link then, in place of a token. */
-            sealed?: boolean;
         };
         /** @description Answer of `POST /watch/devices`: the watch is paired, and signs from now on. */
         WatchPaired: {

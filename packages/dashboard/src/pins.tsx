@@ -112,6 +112,7 @@ function Pin(props: { place: Place }) {
     <div ref={card} class="card wanted">
       <h3>{texts.pins.asks(name)}</h3>
       <Facts rows={facts.filter((row): row is [string, string] => !!row[1])} />
+      {!request.sealed && <p class="note warn">{texts.pins.plain}</p>}
       <p>{texts.pins.type}</p>
       <p class="pin">{`${request.pin.slice(0, 3)} ${request.pin.slice(3)}`}</p>
       <p>{texts.pins.or(number)}</p>

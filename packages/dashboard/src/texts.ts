@@ -231,6 +231,7 @@ export const texts = {
   pins: {
     title: "Pairing by PIN",
     asks: (name: string) => `${name} asks to pair`,
+    plain: "It pairs without encryption: others on this network can read what it is given.",
     type: "Type this PIN on the device:",
     or: (number: string) => `Or let it in from here, but only if the device shows ${number}:`,
     allow: (number: string) => `Allow: it shows ${number}`,

@@ -41,6 +41,8 @@ struct Waiting {
     pin: Option<Pin>,
     /// What it shows meanwhile.
     number: Option<MatchNumber>,
+    /// Whether it has asked for a token, which passes by plain HTTP, and not for a sealed session.
+    is_plain: bool,
 }
 
 impl From<PinRequest> for Waiting {
@@ -58,7 +60,23 @@ impl From<PinRequest> for Waiting {
             created_at: request.created_at,
             expires_at: request.expires_at,
         };
-        Waiting { pairing, pin: Some(request.pin), number: Some(request.match_number) }
+        let (pin, number) = (Some(request.pin), Some(request.match_number));
+        Waiting { pairing, pin, number, is_plain: !request.sealed }
+    }
+}
+
+impl Waiting {
+    fn without_pin(pairing: PairingInfo) -> Self {
+        Waiting { pairing, pin: None, number: None, is_plain: false }
+    }
+
+    /// What its owner must know before letting it in.
+    fn warning(&self) -> &'static str {
+        if self.is_plain {
+            "It pairs without encryption: others on the network can read what it is given.\n"
+        } else {
+            ""
+        }
     }
 }
 
@@ -117,7 +135,7 @@ async fn waiting(client: &Client) -> Result<Vec<Waiting>, Failure> {
     let claims = client.get::<PairingList>("/api/pair/pairings").await?.pairings;
     let claims = claims.into_iter().filter(|pairing| pairing.state == PairingState::Approval);
     let by_pin = client.get::<PinRequestList>("/mobile/pairing").await?.requests;
-    let mut all: Vec<Waiting> = claims.map(|pairing| Waiting { pairing, pin: None, number: None }).collect();
+    let mut all: Vec<Waiting> = claims.map(Waiting::without_pin).collect();
     all.extend(by_pin.into_iter().map(Waiting::from));
     all.sort_by(|a, b| a.pairing.created_at.cmp(&b.pairing.created_at));
     Ok(all)
@@ -155,7 +173,8 @@ async fn ask_code(client: &Client, pairing: &PairingInfo) -> anyhow::Result<()> 
 /// Lets nobody in without the PIN before the owner has compared its number.
 fn compare(waiting: &Waiting, number: MatchNumber) -> anyhow::Result<()> {
     let name = plain(waiting.name());
-    let question = format!("Let in {name} at {} only if it shows {number}. Does it?", from(&waiting.pairing));
+    let from = from(&waiting.pairing);
+    let question = format!("{}Let in {name} at {from} only if it shows {number}. Does it?", waiting.warning());
     if output::confirm(&question)? { Ok(()) } else { Err(undecided().into()) }
 }
 
@@ -169,7 +188,9 @@ fn only(waiting: &[Waiting], decision: Decision, may_ask: bool) -> anyhow::Resul
         [pairing] if may_ask => {
             output::message(&list(waiting));
             let question = match (decision, pairing.number) {
-                (Decision::Approve, Some(number)) => format!("Let it in only if it shows {number}. Does it?"),
+                (Decision::Approve, Some(number)) => {
+                    format!("{}Let it in only if it shows {number}. Does it?", pairing.warning())
+                }
                 (Decision::Approve, None) => "Let it in?".to_owned(),
                 (Decision::Reject, _) => "Turn it away?".to_owned(),
             };
@@ -239,7 +260,7 @@ mod tests {
             created_at: "2026-01-10T12:00:00Z".into(),
             expires_at: "2026-01-10T12:02:00Z".into(),
         };
-        Waiting { pairing, pin: None, number: None }
+        Waiting::without_pin(pairing)
     }
 
     #[test]

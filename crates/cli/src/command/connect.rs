@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use couplet_client::{AccountFile, CredentialStore, Credentials, FileStore, PinRequest};
+use couplet_client::{AccountFile, CredentialStore, Credentials, FileStore, PinRequest, RelayAccount};
 use couplet_protocol::Code;
 use etcetera::BaseStrategy;
 use http::HeaderValue;
@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 
 use super::Global;
 use crate::args::Connect;
-use crate::config::ACCOUNT_TOKEN_VARIABLE;
+use crate::config::{ACCOUNT_AT_VARIABLE, ACCOUNT_TOKEN_VARIABLE};
 use crate::failure::{Exit, Failure};
 use crate::output;
 use crate::signals::Signals;
@@ -74,7 +74,7 @@ async fn connect(args: Connect, store: Arc<dyn CredentialStore>, may_ask: bool) 
         Some(at) => Some(place::named(at).await?),
         None => None,
     };
-    let account = account_file(&args);
+    let account = account(&args)?;
     // Who is paired with nobody yet, and sits at a terminal, is shown who is there.
     let looks = args.nearby
         || (args.target.is_none() && !args.json.json && may_ask && output::can_ask() && hosts::none_known(&*store)?);
@@ -83,8 +83,8 @@ async fn connect(args: Connect, store: Arc<dyn CredentialStore>, may_ask: bool) 
     let credentials = if pairs {
         let asked = OnceCell::new();
         let pairing = async {
-            let link = link(target, &args, (looks, may_ask), &asked).await?;
-            pairing::pair(&link, &args, (relay_ca, account.clone()), &store).await
+            let (link, invited) = link(target, &args, (looks, may_ask), &asked).await?;
+            pairing::pair(&link, &args, (relay_ca, account.clone()), &store, invited).await
         };
         tokio::select! {
             paired = pairing => paired?,
@@ -111,10 +111,18 @@ async fn connect(args: Connect, store: Arc<dyn CredentialStore>, may_ask: bool) 
     online::run(host, (store, account), place, args.app, args.json.json, signals).await
 }
 
-/// Where the token is by which a relay knows this machine's owner.
-fn account_file(args: &Connect) -> Option<AccountFile> {
-    let named = || std::env::var_os(ACCOUNT_TOKEN_VARIABLE).filter(|path| !path.is_empty());
-    args.relay_account_token_file.clone().or_else(|| named().map(PathBuf::from)).map(AccountFile::new)
+/// Where the token is by which a relay knows this machine's owner, and which relay.
+fn account(args: &Connect) -> Result<Option<RelayAccount>, Failure> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let file = args.relay_account_token_file.clone().or_else(|| variable(ACCOUNT_TOKEN_VARIABLE).map(PathBuf::from));
+    let Some(file) = file else { return Ok(None) };
+    let variable = || variable(ACCOUNT_AT_VARIABLE).map(|relay| relay.to_string_lossy().into_owned());
+    let relay = args.relay_account_at.clone().or_else(variable);
+    let next = "Name the relay that may see it: --relay-account-at RELAY, or COUPLET_RELAY_ACCOUNT_AT. A link can lead to \
+                any relay, and one that was shown the token could use it elsewhere.";
+    let nowhere = || Failure::new(Exit::Usage, "The account token is for no relay", next);
+    let relay = super::relay::named(&relay.ok_or_else(nowhere)?)?;
+    Ok(Some(RelayAccount { relay, file: AccountFile::new(file) }))
 }
 
 /// Where this user's credentials are.
@@ -131,27 +139,31 @@ fn is_link(text: &str) -> bool {
     ["couplet:", "https://"].iter().any(|start| text.get(..start.len()).is_some_and(|t| t.eq_ignore_ascii_case(start)))
 }
 
-/// The link to pair by: it is the argument, or on stdin, or the host at this address gives one for its PIN.
+/// The link to pair by: it is the argument, or on stdin, or the host at this address gives one for its PIN, which a person
+/// has to vouch for.
 async fn link(
     target: &str,
     args: &Connect,
     (looks, may_ask): (bool, bool),
     asked: &OnceCell<PinRequest>,
-) -> Result<Zeroizing<String>, Failure> {
+) -> Result<(Zeroizing<String>, Option<by_pin::Invited>), Failure> {
     if target == "-" {
-        return read_link();
+        return Ok((read_link()?, None));
     }
     if !looks && !by_pin::is_address(target) {
-        return Ok(Zeroizing::new(target.to_owned()));
+        return Ok((Zeroizing::new(target.to_owned()), None));
     }
     let named = if looks { None } else { Some(by_pin::address(target)?) };
     // One reader for all that is asked: each would take lines that are for the next one.
-    let mut lines = if may_ask { lines::Lines::read().ok() } else { None };
+    let reader = || if may_ask { lines::Lines::read().ok() } else { None };
+    let mut lines = reader();
     let at = match named {
         Some(at) => at,
         None => nearby::choose(lines.as_mut().filter(|_| output::can_ask())).await?,
     };
-    by_pin::link(at, &pairing::device_name(args), lines, args.json.json, asked).await
+    let lines = lines.ok_or_else(by_pin::nobody_there)?;
+    let (link, lines) = by_pin::link(at, &pairing::device_name(args), lines, args.json.json, asked).await?;
+    Ok((link, Some(by_pin::Invited { at, lines })))
 }
 
 fn read_link() -> Result<Zeroizing<String>, Failure> {

@@ -13,6 +13,8 @@ use crate::args::{Relay, RelayCommand, RelayConfig, RelayConfigCommand};
 use crate::config::{Environment, relay};
 use crate::failure::Failure;
 
+pub(super) use check::named;
+
 /// Runs one of the commands.
 pub(super) fn run(global: &Global, args: Relay) -> anyhow::Result<()> {
     match args.command {

@@ -162,14 +162,16 @@ fn about_pin(event: &Event, is_seen: bool) -> Option<String> {
     let from = event.network.as_deref().map(|ip| format!(" at {}", output::plain(ip))).unwrap_or_default();
     let id = event.pairing_id.map(select::short).unwrap_or_default();
     let number = event.match_number.map(|number| format!(" and shows {number}")).unwrap_or_default();
+    let plainly = if event.sealed { "" } else { " It pairs without encryption." };
     Some(match is_seen {
         true => format!(
-            "A device{from} asks to pair. Type {} on it. It calls itself “{name}”{number}. Not yours? couplet reject {id}",
+            "A device{from} asks to pair. Type {} on it. It calls itself “{name}”{number}.{plainly} Not yours? couplet \
+             reject {id}",
             pin.show()
         ),
         false => format!(
-            "A device{from} asks to pair by PIN: couplet approve shows it. It calls itself “{name}”{number}. Not \
-             yours? couplet reject {id}"
+            "A device{from} asks to pair by PIN: couplet approve shows it. It calls itself “{name}”{number}.{plainly} \
+             Not yours? couplet reject {id}"
         ),
     })
 }
@@ -331,10 +333,12 @@ mod tests {
         let event: Event = serde_json::from_str(event).unwrap();
         let told = about_pin(&event, true).unwrap();
         let expected = "A device at 192.168.1.7 asks to pair. Type 012 345 on it. It calls itself “iPad[2J” and shows \
-                        471. Not yours? couplet reject 3f2a0000";
+                        471. It pairs without encryption. Not yours? couplet reject 3f2a0000";
         assert_eq!(told, expected);
         let logged = about_pin(&event, false).unwrap();
         assert!(!logged.contains("012") && logged.contains("couplet approve"), "{logged}");
+        let sealed = about_pin(&Event { sealed: true, ..event.clone() }, true).unwrap();
+        assert_eq!(sealed, expected.replace(" It pairs without encryption.", ""));
         let other = Event { pin: None, ..event };
         assert_eq!(about_pin(&other, true), None);
     }

@@ -6,7 +6,7 @@ use couplet_host::config::Limits;
 use figment::value::Value;
 use serde_json::Value as Json;
 
-use super::{ACCOUNT_TOKEN_FILE, invalid, read_apps};
+use super::{ACCOUNT_AT_VARIABLE, ACCOUNT_TOKEN_FILE, invalid, read_apps};
 use crate::failure::Failure;
 use crate::nearest::distance;
 
@@ -89,7 +89,7 @@ fn variable(path: &str) -> String {
 }
 
 /// Variables that set no key of the configuration.
-const OTHERS: [&str; 4] = ["COUPLET_CONFIG", "COUPLET_JSON", "COUPLET_LOG", "COUPLET_NO_INPUT"];
+const OTHERS: [&str; 5] = ["COUPLET_CONFIG", "COUPLET_JSON", "COUPLET_LOG", "COUPLET_NO_INPUT", ACCOUNT_AT_VARIABLE];
 
 /// Refuses a misspelt variable: `COUPLET_APROVE=always` must not leave the host open. Names that resemble none of
 /// ours stay unnoticed, because others set such ones too (Kubernetes does, for a service called couplet).

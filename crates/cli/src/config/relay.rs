@@ -10,8 +10,8 @@ use serde_json::Value as Json;
 
 use super::keys::{Flat, Key, Kind, check_names, flatten};
 use super::{
-    ACCOUNT_TOKEN_VARIABLE, DEFAULT, Environment, Layer, Loaded, error, into_dict, invalid, layer, read_file,
-    read_variables, state_dir_flag,
+    ACCOUNT_AT_VARIABLE, ACCOUNT_TOKEN_VARIABLE, DEFAULT, Environment, Layer, Loaded, error, into_dict, invalid, layer,
+    read_file, read_variables, state_dir_flag,
 };
 use crate::args::{Global, RelaySettings};
 use crate::failure::Failure;
@@ -66,7 +66,8 @@ pub(crate) fn load(
     }
     let keys = keys();
     let others = |name: &&String| {
-        name.starts_with("COUPLET_RELAY_") && !["COUPLET_RELAY_CONFIG", ACCOUNT_TOKEN_VARIABLE].contains(&name.as_str())
+        let of_others = ["COUPLET_RELAY_CONFIG", ACCOUNT_TOKEN_VARIABLE, ACCOUNT_AT_VARIABLE];
+        name.starts_with("COUPLET_RELAY_") && !of_others.contains(&name.as_str())
     };
     check_names(&keys, environment.variables.keys().filter(others))?;
     for layer in read_variables(&keys, environment)?.into_iter().chain(flags(global, settings)?) {
@@ -144,6 +145,7 @@ mod tests {
             // The host's, which a relay does not look at.
             ("COUPLET_STATE_DIR", "/elsewhere"),
             (ACCOUNT_TOKEN_VARIABLE, "/elsewhere"),
+            (ACCOUNT_AT_VARIABLE, "relay.example"),
         ] {
             environment.variables.insert(name.to_owned(), value.to_owned());
         }

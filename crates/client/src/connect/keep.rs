@@ -19,7 +19,7 @@ use crate::greet::Opened;
 use crate::http;
 use crate::path::relay_of;
 use crate::race::race;
-use crate::relay::{AccountFile, Pauses, RelayTrust};
+use crate::relay::{Pauses, RelayAccount, RelayTrust};
 use crate::route::Routes;
 use crate::sealed::{Ending, Link};
 use crate::state::{Reason, State};
@@ -47,7 +47,7 @@ pub(super) struct Keeper {
     current: usize,
     last: Option<Endpoint>,
     trust: RelayTrust,
-    account: Option<AccountFile>,
+    account: Option<RelayAccount>,
     pauses: Pauses,
     sessions: u64,
     offline_since: Option<SystemTime>,
@@ -67,7 +67,7 @@ impl Keeper {
         shared: Arc<Shared>,
         store: Arc<dyn CredentialStore>,
         candidates: Vec<Credentials>,
-        account: Option<AccountFile>,
+        account: Option<RelayAccount>,
     ) -> Self {
         Keeper {
             shared,

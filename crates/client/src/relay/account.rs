@@ -7,8 +7,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use couplet_protocol::Code;
 use couplet_protocol::relay::ACCOUNT_MAX;
+use couplet_protocol::{Code, Endpoint, RelayName};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
@@ -38,6 +38,47 @@ impl AccountFile {
         let read = timeout(READ, tokio::task::spawn_blocking(move || read(&path))).await;
         let read = read.map_err(|_| unreadable("it cannot be read in time".to_owned()))?;
         read.map_err(|_| RelayFailure::internal())?.map_err(unreadable)
+    }
+}
+
+/// Who a device's owner is at one relay. A link or a host may lead to any relay: another one must not be shown the token,
+/// which it could show to this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayAccount {
+    /// The relay that the token is for.
+    pub relay: RelayName,
+    /// The file that holds it.
+    pub file: AccountFile,
+}
+
+/// What a device's file says who its owner is, and at which relay.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Account(Option<(RelayName, Result<AccountToken, RelayFailure>)>);
+
+impl Account {
+    /// Reads the token, when its relay is one of these endpoints.
+    pub(crate) async fn read(account: Option<&RelayAccount>, endpoints: &[Endpoint]) -> Self {
+        let is_for = |account: &&RelayAccount| endpoints.contains(&Endpoint::Relay(account.relay.clone()));
+        match account.filter(is_for) {
+            Some(account) => Account(Some((account.relay.clone(), account.file.read().await))),
+            None => Account(None),
+        }
+    }
+
+    /// What this relay is shown.
+    ///
+    /// # Errors
+    /// There is a file for it, and no token in it.
+    pub(super) fn at(&self, relay: &RelayName) -> Result<Option<&AccountToken>, RelayFailure> {
+        match &self.0 {
+            Some((named, token)) if named == relay => token.as_ref().map(Some).map_err(Clone::clone),
+            _ => Ok(None),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn shown(relay: &RelayName, token: &str) -> Self {
+        Account(Some((relay.clone(), AccountToken::parse(token).map_err(|_| RelayFailure::internal()))))
     }
 }
 

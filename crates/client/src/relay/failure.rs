@@ -178,7 +178,8 @@ impl RelayFailure {
             Code::RelayBusy => "End a session of another device, or try again in a moment.".to_owned(),
             Code::OfferOver => "Ask for a new link: couplet pair, on the host.".to_owned(),
             Code::AccountMismatch => "Host and device must have the same account at the relay: a token of it belongs \
-                                      into the file that --relay-account-token-file names."
+                                      into the file that --relay-account-token-file names, and this relay behind \
+                                      --relay-account-at."
                 .to_owned(),
             Code::AccountInvalid | Code::AccountExpired => "Write a fresh token into the file that \
                                                             --relay-account-token-file names. It is read anew at \

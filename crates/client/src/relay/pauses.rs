@@ -44,7 +44,7 @@ impl Pauses {
     /// What this relay said, if it is still to be left alone. What it said of an account counts for that token alone.
     pub(crate) fn on(&self, relay: &RelayName, account: &Account) -> Option<&RelayFailure> {
         let pause = self.pauses.iter().find(|pause| pause.relay == *relay)?;
-        let is_same = match (&pause.account, token(account)) {
+        let is_same = match (&pause.account, token(account, relay)) {
             (Some(then), Some(now)) => then.is(now),
             (then, now) => then.is_none() && now.is_none(),
         };
@@ -73,7 +73,7 @@ impl Pauses {
         if self.pauses.len() >= ENDPOINTS_MAX {
             self.pauses.remove(0);
         }
-        let account = token(account).cloned();
+        let account = token(account, relay).cloned();
         let until = Instant::now() + wait;
         self.pauses.push(Pause { relay: relay.clone(), until, failure: failure.clone(), refusals, account });
     }
@@ -85,8 +85,8 @@ impl Pauses {
     }
 }
 
-fn token(account: &Account) -> Option<&AccountToken> {
-    account.as_ref().and_then(|account| account.as_ref().ok())
+fn token<'a>(account: &'a Account, relay: &RelayName) -> Option<&'a AccountToken> {
+    account.at(relay).ok().flatten()
 }
 
 /// How long to stay away, and how many refusals in a row there have been.
@@ -133,17 +133,20 @@ mod tests {
     async fn a_relay_is_left_alone_and_others_are_not() {
         let name = |text: &str| RelayName::parse(text).unwrap();
         let (mut pauses, refused) = (Pauses::default(), RelayFailure::answered(Code::RoomRefused, None));
-        pauses.failed(&name("a"), Some(&refused), &None);
-        assert_eq!((pauses.on(&name("a"), &None), pauses.on(&name("b"), &None)), (Some(&refused), None));
+        pauses.failed(&name("a"), Some(&refused), &Account::default());
+        assert_eq!(
+            (pauses.on(&name("a"), &Account::default()), pauses.on(&name("b"), &Account::default())),
+            (Some(&refused), None)
+        );
         tokio::time::advance(REFUSED).await;
-        assert_eq!(pauses.on(&name("a"), &None), None);
-        pauses.failed(&name("a"), Some(&refused), &None);
+        assert_eq!(pauses.on(&name("a"), &Account::default()), None);
+        pauses.failed(&name("a"), Some(&refused), &Account::default());
         tokio::time::advance(REFUSED).await;
-        assert!(pauses.on(&name("a"), &None).is_some(), "the second time it is longer");
+        assert!(pauses.on(&name("a"), &Account::default()).is_some(), "the second time it is longer");
         pauses.clear();
-        assert_eq!(pauses.on(&name("a"), &None), None);
+        assert_eq!(pauses.on(&name("a"), &Account::default()), None);
         for n in 0..100 {
-            pauses.failed(&name(&format!("r{n}")), Some(&refused), &None);
+            pauses.failed(&name(&format!("r{n}")), Some(&refused), &Account::default());
         }
         assert_eq!(pauses.pauses.len(), ENDPOINTS_MAX);
     }
@@ -151,11 +154,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_fresh_token_is_shown_at_once() {
         let (relay, mut pauses) = (RelayName::parse("a").unwrap(), Pauses::default());
-        let shown = |text| Some(Ok(AccountToken::parse(text).unwrap()));
+        let shown = |text| Account::shown(&relay, text);
         let expired = RelayFailure::answered(Code::AccountExpired, None);
         pauses.failed(&relay, Some(&expired), &shown("old"));
         assert_eq!(pauses.on(&relay, &shown("old")), Some(&expired));
-        assert_eq!((pauses.on(&relay, &shown("new")), pauses.on(&relay, &None)), (None, None));
+        assert_eq!((pauses.on(&relay, &shown("new")), pauses.on(&relay, &Account::default())), (None, None));
         let locked = RelayFailure::answered(Code::RoomLocked, Some(REFUSED));
         pauses.failed(&relay, Some(&locked), &shown("old"));
         assert_eq!(pauses.on(&relay, &shown("new")), Some(&locked), "it has nothing to do with the account");

@@ -16,7 +16,7 @@ use couplet_protocol::offer::{LinkForm, SUITE_1};
 use couplet_protocol::secret::{Entropy, OfferSecret, Psk};
 use couplet_protocol::{CheckCode, Endpoint, Offer, StaticSecret};
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio_tungstenite::tungstenite::Message;
@@ -152,7 +152,8 @@ pub(crate) async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSoc
     let _ = socket.close(Some(frame)).await;
 }
 
-/// A listener that hands each connection to a function. Dropping it stops it and ends what it began.
+/// A listener that hands each connection to a function, but those that ask for its health. Dropping it stops it and ends
+/// what it began.
 pub(crate) struct Listener {
     pub(crate) address: SocketAddr,
     pub(crate) accepted: Arc<AtomicUsize>,
@@ -160,19 +161,41 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) async fn start<F>(serve: impl Fn(TcpStream, usize) -> F + Send + 'static) -> Self
+    /// One that has no page about its health.
+    pub(crate) async fn start<F>(serve: impl Fn(TcpStream, usize) -> F + Clone + Send + Sync + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        Self::healthy("404 Not Found", "", serve).await
+    }
+
+    /// One whose `GET /health` is answered with this.
+    pub(crate) async fn healthy<F>(
+        status: &str,
+        body: &str,
+        serve: impl Fn(TcpStream, usize) -> F + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let health = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let accepted = Arc::new(AtomicUsize::new(0));
         let count = accepted.clone();
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let number = count.fetch_add(1, Ordering::Relaxed) + 1;
-                connections.spawn(serve(stream, number));
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (serve, count, health) = (serve.clone(), count.clone(), health.clone());
+                connections.spawn(async move {
+                    let mut first = [0; 12];
+                    if stream.peek(&mut first).await.is_ok() && first == *b"GET /health " {
+                        let _ = stream.write_all(health.as_bytes()).await;
+                        return;
+                    }
+                    let number = count.fetch_add(1, Ordering::Relaxed) + 1;
+                    serve(stream, number).await;
+                });
             }
         });
         Listener { address, accepted, task: task.abort_handle() }

@@ -43,11 +43,11 @@ pub(super) async fn ask(
         let next = format!("Send a random request_key of {REQUEST_KEY_MIN} to {REQUEST_KEY_MAX} bytes, or none.");
         return Err(Failure::new(Code::MalformedBody, next));
     }
-    Ok(axum::Json(pairing.core().request_pin(claimant, body.request_key.as_ref()).await?))
+    Ok(axum::Json(pairing.core().request_pin(claimant, body.request_key.as_ref(), body.sealed).await?))
 }
 
 /// Sends the PIN; without one, asks whether the owner has said yes. The third wrong PIN ends the request. 200 is answered
-/// once: with a token, or with a link for a device that speaks sealed sessions.
+/// once, to the address that asked: with a token, or with a link for a device that asked for a sealed session.
 #[utoipa::path(post, path = "/mobile/pairing/{id}/verify", tag = "mobile",
     params(("id" = String, Path, description = "the id of the request")),
     request_body(content = Option<VerifyPinRequest>),
@@ -70,7 +70,7 @@ pub(super) async fn verify(
     let typed = body.pin.as_ref().map(|pin| pin.read().ok_or_else(not_a_pin)).transpose()?;
     let authority = pairing.core().offered_authority(&host.0);
     let verified = match id {
-        Some(id) => pairing.core().verify_pin(&id, typed, body.sealed, (&authority, source.ip)).await,
+        Some(id) => pairing.core().verify_pin(&id, typed, (&authority, source.ip)).await,
         None => Err(unknown()),
     };
     match verified {
@@ -100,7 +100,7 @@ pub(super) async fn withdraw(
     path: Name,
 ) -> Result<StatusCode, Failure> {
     let withdrawn = match path.ok().and_then(|Path(id)| ClaimToken::parse(&id).ok()) {
-        Some(id) => pairing.core().withdraw_pin(&id).await,
+        Some(id) => pairing.core().withdraw_pin(&id, source.ip).await,
         None => Err(unknown()),
     };
     match withdrawn {

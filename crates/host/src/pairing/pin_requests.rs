@@ -47,6 +47,7 @@ pub(super) struct Described {
     name: DeviceName,
     model: Option<DeviceModel>,
     platform: Option<DevicePlatform>,
+    sealed: bool,
 }
 
 /// What came of a PIN.
@@ -60,13 +61,14 @@ pub(super) enum Checked {
 }
 
 impl Described {
-    pub(super) fn of(claimant: &Claimant, key: Option<&SecretText>) -> Self {
+    pub(super) fn of(claimant: &Claimant, key: Option<&SecretText>, sealed: bool) -> Self {
         Described {
             address: claimant.source.to_canonical(),
             key: key.map(|key| Digest::of(key.expose())),
             name: claimant.name.clone(),
             model: claimant.model.clone(),
             platform: claimant.platform.clone(),
+            sealed,
         }
     }
 
@@ -166,6 +168,7 @@ mod tests {
             name: DeviceName::parse("iPad").unwrap(),
             model: None,
             platform: None,
+            sealed: false,
         };
         let secrets = (
             ClaimToken::from_entropy([1; 16]),

@@ -58,11 +58,12 @@ impl Core {
         &self,
         claimant: Claimant,
         key: Option<&SecretText>,
+        sealed: bool,
     ) -> Result<PinPairingAnswer, Failure> {
         let (now, limits, pins) = (self.now(), self.config.limits.clone(), self.pins.clone());
         let (id, pin) = (ClaimToken::from_entropy(crate::random::bytes()), Pin::from_entropy(crate::random::bytes()));
-        let device = Described::of(&claimant, key);
-        let mut row = PairingRow::new(Door::Pin, now, now);
+        let device = Described::of(&claimant, key, sealed);
+        let mut row = PairingRow { sealed, ..PairingRow::new(Door::Pin, now, now) };
         let (pairing, expires_at) = (row.id, now.after(PIN_LIFE));
         let remembered = pins.clone();
         let work = move |tx: &Transaction<'_>| {
@@ -101,11 +102,11 @@ impl Core {
     }
 
     /// The device does not want to pair any more.
-    pub(crate) async fn withdraw_pin(&self, id: &ClaimToken) -> Result<(), Failure> {
+    pub(crate) async fn withdraw_pin(&self, id: &ClaimToken, source: IpAddr) -> Result<(), Failure> {
         let (request, now) = (id.digest(), self.now());
         let work = move |tx: &Transaction<'_>| {
             let mut news = Vec::new();
-            let mut row = check_request(tx, &request, now)?;
+            let mut row = check_request(tx, &request, source, now)?;
             row.expire(tx, Some("its device withdrew"), now, &mut news)?;
             Ok((row.id, news))
         };
@@ -134,16 +135,17 @@ impl Core {
         }
     }
 
-    /// A device sends the PIN, or asks whether its owner has said yes.
+    /// A device sends the PIN, or asks whether its owner has said yes. What it is given then was settled when it asked:
+    /// who has overheard the id of a device with sealed sessions must not turn its request into one for a token.
     pub(crate) async fn verify_pin(
         &self,
         id: &ClaimToken,
         typed: Option<Pin>,
-        sealed: bool,
         (authority, source): (&str, IpAddr),
     ) -> Result<Verified, Failure> {
         let (digest, now) = (id.digest(), self.now());
-        let row = self.store.read(move |tx| check_request(tx, &digest, now)).await?;
+        let row = self.store.read(move |tx| check_request(tx, &digest, source, now)).await?;
+        let sealed = row.sealed;
         self.pins.hear(row.id, now);
         match typed {
             // The owner's yes counts as it is.
@@ -152,8 +154,8 @@ impl Core {
             Some(typed) => self.check_pin(row, &typed, source_key(source)).await?,
         }
         match sealed {
-            true => self.invite(digest, authority).await.map(Verified::Link),
-            false => self.deliver_token(digest).await.map(Verified::Paired),
+            true => self.invite((digest, source), authority).await.map(Verified::Link),
+            false => self.deliver_token((digest, source)).await.map(Verified::Paired),
         }
     }
 
@@ -192,10 +194,10 @@ impl Core {
     }
 
     /// A device that speaks plain HTTP is given its token.
-    async fn deliver_token(&self, request: Digest) -> Result<DeviceCredential, Failure> {
+    async fn deliver_token(&self, (request, source): (Digest, IpAddr)) -> Result<DeviceCredential, Failure> {
         let hasher = self.auth.hasher().await?;
         let now = self.now();
-        let row = self.store.read(move |tx| check_request(tx, &request, now)).await?;
+        let row = self.store.read(move |tx| check_request(tx, &request, source, now)).await?;
         let name = row.device_name.ok_or_else(|| Failure::internal("a claim without a name"))?;
         let minted = Minted::device(&hasher).await?;
         let mut device = minted.row(name, row.device_model, row.id);
@@ -203,7 +205,7 @@ impl Core {
         let most = self.config.limits.max_devices;
         let work = move |tx: &Transaction<'_>| {
             let mut news = Vec::new();
-            let row = granted(tx, &request, now)?;
+            let row = granted(tx, &request, source, now)?;
             let pairing = row.id;
             pair(tx, row, device, now, most, &mut news)?;
             failpoint::reach("pin.before_pairing");
@@ -214,7 +216,7 @@ impl Core {
     }
 
     /// A device that speaks sealed sessions is given a link: the request becomes an offer that it alone knows of.
-    async fn invite(&self, request: Digest, authority: &str) -> Result<LinkAnswer, Failure> {
+    async fn invite(&self, (request, source): (Digest, IpAddr), authority: &str) -> Result<LinkAnswer, Failure> {
         let now = self.now();
         let mut offer = self.seal_offer(now.after(Duration::from_secs(self.config.limits.link_seconds)), authority);
         // Where the device has just found this host; a link without a QR code has room for all.
@@ -227,7 +229,7 @@ impl Core {
         let link_end = Timestamp::from_millis(i64::from(offer.expires_at) * 1000);
         let suites = offer.suites;
         let work = move |tx: &Transaction<'_>| {
-            let mut row = granted(tx, &request, now)?;
+            let mut row = granted(tx, &request, source, now)?;
             row.step(Step::Invite)?;
             (row.door, row.expires_at) = (Door::Offer, link_end);
             row.save(tx)?;
@@ -267,10 +269,20 @@ impl PairingRow {
     }
 }
 
-/// The request of this id while it is not over; else why it is.
-fn check_request(tx: &Transaction<'_>, request: &Digest, now: Timestamp) -> Result<PairingRow, Failure> {
+/// The request of this id while it is not over; else why it is. It is known to the address that made it alone: others on
+/// the network may have read the id.
+fn check_request(
+    tx: &Transaction<'_>,
+    request: &Digest,
+    source: IpAddr,
+    now: Timestamp,
+) -> Result<PairingRow, Failure> {
     let unknown = || Failure::new(Code::NoSuchPairing, "Ask anew: POST /mobile/pairing.");
     let row = offers::by_claim(tx, request)?.ok_or_else(unknown)?;
+    // The device of an invitation may have come on from elsewhere since; all that is left is to say so.
+    if row.door == Door::Pin && row.network != Some(source.to_string()) {
+        return Err(unknown());
+    }
     match (row.door, row.state) {
         (Door::Pin, PairingState::Approval | PairingState::Granted) if now < row.expires_at => Ok(row),
         (Door::Pin, PairingState::Rejected) => Err(refused(Code::PinRejected)),
@@ -282,8 +294,8 @@ fn check_request(tx: &Transaction<'_>, request: &Digest, now: Timestamp) -> Resu
 }
 
 /// The same, and it is granted: by its owner, or now, by the right PIN.
-fn granted(tx: &Transaction<'_>, request: &Digest, now: Timestamp) -> Result<PairingRow, Failure> {
-    let mut row = check_request(tx, request, now)?;
+fn granted(tx: &Transaction<'_>, request: &Digest, source: IpAddr, now: Timestamp) -> Result<PairingRow, Failure> {
+    let mut row = check_request(tx, request, source, now)?;
     if row.state == PairingState::Approval {
         row.step(Step::Grant)?;
         let record = Record { detail: Some("by its PIN"), ..row.record("pairing.approved", Actor::Device) };
@@ -327,6 +339,7 @@ fn as_request(row: &PairingRow, (pin, match_number): (Pin, MatchNumber)) -> PinR
         id: row.id,
         pin,
         match_number,
+        sealed: row.sealed,
         device_name: row.device_name.as_ref().map(ToString::to_string).unwrap_or_default(),
         device_model: row.device_model.as_ref().map(ToString::to_string),
         platform: row.platform.as_ref().map(ToString::to_string),

@@ -51,6 +51,7 @@ impl PairingRow {
             network: None,
             relay: None,
             device_id: None,
+            sealed: false,
         }
     }
 

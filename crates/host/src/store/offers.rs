@@ -35,6 +35,8 @@ pub(crate) struct PairingRow {
     /// The relay that the device came through.
     pub(crate) relay: Option<RelayName>,
     pub(crate) device_id: Option<Uuid>,
+    /// Whether a device that asked by PIN speaks sealed sessions, and so is given a link and never a token.
+    pub(crate) sealed: bool,
 }
 
 /// What the host knows of a one-time token.
@@ -66,6 +68,7 @@ impl PairingRow {
             network: row.get("network")?,
             relay: relay.map(|r| RelayName::parse(&r).ok_or_else(|| foreign("relay"))).transpose()?,
             device_id: device.map(|d| uuid(d, "device_id")).transpose()?,
+            sealed: row.get("sealed")?,
         })
     }
 
@@ -95,12 +98,12 @@ impl PairingRow {
     pub(crate) fn save(&self, tx: &Transaction<'_>) -> Result<(), Failure> {
         tx.prepare_cached(
             "INSERT INTO pairings (id, door, state, created_at, expires_at, claim_hash, device_name, device_model,
-                network, device_id, platform, relay) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                network, device_id, platform, relay, sealed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
              ON CONFLICT (id) DO UPDATE SET door = excluded.door, state = excluded.state,
                 expires_at = excluded.expires_at, claim_hash = excluded.claim_hash,
                 device_name = excluded.device_name, device_model = excluded.device_model,
                 network = excluded.network, device_id = excluded.device_id, platform = excluded.platform,
-                relay = excluded.relay",
+                relay = excluded.relay, sealed = excluded.sealed",
         )?
         .execute(params![
             self.id.to_string(),
@@ -115,6 +118,7 @@ impl PairingRow {
             self.device_id.map(|id| id.to_string()),
             self.platform.as_ref().map(DevicePlatform::as_str),
             self.relay.as_ref().map(RelayName::as_str),
+            self.sealed,
         ])?;
         Ok(())
     }

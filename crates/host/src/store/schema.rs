@@ -130,6 +130,8 @@ const MIGRATIONS: &[M<'static>] = &[
         );
         ",
     ),
+    // Requests by PIN that ask for a sealed session get no token.
+    M::up("ALTER TABLE pairings ADD COLUMN sealed INTEGER NOT NULL DEFAULT 0;"),
 ];
 
 /// All migrations, oldest first.

@@ -57,6 +57,9 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, pattern = "^[1-9][0-9]{2}$")]
     pub match_number: Option<MatchNumber>,
+    /// Whether such a device pairs in a sealed session; otherwise its token passes by plain HTTP.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sealed: bool,
 }
 
 /// The kinds of [`Event`].

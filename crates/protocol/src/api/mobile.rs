@@ -25,6 +25,9 @@ pub struct PinPairingRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, min_length = 16, max_length = 128)]
     pub request_key: Option<SecretText>,
+    /// Whether the device speaks sealed sessions: it is given a link, in place of a token that passes by plain HTTP.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sealed: bool,
 }
 
 /// Answer of `POST /mobile/pairing`. The PIN is not in it: the host shows that to its owner.
@@ -49,9 +52,6 @@ pub struct VerifyPinRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, pattern = "^[0-9]{6}$")]
     pub pin: Option<TypedPin>,
-    /// Whether the device speaks sealed sessions: it is given a link then, in place of a token.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub sealed: bool,
 }
 
 /// What came as a PIN, whatever it is. Never printed.
@@ -130,6 +130,9 @@ pub struct PinRequest {
     /// The three digits that the device shows if the request is its own; no other that waits has the same.
     #[schema(value_type = String, pattern = "^[1-9][0-9]{2}$")]
     pub match_number: MatchNumber,
+    /// Whether it pairs in a sealed session, whose check code the owner types. Otherwise it is given a token, and all that
+    /// it says and hears passes by plain HTTP.
+    pub sealed: bool,
     /// What the device calls itself.
     pub device_name: String,
     /// Its model as it told it.
@@ -159,7 +162,7 @@ mod tests {
     #[test]
     fn nothing_prints_a_pin_or_a_link() {
         let verify: VerifyPinRequest = serde_json::from_str(r#"{"pin":"123456"}"#).unwrap();
-        assert!(verify.pin.as_ref().unwrap().read().is_some() && !verify.sealed);
+        assert!(verify.pin.as_ref().unwrap().read().is_some());
         let link = LinkAnswer { link: "COUPLET:AEBA".into(), link_expires_at: String::new() };
         let text = format!("{verify:?} {link:?}");
         assert!(!text.contains("123") && !text.contains("AEBA"), "{text}");

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use couplet_client::{PinAnswer, PinError, PinRequest};
+use couplet_client::{Meeting, PinAnswer, PinError, PinRequest};
 use couplet_protocol::{Code, Pin};
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
@@ -62,15 +62,47 @@ pub(super) async fn withdraw(request: &PinRequest) {
     let _ = timeout(WITHDRAW, request.withdraw()).await;
 }
 
-/// Asks the host, and the person for its PIN; comes back with the link that the host gives this device. The owner's
-/// word does as well as the PIN. `asked` is set once there is something to take back.
+/// Where a link came from that nothing but a person can vouch for, and what that person types.
+pub(super) struct Invited {
+    pub(super) at: SocketAddr,
+    pub(super) lines: Lines,
+}
+
+impl Invited {
+    /// Asks whether the host has taken the check code: who answers in its place cannot have it do so.
+    pub(super) async fn confirm(mut self, met: Meeting, json: bool) -> bool {
+        let code = met.check_code.show();
+        if json {
+            let _ = output::json(&json!({"event": "confirm_wanted", "host": self.at.to_string(),
+                "host_name": met.host_name, "check_code": code}));
+        }
+        output::message(&format!(
+            "{} lets this device in.\nDid you type {code} at the host, and did it take it? If it never asked for it, somebody else \
+             answers at {}: say no.",
+            plain(&met.host_name),
+            self.at
+        ));
+        loop {
+            output::question("Did it? yes or no:");
+            let line = self.lines.next().await.map(|line| line.trim().to_ascii_lowercase());
+            match line.as_deref() {
+                Some("yes" | "y") => return true,
+                Some("no" | "n") | None => return false,
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// Asks the host, and the person for its PIN; comes back with the link that the host gives this device, and what else is
+/// typed. The owner's word does as well as the PIN. `asked` is set once there is something to take back.
 pub(super) async fn link(
     at: SocketAddr,
     name: &str,
-    mut lines: Option<Lines>,
+    mut lines: Lines,
     json: bool,
     asked: &OnceCell<PinRequest>,
-) -> Result<Zeroizing<String>, Failure> {
+) -> Result<(Zeroizing<String>, Lines), Failure> {
     let request = PinRequest::ask(at, name, platform()).await.map_err(|error| failure(&error))?;
     let request = asked.get_or_init(|| request);
     let number = request.number();
@@ -83,18 +115,18 @@ pub(super) async fn link(
         "Number {number}\nLook at the host: couplet serve, couplet pair or its dashboard shows six digits for this \
          device.\nOr its owner lets it in there: the host shows {number} beside it then, and beside no other."
     ));
-    if lines.is_some() {
-        prompt();
-    }
+    prompt();
     let mut ask = interval_at(Instant::now() + EVERY, EVERY);
     ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let end = Instant::now() + LONGEST;
     let mut silent = 0;
     loop {
         let pin = tokio::select! {
-            line = next(&mut lines) => match line {
-                // Nobody types there; the owner may still let it in.
-                None => { lines = None; continue; }
+            line = lines.next() => match line {
+                None => {
+                    withdraw(request).await;
+                    return Err(nobody_there());
+                }
                 Some(line) => match pin_of(&line) {
                     Some(pin) => Some(pin),
                     None => {
@@ -108,7 +140,7 @@ pub(super) async fn link(
         };
         let answer = request.verify(pin.as_ref()).await;
         match answer {
-            Ok(PinAnswer::Link(link)) => return Ok(link),
+            Ok(PinAnswer::Link(link)) => return Ok((link, lines)),
             Ok(PinAnswer::Waits) => silent = 0,
             Err(PinError::Refused { problem, .. }) if again(&problem.code, Code::PinWrong) => {
                 output::message(&format!("No: {} {}", plain(&problem.title), plain(&problem.detail)));
@@ -132,11 +164,11 @@ pub(super) async fn link(
     }
 }
 
-async fn next(lines: &mut Option<Lines>) -> Option<Zeroizing<String>> {
-    match lines {
-        Some(lines) => lines.next().await,
-        None => std::future::pending().await,
-    }
+/// Whoever is there types the PIN, or at least says that the host has taken the check code.
+pub(super) fn nobody_there() -> Failure {
+    let next = "Pairing by PIN needs somebody who answers here: run it in a terminal, without --no-input. Without anybody, pair \
+                with a link: couplet pair, on the host.";
+    Failure::of(Code::NotConfirmed, next)
 }
 
 // Inside of `select!`, `Pin` is another one.

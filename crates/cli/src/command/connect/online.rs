@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use couplet_client::{
-    AccountFile, Attempt, AttemptError, Client, ConnectError, CredentialStore, HostId, Reason, State,
+    Attempt, AttemptError, Client, ConnectError, CredentialStore, HostId, Reason, RelayAccount, State,
 };
 use couplet_protocol::Code;
 use http::HeaderValue;
@@ -28,7 +28,7 @@ pub(super) struct Host {
 /// Forwards until a signal comes or the host ends it, and tells how things stand.
 pub(super) async fn run(
     host: Host,
-    (store, account): (Arc<dyn CredentialStore>, Option<AccountFile>),
+    (store, account): (Arc<dyn CredentialStore>, Option<RelayAccount>),
     place: Place,
     app: Option<HeaderValue>,
     json: bool,

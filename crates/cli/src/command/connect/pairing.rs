@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use couplet_client::{AccountFile, CredentialStore, Credentials, PairError, PairRequest, RelayCa};
+use couplet_client::{CredentialStore, Credentials, PairError, PairRequest, RelayAccount, RelayCa};
 use couplet_protocol::CheckCode;
 use serde_json::json;
 
+use super::by_pin::Invited;
 use super::{digits, named};
 use crate::args::Connect;
 use crate::command::serve::quoted;
@@ -16,8 +17,9 @@ use crate::output::{self, plain};
 pub(super) async fn pair(
     link: &str,
     args: &Connect,
-    (relay_ca, account): (Option<RelayCa>, Option<AccountFile>),
+    (relay_ca, account): (Option<RelayCa>, Option<RelayAccount>),
     store: &Arc<dyn CredentialStore>,
+    invited: Option<Invited>,
 ) -> anyhow::Result<Credentials> {
     let json = args.json.json;
     let name = device_name(args);
@@ -37,7 +39,18 @@ pub(super) async fn pair(
         }
         output::message(&ask(code, &name, output::is_seen()));
     };
-    let credentials = couplet_client::pair(link, request, store, on_code).await.map_err(|error| failure(&error))?;
+    let paired = match invited {
+        None => couplet_client::pair(link, request, store, on_code).await,
+        Some(invited) => {
+            let link = (link, invited.at);
+            couplet_client::pair_invited(link, request, store, on_code, |met| invited.confirm(met, json)).await
+        }
+    };
+    let credentials = paired.map_err(|error| failure(&error))?;
+    if !credentials.is_paired() {
+        // The session that comes now finishes it.
+        return Ok(credentials);
+    }
     if json {
         let mut told = named(&credentials);
         told["event"] = "device.paired".into();

@@ -298,6 +298,7 @@ pub(super) mod tests {
             check_code: false,
             pin: None,
             match_number: None,
+            sealed: false,
         }
     }
 

@@ -23,6 +23,7 @@ struct Waiting {
     /// None once it was typed and the device shows a check code instead.
     pin: Option<Pin>,
     number: Option<MatchNumber>,
+    sealed: bool,
 }
 
 impl Pins {
@@ -39,6 +40,7 @@ impl Pins {
             },
             pin: Some(request.pin),
             number: Some(request.match_number),
+            sealed: request.sealed,
         };
         Pins(requests.into_iter().map(waiting).collect())
     }
@@ -50,7 +52,8 @@ impl Pins {
         match (event.event, at) {
             (EventKind::ApprovalWanted, None) => {
                 let pin = Some(event.pin.clone()?);
-                self.0.push(Waiting { pairing, device: asking(event), pin, number: event.match_number });
+                let (device, number, sealed) = (asking(event), event.match_number, event.sealed);
+                self.0.push(Waiting { pairing, device, pin, number, sealed });
                 None
             }
             (EventKind::ApprovalWanted, Some(at)) => {
@@ -79,7 +82,8 @@ impl Pins {
             Some(pin) => {
                 let from = first.device.network.as_deref().map(|ip| format!(" at {}", plain(ip))).unwrap_or_default();
                 let number = first.number.map(|number| format!(" that shows {number}")).unwrap_or_default();
-                format!("Type {} on the device{from}{number} (“{name}”).", pin.show())
+                let plainly = if first.sealed { "" } else { ", unencrypted" };
+                format!("Type {} on the device{from}{number} (“{name}”{plainly}).", pin.show())
             }
             None => {
                 let id = select::short(first.pairing);
@@ -112,10 +116,12 @@ mod tests {
         let line = pins.line().unwrap();
         assert_eq!(
             line,
-            "Type 012 345 on the device at 192.168.1.7 that shows 471 (“iPad”). Not yours? couplet reject 00000010"
+            "Type 012 345 on the device at 192.168.1.7 that shows 471 (“iPad”, unencrypted). Not yours? couplet reject \
+             00000010"
         );
         pins.on_event(&asks(2, "999999"));
-        let two = "Type 012 345 on the device at 192.168.1.7 that shows 471 (“iPad”). 1 more: couplet approve";
+        let two = "Type 012 345 on the device at 192.168.1.7 that shows 471 (“iPad”, unencrypted). 1 more: couplet \
+                   approve";
         assert_eq!(pins.line().unwrap(), two);
         pins.on_event(&event(EventKind::OfferExpired, 2));
         assert_eq!(pins.line().unwrap(), line);

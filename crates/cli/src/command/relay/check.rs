@@ -65,7 +65,8 @@ impl Report {
     }
 }
 
-fn named(url: &str) -> Result<RelayName, Failure> {
+/// Reads a relay's name, or its address.
+pub(in crate::command) fn named(url: &str) -> Result<RelayName, Failure> {
     let text = url.strip_prefix("https://").unwrap_or(url).trim_end_matches('/');
     RelayName::parse(text).ok_or_else(|| {
         let next = "Write it as relay.example, relay.example:8442 or https://relay.example, without a path.";
