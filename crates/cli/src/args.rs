@@ -47,7 +47,9 @@ it is read from stdin, where other users of this machine cannot see it. If the o
 for the owner to type. From then on no link is needed: name the host, or nothing if there is only one.
 
 Without a link, name the address of a host in the same network, as couplet serve shows it: the host shows six digits,
-and they are asked for here; or the owner lets this machine in there. Only addresses of the local network are taken.
+and they are asked for here; or the owner lets this machine in there. Then the host asks for the check code that is shown
+here, and you are asked whether it took it: without somebody to answer, as with --no-input, pair with a link. Only
+addresses of the local network are taken.
 With --nearby, and with nothing at all on a machine that is paired with nobody, hosts whose owner pairs at this moment
 are listed, and you are asked which one you mean.
 
@@ -56,8 +58,7 @@ app of each host has an address of its own, so that a browser keeps their cookie
 while this machine is paired. With --listen it is where you say, and what else is at that address is not kept apart.
 
 The credentials of each host are a file in $XDG_DATA_HOME/couplet/hosts, ~/.local/share/couplet/hosts by default, for
-this user's eyes only; whoever has one is this device. With --no-input no PIN is asked for, and the owner's word is
-waited for; --state-dir and --config belong to a host and are refused.
+this user's eyes only; whoever has one is this device. --state-dir and --config belong to a host and are refused.
 
 With --json the first line says that it is ready and where, then each change of the connection is a line.
 SIGTERM and Ctrl-C end it with exit code 0. It ends with 4 when the owner revokes this device.
