@@ -366,7 +366,7 @@ export class Connection {
     const stream = this.#streamOf(frame);
     // Given back at once: an answer that nobody reads holds its own stream back, and no other. What all of them may hold
     // is bounded by the windows of the streams.
-    this.#receive.accept(size);
+    if (!this.#receive.accept(size)) throw violation(codes.FLOW_CONTROL_ERROR, "more came than the window allows");
     const increment = this.#receive.release(size);
     if (increment > 0) this.#outbox.control(frames.windowFrame(0, increment));
     const piece = frames.unpadded(frame);
