@@ -101,7 +101,7 @@ async fn who_only_asks_makes_way_for_who_waits_and_is_not_written_down() {
         let names: Vec<_> = requests(&host).await.into_iter().map(|request| request.device_name).collect();
         assert_eq!(names, ["iPad", "Made up", "Made up", "Made up"], "{offset}");
     }
-    refused(Phone::new(&host).poll(&first.unwrap()).await, 410, "CPL-1229");
+    refused(Phone::at(&host, [127, 0, 0, 10]).poll(&first.unwrap()).await, 410, "CPL-1229");
     host.set_clock("+500");
     e2e::eventually("all have ended", PATIENCE, async || requests(&host).await.is_empty()).await;
     assert_eq!(logged(&host).await, [""; 0], "nothing came of any");
