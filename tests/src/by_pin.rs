@@ -99,7 +99,14 @@ pub fn check_code(written: &str) -> Option<String> {
 /// Another PIN than this one.
 #[must_use]
 pub fn other(pin: &str) -> String {
-    format!("{:06}", (pin.parse::<u32>().unwrap() + 1) % 1_000_000)
+    let digits = pin.len();
+    format!("{:0digits$}", (pin.parse::<u32>().unwrap() + 1) % 10_u32.pow(digits as u32))
+}
+
+/// The owner's yes to what shows this: its status, and what is wrong with it.
+pub async fn accept(host: &TestHost, id: &str, shown: &Value) -> (u16, Value) {
+    let answer = host.owner().post(&format!("/mobile/pairing/{id}/accept")).json(shown).send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap_or_default())
 }
 
 /// The owner's answer: `accept` or `reject`.

@@ -1,4 +1,4 @@
-//! A way in that needs no camera and no long text: `couplet connect http://ADDRESS:PORT` and the six digits that the host
+//! A way in that needs no camera and no long text: `couplet connect http://ADDRESS:PORT` and the eight digits that the host
 //! shows.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "whatever goes wrong here fails the test")]
 
@@ -53,7 +53,8 @@ impl Drop for Between {
 }
 
 impl Between {
-    async fn start(host: &TestHost, evil: &TestHost) -> Self {
+    /// With `plainly`, it asks the host for a token in the laptop's place.
+    async fn start(host: &TestHost, evil: &TestHost, plainly: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let authority = |host: &TestHost| host.pairing_url().trim_start_matches("http://").to_owned();
@@ -61,17 +62,24 @@ impl Between {
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (host, other, link) = (host.clone(), other.clone(), link.clone());
-                tokio::spawn(async move { exchange(stream, address, (&host, &other), &link).await });
+                tokio::spawn(async move { exchange(stream, address, (&host, &other), &link, plainly).await });
             }
         });
         Between { address, task }
     }
 }
 
-async fn exchange(mut device: TcpStream, own: SocketAddr, (host, other): (&str, &str), link: &str) -> Option<()> {
+async fn exchange(
+    mut device: TcpStream,
+    own: SocketAddr,
+    (host, other): (&str, &str),
+    link: &str,
+    plainly: bool,
+) -> Option<()> {
     let mut request = vec![0; 16 * 1024];
     let read = device.read(&mut request).await.ok()?;
     let text = String::from_utf8(request[..read].to_vec()).ok()?;
+    let text = if plainly { text.replace("\"sealed\"", "\"no-one\"") } else { text };
     let is_session = text.starts_with("GET /api/pair/tunnel");
     let to = if is_session { other } else { host };
     let mut upstream = TcpStream::connect(to).await.ok()?;
@@ -100,7 +108,7 @@ async fn who_answers_in_the_hosts_place_is_not_paired_with() {
     })
     .await;
     for answer in ["no", "yes?", ""] {
-        let between = Between::start(&host, &evil).await;
+        let between = Between::start(&host, &evil, false).await;
         let url = format!("http://{}", between.address);
         let arguments = [&url, "--name", "Laptop", "--json", "--listen", "127.0.0.1:0"];
         let mut pairing = Running::start_typing(laptop.command(&arguments));
@@ -118,6 +126,26 @@ async fn who_answers_in_the_hosts_place_is_not_paired_with() {
         let asked: PairingList = host.owner().expect(Method::GET, "/api/pair/pairings", 200, None).await;
         assert!(asked.pairings.iter().all(|pairing| !pairing.check_code), "the host's owner is asked for no code");
     }
+}
+
+/// The PIN that the host shows then would give whoever is in between a token: it does not leave the laptop.
+#[tokio::test]
+async fn a_pin_that_was_asked_for_without_encryption_is_not_sent() {
+    let (app, laptop) = (TestApp::start().await, Laptop::new());
+    let host = host(&app).await;
+    let between = Between::start(&host, &host, true).await;
+    let url = format!("http://{}", between.address);
+    let terminal = Terminal::start(&laptop.command(&[&url, "--name", "Laptop"]), 100, 40).await;
+    terminal.shows("the question", PATIENCE, |screen| screen.has("PIN:")).await;
+    let shown = awaited(&host, "Laptop").await;
+    assert!(!shown.sealed, "it was asked for a token");
+    terminal.press(&[&shown.pin.expose(), "Enter"]).await;
+    let screen = terminal.shows("why not", PATIENCE, |screen| screen.has("They were not sent")).await;
+    assert!(screen.has("somebody else"), "{}", screen.text());
+    terminal.press(&["C-c"]).await;
+    terminal.end(PATIENCE).await;
+    let devices: DeviceList = host.owner().expect(Method::GET, "/api/pair/devices", 200, None).await;
+    assert!(devices.devices.is_empty() && !laptop.folder().exists());
 }
 
 #[tokio::test]
@@ -164,14 +192,14 @@ async fn the_pin_that_the_host_shows_pairs_the_laptop_on_whose_terminal_it_is_ty
     let host = host(&app).await;
     let terminal = Terminal::start(&laptop.command(&[host.pairing_url(), "--name", "Laptop"]), 100, 40).await;
     let screen = terminal.shows("the question", PATIENCE, |screen| screen.has("PIN:")).await;
-    assert!(screen.has("Look at the host") && screen.has("shows six digits"), "{}", screen.text());
+    assert!(screen.has("Look at the host") && screen.has("shows eight digits"), "{}", screen.text());
     let shown = awaited(&host, "Laptop").await;
     assert_eq!(shown.platform.as_deref(), Some("Linux"));
     assert!(screen.has(&format!("Number {}", shown.match_number)), "{}", screen.text());
     assert!(!screen.has(&shown.pin.expose()) && !screen.has(&shown.pin.show()), "it is the host's to show");
 
     terminal.press(&["1", "2", "3", "Enter"]).await;
-    terminal.shows("what a PIN is", PATIENCE, |screen| screen.has("A PIN is six digits")).await;
+    terminal.shows("what a PIN is", PATIENCE, |screen| screen.has("A PIN is eight digits")).await;
     terminal.press(&[&other(&shown.pin.expose()), "Enter"]).await;
     terminal.shows("how many are left", PATIENCE, |screen| screen.has("2 tries are left")).await;
     terminal.press(&[&shown.pin.expose(), "Enter"]).await;
@@ -244,8 +272,8 @@ async fn a_request_that_comes_to_nothing_says_why() {
     assert!(code == 4 && stderr.contains("ask again in"), "who was turned away waits: {code} {stderr}");
     host.set_clock("+61");
 
-    // Guessed three times, of which one is right by chance once in 333333 runs.
-    let guesses = typing(&laptop, &host, "000000\\n111111\\n222222\\n");
+    // Guessed three times, of which one is right by chance once in 33 million runs.
+    let guesses = typing(&laptop, &host, "00000000\\n11111111\\n22222222\\n");
     ends(guesses, 1, "CPL-1227").await;
 
     // Ctrl-C takes the request back, and the next one waits for nothing.

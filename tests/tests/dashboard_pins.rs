@@ -67,12 +67,14 @@ async fn a_request_by_pin_is_typed_allowed_or_rejected() {
     dashboard.press("Reject Stranger").await;
     dashboard.says("Stranger was turned away.").await;
     refused(phone.poll(&stranger).await, 410, "CPL-1228");
-    phone.ask("Another").await;
+    // Where the owner turned one away, none may ask for a minute.
+    Phone::at(&host, [127, 0, 0, 2]).ask("Another").await;
     dashboard.says("Another asks to pair").await;
     Running::start(host.command(&["reject", "Another"])).succeeds(PATIENCE).await;
     no_pin_is_shown(&dashboard).await;
 
     // Who guesses is told of.
+    let phone = Phone::at(&host, [127, 0, 0, 3]);
     let guesser = phone.ask("Guesser").await;
     dashboard.says("Guesser asks to pair").await;
     let wrong = other(&shown_pin(&dashboard).await);

@@ -3,7 +3,7 @@
 
 use couplet_protocol::api::{AuditList, DeviceCredential, DeviceKind, DeviceList, MeAnswer, PairingList};
 use couplet_protocol::message::Control;
-use e2e::by_pin::{Phone, answer, logged, many, other, refused, request, requests};
+use e2e::by_pin::{Phone, accept, answer, logged, many, other, refused, request, requests};
 use e2e::device::Said;
 use e2e::host::PATIENCE;
 use e2e::program::couplet_path;
@@ -336,13 +336,17 @@ async fn a_request_for_a_sealed_session_never_becomes_a_token() {
 #[tokio::test]
 async fn nobody_is_given_the_id_of_another() {
     let host = TestHost::start(many).await;
-    // One source, as the limits count.
-    let (phone, neighbour) = (Phone::at(&host, [127, 9, 9, 8]), Phone::at(&host, [127, 9, 9, 9]));
+    // One source, as the limits count: eight places.
+    let phone = Phone::at(&host, [127, 9, 9, 1]);
     let id = phone.ask("iPad").await;
-    let (status, problem) = neighbour.ask_as("iPad").await;
+    for last in 2..9 {
+        assert_ne!(Phone::at(&host, [127, 9, 9, last]).ask("iPad").await, id, "a request of its own");
+    }
+    let (status, problem) = Phone::at(&host, [127, 9, 9, 9]).ask_as("iPad").await;
     assert!(!problem.to_string().contains("iPad") && !problem.to_string().contains(&id), "{problem}");
     refused((status, problem), 409, "CPL-1230");
-    assert_eq!(answer(&host, &id, "accept").await, 204);
+    let number = request(&host, "iPad").await.match_number;
+    assert_eq!(accept(&host, &id, &json!({ "match_number": number })).await.0, 204);
     assert_eq!(phone.poll(&id).await.0, 200);
 
     // Who shares even the address has not the key.

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use couplet_protocol::api::{DeviceList, PinRequest};
-use e2e::by_pin::{Phone, answer, logged, many, other, refused, request, requests};
+use e2e::by_pin::{Phone, accept, answer, logged, many, other, refused, request, requests};
 use e2e::host::PATIENCE;
 use e2e::{Running, Terminal, TestHost};
 use reqwest::Method;
@@ -55,6 +55,32 @@ async fn two_that_look_the_same_are_told_apart_by_their_numbers_and_let_in_by_th
     assert_eq!(devices.devices.len(), 2);
 }
 
+/// Nobody else of its name, nor one that came in its place meanwhile.
+#[tokio::test]
+async fn a_yes_is_for_the_device_that_shows_what_was_typed() {
+    let host = TestHost::start(many).await;
+    let (phone, stranger) = (Phone::at(&host, [127, 0, 0, 2]), Phone::at(&host, [127, 0, 0, 3]));
+    let (mine, theirs) = (phone.ask_as("iPad").await.1, stranger.ask_as("IPAD").await.1);
+    let id = |asked: &Value| asked["id"].as_str().unwrap().to_owned();
+    let number = mine["match_number"].as_str().unwrap();
+    for other in [json!(number), json!("47"), json!("")] {
+        refused(accept(&host, &id(&theirs), &json!({ "match_number": other })).await, 403, "CPL-1233");
+    }
+    refused(accept(&host, &id(&mine), &json!({})).await, 409, "CPL-1231");
+    // It shows no check code, so who typed one means another device, though no other waits any more.
+    assert_eq!(answer(&host, &id(&theirs), "reject").await, 204);
+    refused(accept(&host, &id(&mine), &json!({ "check_code": "123456" })).await, 403, "CPL-1220");
+    for typed in ["123456", "000"] {
+        let (code, _, said) = Running::start(host.command(&["approve", "iPad", typed])).ended(PATIENCE).await;
+        assert!(code != 0 && said.contains("CPL-1211"), "{code} {said}");
+    }
+    let theirs = Phone::at(&host, [127, 0, 0, 4]).ask_as("ipad").await.1;
+    assert_eq!(phone.poll(&id(&mine)).await.0, 202, "nobody was let in");
+    Running::start(host.command(&["approve", "iPad", number])).succeeds(PATIENCE).await;
+    assert_eq!(phone.poll(&id(&mine)).await.0, 200);
+    assert_eq!(Phone::at(&host, [127, 0, 0, 4]).poll(&id(&theirs)).await.0, 202);
+}
+
 /// On a terminal nobody is let in outright before its number was compared.
 #[tokio::test]
 async fn the_terminal_asks_for_the_number_before_it_lets_a_device_in() {
@@ -105,6 +131,9 @@ async fn who_only_asks_makes_way_for_who_waits_and_is_not_written_down() {
     host.set_clock("+500");
     e2e::eventually("all have ended", PATIENCE, async || requests(&host).await.is_empty()).await;
     assert_eq!(logged(&host).await, [""; 0], "nothing came of any");
+    assert_eq!(host.owner().post("/api/pair/generate").send().await.unwrap().status(), 200);
+    e2e::eventually("the log is on", PATIENCE, async || host.logs().contains("offer.created")).await;
+    assert!(!host.logs().contains("Made up"), "{}", host.logs());
 }
 
 #[tokio::test]
@@ -223,9 +252,13 @@ async fn whoever_guesses_gets_few_guesses_and_shuts_nobody_out() {
     assert_eq!(answer(&host, &shown.id.to_string(), "accept").await, 409);
     assert_eq!(host.owner().post("/api/pair/generate").send().await.unwrap().status(), 200);
     refused(late.send(&id, &pin).await, 429, "CPL-1207");
-    // The request waits on, and its owner lets it in without a PIN. From then on they count again.
+    // The request waits on, and its owner lets it in without a PIN, by its number if another took its name. From then on they
+    // count again.
     assert_eq!(late.poll(&id).await.0, 202);
-    assert_eq!(answer(&host, &request(&host, "Late").await.id.to_string(), "accept").await, 204);
+    Phone::at(&host, [127, 0, 0, 33]).ask("late").await;
+    refused(accept(&host, &id, &json!({})).await, 409, "CPL-1231");
+    let number = request(&host, "Late").await.match_number;
+    assert_eq!(accept(&host, &id, &json!({ "match_number": number })).await.0, 204);
     assert_eq!(late.poll(&id).await.0, 200);
     let later = Phone::at(&host, [127, 0, 0, 32]);
     let id = later.ask("Later").await;

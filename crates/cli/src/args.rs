@@ -46,7 +46,7 @@ A link pairs this machine first: the host's owner gets one from couplet pair. It
 it is read from stdin, where other users of this machine cannot see it. If the owner is asked, a check code is shown
 for the owner to type. From then on no link is needed: name the host, or nothing if there is only one.
 
-Without a link, name the address of a host in the same network, as couplet serve shows it: the host shows six digits,
+Without a link, name the address of a host in the same network, as couplet serve shows it: the host shows eight digits,
 and they are asked for here; or the owner lets this machine in there. Then the host asks for the check code that is shown
 here, and you are asked whether it took it: without somebody to answer, as with --no-input, pair with a link. Only
 addresses of the local network are taken.
@@ -158,11 +158,12 @@ on networks that you trust, or at 127.0.0.1 on the host itself.")]
     /// Let a waiting device in
     #[command(after_help = "\
 A device in a sealed session shows six digits, the check code. Type them here: so you let in the device in your hand, and
-no other one that saw the code.
+no other one that saw the code. One that asks by PIN shows three digits, which tell it from others of its name.
 
 Examples:
   couplet approve                 who waits? asks, on a terminal
-  couplet approve ipad 123456")]
+  couplet approve ipad 123456
+  couplet approve ipad 471        by its number, without the PIN")]
     Approve(Approve),
     /// Turn a waiting device away
     #[command(after_help = "\
@@ -288,9 +289,9 @@ pub(crate) enum Link {
 pub(crate) struct Approve {
     #[command(flatten)]
     pub(crate) decide: Decide,
-    /// The six digits that the device shows; without them you are asked
+    /// The six digits that the device shows, or the three of one that asks by PIN; without them you are asked
     #[arg(value_name = "CODE", requires = "pairing")]
-    pub(crate) check_code: Option<String>,
+    pub(crate) shown: Option<String>,
 }
 
 /// `couplet reject`.

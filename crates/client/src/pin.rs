@@ -1,4 +1,4 @@
-//! Pairing by PIN, the device's side: it asks a host nearby, a person carries six digits over, and a link comes back
+//! Pairing by PIN, the device's side: it asks a host nearby, a person carries a PIN over, and a link comes back
 //! with which [`crate::pair_invited()`] goes on. Until there is a session, nothing proves who answers; the check code does then,
 //! once the person at the device has confirmed that the host took it.
 
@@ -66,6 +66,9 @@ pub enum PinError {
         /// When it says to come back, in seconds.
         retry_after: Option<u64>,
     },
+    /// The PIN is that of a device that pairs without encryption. This one did not ask for that: it was not sent.
+    #[error("this PIN is for a device that pairs without encryption")]
+    PlainPin,
     /// There are no random bytes.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
@@ -79,6 +82,7 @@ impl PinError {
             PinError::Unreachable { .. } => Code::HostUnreachable,
             PinError::NotCouplet(_) => Code::NotCouplet,
             PinError::Refused { problem, .. } => Code::parse(&problem.code).unwrap_or(Code::NotCouplet),
+            PinError::PlainPin => Code::PinWrong,
             PinError::NoRandomness(_) => Code::Internal,
         }
     }
@@ -120,6 +124,10 @@ impl PinRequest {
     /// # Errors
     /// See [`PinError`]. With [`Code::PinWrong`] there are tries left.
     pub async fn verify(&self, pin: Option<&Pin>) -> Result<PinAnswer, PinError> {
+        // Who answers in the host's place may have asked there for a token, which such a PIN would give it.
+        if pin.is_some_and(|pin| !pin.is_sealed()) {
+            return Err(PinError::PlainPin);
+        }
         let body = VerifyPinRequest { pin: pin.map(|pin| TypedPin::new(pin.expose())) };
         let body = serde_json::to_vec(&body).map_err(|_| PinError::NotCouplet(self.at))?;
         let answer =

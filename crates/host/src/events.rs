@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use couplet_protocol::api::{Event, EventKind, NetworkPath};
+use couplet_protocol::api::{Door, Event, EventKind, NetworkPath};
 use couplet_protocol::{Code, MatchNumber, Pin, RelayName};
 use tokio::sync::broadcast;
 use uuid::Uuid;
@@ -133,9 +133,7 @@ impl Events {
             past.events.pop_front();
         }
         past.events.push_back(Arc::clone(&event));
-        tracing::info!(target: "couplet::pairing", door = event.door.map(tracing::field::debug),
-            name = event.device_name, network = event.network, device_id = event.device_id.map(tracing::field::display),
-            pairing_id = event.pairing_id.map(tracing::field::display), "{}", event.event.name());
+        log(&event);
         // Nobody may be listening.
         let _ = self.now.send(event);
     }
@@ -152,6 +150,19 @@ impl Events {
         };
         (missed, past.last, self.now.subscribe())
     }
+}
+
+/// Anyone on the network may ask by PIN, as often as it likes: that alone fills no log.
+fn log(event: &Event) {
+    let asks = [EventKind::OfferClaimed, EventKind::ApprovalWanted, EventKind::OfferExpired];
+    if event.door == Some(Door::Pin) && asks.contains(&event.event) {
+        let pairing = event.pairing_id.map(tracing::field::display);
+        tracing::debug!(target: "couplet::pairing", pairing_id = pairing, "{}", event.event.name());
+        return;
+    }
+    tracing::info!(target: "couplet::pairing", door = event.door.map(tracing::field::debug),
+        name = event.device_name, network = event.network, device_id = event.device_id.map(tracing::field::display),
+        pairing_id = event.pairing_id.map(tracing::field::display), "{}", event.event.name());
 }
 
 #[cfg(test)]

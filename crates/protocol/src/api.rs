@@ -285,18 +285,22 @@ pub struct PairingInfo {
     pub expires_at: String,
 }
 
-/// Body of `POST /api/pair/pairings/{id}/approve`; an empty body is the same as `{}`.
+/// Body of `POST /api/pair/pairings/{id}/approve` and of `POST /mobile/pairing/{id}/accept`; an empty body is the same as `{}`.
 #[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct ApproveRequest {
-    /// The six digits that the device shows, where [`PairingInfo::check_code`] is true.
+    /// The six digits that the device shows, where [`PairingInfo::check_code`] is true; for no other device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check_code: Option<String>,
+    /// The three digits that the device shows, where it asks to pair by PIN: then the answer is for that device, whatever
+    /// others call themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub match_number: Option<String>,
 }
 
 impl std::fmt::Debug for ApproveRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let given = self.check_code.as_ref().map(|_| "[redacted]");
-        f.debug_struct("ApproveRequest").field("check_code", &given).finish()
+        f.debug_struct("ApproveRequest").field("check_code", &given).field("match_number", &self.match_number).finish()
     }
 }
 

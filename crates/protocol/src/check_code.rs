@@ -3,12 +3,12 @@
 
 use std::fmt;
 
-use crate::digits::SixDigits;
+use crate::digits::Digits;
 use crate::schedule::{DerivationFailed, Source};
 
 /// Six decimal digits.
 #[derive(Clone, PartialEq, Eq)]
-pub struct CheckCode(SixDigits);
+pub struct CheckCode(Digits<6>);
 
 /// What was typed is not six digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +19,7 @@ impl CheckCode {
     /// Derives it from the handshake and the two nonces, of which the device committed to its own first.
     pub(crate) fn derive(prk: &Source, device: &[u8; 32], host: &[u8; 32]) -> Result<Self, DerivationFailed> {
         let bytes = prk.expand::<8>(&[b"couplet/1 check", device, host])?;
-        Ok(CheckCode(SixDigits::of(u64::from_be_bytes(*bytes) % 1_000_000)))
+        Ok(CheckCode(Digits::of(u64::from_be_bytes(*bytes) % 1_000_000)))
     }
 
     /// Reads what a person typed; spaces and hyphens between the digits are no matter.
@@ -27,7 +27,7 @@ impl CheckCode {
     /// # Errors
     /// It is not six ASCII digits.
     pub fn parse(text: &str) -> Result<Self, NotACheckCode> {
-        SixDigits::parse(text).map(CheckCode).ok_or(NotACheckCode)
+        Digits::parse(text).map(CheckCode).ok_or(NotACheckCode)
     }
 
     /// As people read it: `123 456`.

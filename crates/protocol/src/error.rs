@@ -102,6 +102,7 @@ codes! {
     PinPending = 1230, 409, "Another request to pair by PIN waits from this address";
     PinNamesAlike = 1231, 409, "Another device that waits has the same name";
     NotCollected = 1232, 410, "The device did not come for its credential in time";
+    MatchNumberWrong = 1233, 403, "The number is not that of this device";
     // 13xx: the store
     StoreUnavailable = 1301, 503, "The database cannot be used right now";
     DiskFull = 1302, 503, "The disk is full";

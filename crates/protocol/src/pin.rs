@@ -1,4 +1,4 @@
-//! The PIN: six digits that the host shows, and that the person with the device types there; and the number by which
+//! The PIN: digits that the host shows, and that the person with the device types there; and the number by which
 //! that person tells the device's request from those of others.
 
 use std::fmt;
@@ -6,46 +6,68 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
-use crate::digits::SixDigits;
+use crate::digits::Digits;
 
-/// Six decimal digits.
+/// Six decimal digits for a device that is given a token, eight for one that pairs in a sealed session (spec/protocol.md,
+/// 8). So who answers a device in the host's place, and asks there for a token itself, is shown a PIN that the device
+/// does not send.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Pin(SixDigits);
+pub struct Pin(Kind);
 
-/// What was typed is not six digits.
+#[derive(Clone, PartialEq, Eq)]
+enum Kind {
+    Plain(Digits<6>),
+    Sealed(Digits<8>),
+}
+
+/// What was typed is neither six digits nor eight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a PIN is six digits, as the host shows them")]
+#[error("a PIN is six digits, or eight for a sealed session, as the host shows them")]
 pub struct NotAPin;
 
 impl Pin {
-    /// How many random bytes one takes: so many that no PIN is likelier than another by more than one in 10^13.
+    /// How many random bytes one takes: so many that no PIN is likelier than another by more than one in 10^11.
     pub const ENTROPY: usize = 8;
 
-    /// Makes one from random bytes of the operating system's generator.
+    /// Makes one from random bytes of the operating system's generator, for a sealed session or for a token.
     #[must_use]
-    pub fn from_entropy(bytes: [u8; Self::ENTROPY]) -> Self {
-        Pin(SixDigits::of(u64::from_be_bytes(bytes) % 1_000_000))
+    pub fn from_entropy(bytes: [u8; Self::ENTROPY], sealed: bool) -> Self {
+        let number = u64::from_be_bytes(bytes);
+        Pin(if sealed { Kind::Sealed(Digits::of(number)) } else { Kind::Plain(Digits::of(number)) })
+    }
+
+    /// Whether it is that of a device that pairs in a sealed session.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        matches!(self.0, Kind::Sealed(_))
     }
 
     /// Reads what a person typed; spaces and hyphens between the digits are no matter.
     ///
     /// # Errors
-    /// It is not six ASCII digits.
+    /// It is neither six ASCII digits nor eight.
     pub fn parse(text: &str) -> Result<Self, NotAPin> {
-        SixDigits::parse(text).map(Pin).ok_or(NotAPin)
+        let plain = || Digits::parse(text).map(Kind::Plain);
+        plain().or_else(|| Digits::parse(text).map(Kind::Sealed)).map(Pin).ok_or(NotAPin)
     }
 
-    /// As people read it: `123 456`.
+    /// As people read it: `123 456`, or `1234 5678`.
     #[must_use]
     pub fn show(&self) -> String {
-        self.0.show()
+        match &self.0 {
+            Kind::Plain(digits) => digits.show(),
+            Kind::Sealed(digits) => digits.show(),
+        }
     }
 
     /// The digits alone, for the one place that hands them over.
     #[must_use]
     pub fn expose(&self) -> String {
-        self.0.text()
+        match &self.0 {
+            Kind::Plain(digits) => digits.text(),
+            Kind::Sealed(digits) => digits.text(),
+        }
     }
 }
 
@@ -126,6 +148,10 @@ mod tests {
         let pin = Pin::parse("012 345").unwrap();
         assert_eq!(serde_json::to_string(&pin).unwrap(), "\"012345\"");
         assert_eq!((pin.show().as_str(), format!("{pin:?}").as_str()), ("012 345", "Pin([redacted])"));
+        assert!(
+            Pin::parse("0123-4567").unwrap().is_sealed() && Pin::parse("01234567").unwrap() != pin && !pin.is_sealed()
+        );
+        assert!(Pin::parse("0123456").is_err() && Pin::parse("012345678").is_err());
         let error = serde_json::from_str::<Pin>("\"98765\"").unwrap_err().to_string();
         assert!(!error.contains("987"), "{error}");
     }
@@ -151,9 +177,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_made_reads_back_however_it_is_typed(bytes: [u8; 8]) {
-            let pin = Pin::from_entropy(bytes);
-            prop_assert_eq!(pin.expose().len(), 6);
+        fn what_is_made_reads_back_however_it_is_typed(bytes: [u8; 8], sealed: bool) {
+            let pin = Pin::from_entropy(bytes, sealed);
+            prop_assert_eq!((pin.expose().len(), pin.is_sealed()), (if sealed { 8 } else { 6 }, sealed));
             prop_assert!(Pin::parse(&pin.show()).unwrap() == pin && Pin::parse(&pin.expose()).unwrap() == pin);
         }
     }

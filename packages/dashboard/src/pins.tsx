@@ -1,4 +1,4 @@
-// Devices that ask to pair by PIN: the host shows six digits, the device's person types them; or the owner allows it, when
+// Devices that ask to pair by PIN: the host shows digits, the device's person types them; or the owner allows it, when
 // the device shows the number that stands there.
 
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
@@ -76,6 +76,12 @@ function Gone(props: { place: Place; onDismiss: () => void }) {
   );
 }
 
+/** As people read it: `123 456`, or `1234 5678`. */
+function halves(digits: string): string {
+  const half = digits.length / 2;
+  return `${digits.slice(0, half)} ${digits.slice(half)}`;
+}
+
 function Pin(props: { place: Place }) {
   const { request } = props.place;
   const [total] = useState(() => clock.until(request.expires_at));
@@ -114,7 +120,7 @@ function Pin(props: { place: Place }) {
       <Facts rows={facts.filter((row): row is [string, string] => !!row[1])} />
       {!request.sealed && <p class="note warn">{texts.pins.plain}</p>}
       <p>{texts.pins.type}</p>
-      <p class="pin">{`${request.pin.slice(0, 3)} ${request.pin.slice(3)}`}</p>
+      <p class="pin">{halves(request.pin)}</p>
       <p>{texts.pins.or(number)}</p>
       <div class="actions">
         <button type="button" aria-label={texts.pins.allowOf(number, name)} onClick={() => void decide("accept")}>

@@ -73,6 +73,13 @@ impl Waiting {
         Waiting { pairing, pin: None, number: None, is_plain: false }
     }
 
+    /// Whether it may be the device that shows this.
+    fn may_show(&self, shown: &ApproveRequest) -> bool {
+        let number = self.number.map(|number| number.to_string());
+        (shown.check_code.is_none() || self.pairing.check_code)
+            && (shown.match_number.is_none() || shown.match_number == number)
+    }
+
     /// What its owner must know before letting it in.
     fn warning(&self) -> &'static str {
         if self.is_plain {
@@ -93,9 +100,18 @@ impl Pick for Waiting {
     }
 }
 
+/// What the owner has read off the device: the check code of one in a sealed session, or the number of one that asks by
+/// PIN. Only such a device is meant.
+fn shown(typed: &str) -> ApproveRequest {
+    match MatchNumber::try_from(typed.trim().to_owned()) {
+        Ok(_) => ApproveRequest { match_number: Some(typed.trim().to_owned()), check_code: None },
+        Err(_) => of_code(typed),
+    }
+}
+
 /// Lets one waiting device in.
 pub(super) async fn approve(global: &Global, args: &Approve) -> anyhow::Result<()> {
-    run(global, &args.decide, Decision::Approve, args.check_code.as_deref()).await
+    run(global, &args.decide, Decision::Approve, args.shown.as_deref().map(shown).unwrap_or_default()).await
 }
 
 /// Turns one waiting device away, or all.
@@ -103,7 +119,7 @@ pub(super) async fn reject(global: &Global, args: &Reject) -> anyhow::Result<()>
     if args.all {
         reject_all(global, &args.decide).await
     } else {
-        run(global, &args.decide, Decision::Reject, None).await
+        run(global, &args.decide, Decision::Reject, ApproveRequest::default()).await
     }
 }
 
@@ -112,7 +128,7 @@ async fn reject_all(global: &Global, args: &Decide) -> anyhow::Result<()> {
     let client = super::client(global).await?;
     let mut rejected = Vec::new();
     for Waiting { pairing, .. } in waiting(&client).await? {
-        match decide(&client, pairing.id, Decision::Reject, None).await {
+        match decide(&client, pairing.id, Decision::Reject, &ApproveRequest::default()).await {
             Ok(()) => rejected.push(pairing),
             Err(failure) if OVER.iter().any(|code| failure.is(*code)) => {}
             Err(failure) => return Err(failure.into()),
@@ -132,9 +148,10 @@ async fn reject_all(global: &Global, args: &Decide) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn run(global: &Global, args: &Decide, decision: Decision, code: Option<&str>) -> anyhow::Result<()> {
+async fn run(global: &Global, args: &Decide, decision: Decision, shown: ApproveRequest) -> anyhow::Result<()> {
     let client = super::client(global).await?;
-    let waiting = waiting(&client).await?;
+    let mut waiting = waiting(&client).await?;
+    waiting.retain(|waiting| waiting.may_show(&shown));
     let chosen = match &args.pairing {
         Some(wanted) => select::pick(&waiting, wanted, Code::NoSuchPairing)?,
         None => only(&waiting, decision, !global.no_input && output::can_ask())?,
@@ -142,12 +159,14 @@ async fn run(global: &Global, args: &Decide, decision: Decision, code: Option<&s
     let pairing = &chosen.pairing;
     let may_ask = !global.no_input && output::can_ask();
     match (decision, chosen.number) {
-        (Decision::Approve, _) if pairing.check_code && code.is_none() && may_ask => ask_code(&client, pairing).await?,
-        (Decision::Approve, Some(number)) if args.pairing.is_some() && may_ask => {
-            compare(chosen, number)?;
-            decide(&client, pairing.id, decision, code).await?;
+        (Decision::Approve, _) if pairing.check_code && shown.check_code.is_none() && may_ask => {
+            ask_code(&client, pairing).await?;
         }
-        _ => decide(&client, pairing.id, decision, code).await?,
+        (Decision::Approve, Some(number)) if args.pairing.is_some() && shown.match_number.is_none() && may_ask => {
+            compare(chosen, number)?;
+            decide(&client, pairing.id, decision, &shown).await?;
+        }
+        _ => decide(&client, pairing.id, decision, &shown).await?,
     }
     if args.json.json {
         let done = json!({"pairing_id": pairing.id, "device_name": pairing.device_name, "decision": decision.verb()});
@@ -173,16 +192,23 @@ async fn waiting(client: &Client) -> Result<Vec<Waiting>, Failure> {
     Ok(all)
 }
 
-/// Tells the host. `code` is what the device shows, for one in a sealed session.
-pub(super) async fn decide(client: &Client, id: Uuid, decision: Decision, code: Option<&str>) -> Result<(), Failure> {
+/// Tells the host, with what the device shows as far as the owner has said it.
+pub(super) async fn decide(
+    client: &Client,
+    id: Uuid,
+    decision: Decision,
+    shown: &ApproveRequest,
+) -> Result<(), Failure> {
     let path = format!("/api/pair/pairings/{id}/{}", decision.verb());
-    match code {
-        Some(code) => {
-            let body = ApproveRequest { check_code: Some(code.to_owned()) };
-            client.done_with(Method::POST, &path, &body).await
-        }
-        None => client.done(Method::POST, &path).await,
+    match decision {
+        Decision::Approve => client.done_with(Method::POST, &path, shown).await,
+        Decision::Reject => client.done(Method::POST, &path).await,
     }
+}
+
+/// Nothing but its check code.
+pub(super) fn of_code(code: &str) -> ApproveRequest {
+    ApproveRequest { check_code: Some(code.to_owned()), match_number: None }
 }
 
 /// Asks for the check code until it is right; the host counts.
@@ -193,7 +219,7 @@ async fn ask_code(client: &Client, pairing: &PairingInfo) -> anyhow::Result<()> 
         if code.is_empty() {
             return Err(undecided().into());
         }
-        match decide(client, pairing.id, Decision::Approve, Some(&code)).await {
+        match decide(client, pairing.id, Decision::Approve, &of_code(&code)).await {
             Err(failure) if failure.is(Code::CheckCodeWrong) || failure.is(Code::CheckCodeWanted) => {
                 output::message(&failure.to_string());
             }

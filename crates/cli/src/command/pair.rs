@@ -9,7 +9,7 @@ mod stream;
 use std::time::{Duration, Instant};
 
 use couplet_protocol::Code;
-use couplet_protocol::api::{Event, GenerateAnswer, GenerateRequest, PinRequestList};
+use couplet_protocol::api::{ApproveRequest, Event, GenerateAnswer, GenerateRequest, PinRequestList};
 use couplet_protocol::offer::{LinkForm, OfferError};
 use jiff::Timestamp;
 use reqwest::Method;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use self::ceremony::{Ceremony, Outcome, Step};
 use self::pins::Pins;
 use super::Global;
-use super::approve::{Decision, decide};
+use super::approve::{Decision, decide, of_code};
 use crate::args::{Link, Pair};
 use crate::client::{Client, Events};
 use crate::failure::{Exit, Failure};
@@ -150,7 +150,8 @@ impl Session {
             Step::Wait => Ok(Acted::Nothing),
             Step::Generate => self.renew().await,
             Step::Approve(id, code) => {
-                match decide(&self.client, id, Decision::Approve, code.as_deref()).await {
+                let shown = code.as_deref().map(of_code).unwrap_or_default();
+                match decide(&self.client, id, Decision::Approve, &shown).await {
                     Ok(()) => self.ceremony.approved(),
                     Err(failure) if failure.is(Code::CheckCodeWrong) || failure.is(Code::CheckCodeWanted) => {
                         self.ceremony.wrong_code(failure.detail.clone());
@@ -159,7 +160,7 @@ impl Session {
                 }
                 Ok(Acted::Nothing)
             }
-            Step::Reject(id) => match decide(&self.client, id, Decision::Reject, None).await {
+            Step::Reject(id) => match decide(&self.client, id, Decision::Reject, &ApproveRequest::default()).await {
                 Ok(()) => Ok(match self.ceremony.rejected() {
                     Step::End(outcome) => Acted::Ended(outcome),
                     _ => Acted::Nothing,

@@ -139,11 +139,11 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// When the last messages were of devices that ask by PIN. Anyone may ask, and must not push all else off the terminal.
 #[derive(Debug, Default)]
-struct Asked(VecDeque<Instant>);
+pub(super) struct Asked(VecDeque<Instant>);
 
 impl Asked {
     /// The message, or one for all that come too soon after the others, or none.
-    fn paced(&mut self, text: String, now: Instant) -> Option<String> {
+    pub(super) fn paced(&mut self, text: String, now: Instant) -> Option<String> {
         self.0.retain(|at| now.duration_since(*at) < MINUTE);
         if self.0.len() > PIN_MESSAGES {
             return None;
@@ -155,7 +155,7 @@ impl Asked {
 }
 
 /// The PIN that a device asks for. It is shown on a terminal only: what is kept of a service's messages is no place for it.
-fn about_pin(event: &Event, is_seen: bool) -> Option<String> {
+pub(super) fn about_pin(event: &Event, is_seen: bool) -> Option<String> {
     let pin = event.pin.as_ref().filter(|_| event.event == EventKind::ApprovalWanted)?;
     // In quotes and not at the beginning: what strangers call themselves must not read as the host's own words.
     let name: String = output::plain(event.device_name.as_deref().unwrap_or_default()).chars().take(NAME).collect();

@@ -4,7 +4,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Response};
 use couplet_protocol::api::{
-    PinAccepted, PinPairingAnswer, PinPairingRequest, PinPending, PinRequestList, VerifyPinRequest,
+    ApproveRequest, PinAccepted, PinPairingAnswer, PinPairingRequest, PinPending, PinRequestList, VerifyPinRequest,
 };
 use couplet_protocol::secret::SecretText;
 use couplet_protocol::{ClaimToken, Code, DevicePlatform, Problem};
@@ -22,8 +22,8 @@ const REQUEST_KEY_MAX: usize = 128;
 
 type Name = Result<Path<String>, PathRejection>;
 
-/// Asks to pair by PIN: the host shows six digits to its owner, and the device's person types them there. The same request
-/// sent again is the same one.
+/// Asks to pair by PIN: the host shows digits to its owner, and the device's person types them there. The same request sent
+/// again is the same one.
 #[utoipa::path(post, path = "/mobile/pairing", tag = "mobile", request_body = PinPairingRequest,
     responses((status = 200, body = PinPairingAnswer), (status = 400, body = Problem), (status = 409, body = Problem),
         (status = 422, body = Problem), (status = 429, body = Problem), (status = 503, body = Problem)))]
@@ -66,7 +66,9 @@ pub(super) async fn verify(
         pairing.core().admit(source.ip)?;
     }
     let id = path.ok().and_then(|Path(id)| ClaimToken::parse(&id).ok());
-    let not_a_pin = || Failure::new(Code::PinWrong, "A PIN is six digits. This one was not counted.");
+    let not_a_pin = || {
+        Failure::new(Code::PinWrong, "A PIN is six digits, or eight for a sealed session. This one was not counted.")
+    };
     let typed = body.pin.as_ref().map(|pin| pin.read().ok_or_else(not_a_pin)).transpose()?;
     let authority = pairing.core().offered_authority(&host.0);
     let verified = match id {
@@ -77,8 +79,8 @@ pub(super) async fn verify(
         Ok(Verified::Paired(credential)) => Ok(axum::Json(PinAccepted::Paired(credential)).into_response()),
         Ok(Verified::Link(link)) => Ok(axum::Json(PinAccepted::Link(link)).into_response()),
         Ok(Verified::Waits(until)) => {
-            let instructions = "The host shows six digits to its owner. Send them as `pin`, or repeat this request every \
-                                few seconds until the answer is another.";
+            let instructions = "The host shows a PIN to its owner. Send it as `pin`, or repeat this request every few \
+                                seconds until the answer is another.";
             let pending = PinPending { expires_at: until.to_rfc3339(), instructions: instructions.to_owned() };
             Ok((StatusCode::ACCEPTED, axum::Json(pending)).into_response())
         }
@@ -116,15 +118,20 @@ pub(super) async fn list(_: Owner, State(pairing): State<Pairing>) -> Result<axu
     Ok(axum::Json(PinRequestList { requests: pairing.core().pin_requests().await? }))
 }
 
-/// The owner says yes: the device is let in without the PIN; only, therefore, when it shows the number of the list and
-/// no other that waits has the same name. `id` is that of the list, or the device's own.
+/// The owner says yes: the device is let in without the PIN; only, therefore, when it shows the number of the list, and
+/// where another that waits has the same name, only with that number. `id` is that of the list, or the device's own.
 #[utoipa::path(post, path = "/mobile/pairing/{id}/accept", tag = "mobile", security(("owner" = [])),
-    params(("id" = String, Path)),
-    responses((status = 204), (status = 401, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
-        (status = 410, body = Problem), (status = 503, body = Problem)))]
-pub(super) async fn accept(_: Owner, State(pairing): State<Pairing>, path: Name) -> Result<StatusCode, Failure> {
+    params(("id" = String, Path)), request_body(content = Option<ApproveRequest>),
+    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
+        (status = 409, body = Problem), (status = 410, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn accept(
+    _: Owner,
+    State(pairing): State<Pairing>,
+    path: Name,
+    JsonOrEmpty(body): JsonOrEmpty<ApproveRequest>,
+) -> Result<StatusCode, Failure> {
     let id = pairing.core().pin_pairing(&name(path)).await?;
-    pairing.core().approve(id, None).await?;
+    pairing.core().approve(id, &body).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -27,7 +27,8 @@ pub(super) async fn list(_: Owner, State(pairing): State<Pairing>) -> Result<axu
     Ok(axum::Json(PairingList { pairings: pairing.core().pairings().await? }))
 }
 
-/// The owner says yes; to a device that shows a check code, with that code. The third wrong one turns it away.
+/// The owner says yes; to a device that shows a check code, with that code, and to no other with one. The third wrong one
+/// turns it away.
 #[utoipa::path(post, path = "/api/pair/pairings/{id}/approve", tag = "pairing", security(("owner" = [])),
     params(("id" = Uuid, Path)), request_body(content = Option<ApproveRequest>),
     responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
@@ -39,7 +40,7 @@ pub(super) async fn approve(
     path: Id,
     JsonOrEmpty(body): JsonOrEmpty<ApproveRequest>,
 ) -> Result<StatusCode, Failure> {
-    pairing.core().approve(id(path)?, body.check_code.as_deref()).await?;
+    pairing.core().approve(id(path)?, &body).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -73,8 +73,13 @@ pub(super) async fn register(
     let Json(body) = body?;
     let claim = super::claim(body.claim.as_deref())?;
     let claimant = claimant(&body, source)?;
-    let (nonce, key) = proven(&body, claim.is_none().then(|| pairing.authenticator().now()))?;
     let polling = claim.is_some();
+    let proven = proven(&body, (!polling).then(|| pairing.authenticator().now()));
+    // A made-up claim must not have signatures verified at no cost.
+    if polling && proven.is_err() {
+        pairing.core().admit(source.ip)?;
+    }
+    let (nonce, key) = proven?;
     let registered = pairing.core().register_watch(nonce, key, claim, claimant).await;
     Ok(match super::counted(&pairing, source, polling, registered)? {
         Outcome::Done(paired) => axum::Json(paired).into_response(),

@@ -4,8 +4,8 @@ use couplet_protocol::DeviceName;
 use icu_normalizer::ComposingNormalizerBorrowed;
 
 /// Whether two names differ in nothing but how their characters are written (NFKC, UAX #15), large and small letters,
-/// spaces and marks between letters. Letters of other scripts that look the same count as others: numbers tell those
-/// requests apart.
+/// spaces and marks between letters. Letters that look the same, of one script (l and I) or of two, count as others:
+/// numbers tell those requests apart.
 pub(super) fn alike(one: &DeviceName, other: &DeviceName) -> bool {
     reduced(one.as_str()) == reduced(other.as_str())
 }
@@ -15,8 +15,9 @@ fn reduced(name: &str) -> String {
     // What is small letters only after composing, and the other way round.
     let folded = nfkc.normalize(&nfkc.normalize(name).to_lowercase()).into_owned();
     let letters: String = folded.chars().filter(|c| c.is_alphanumeric()).collect();
-    // A name of pictures alone is compared as it is.
-    if letters.is_empty() { folded } else { letters }
+    // A name of pictures alone is compared by those, however they are joined or to be drawn.
+    let is_drawn = |c: &char| !matches!(c, '\u{FE00}'..='\u{FE0F}' | '\u{200B}'..='\u{200D}' | ' ');
+    if letters.is_empty() { folded.chars().filter(is_drawn).collect() } else { letters }
 }
 
 #[cfg(test)]
@@ -36,6 +37,6 @@ mod tests {
         for (one, other) in [("iPad", "iPhone"), ("iPad", "iPad 2"), ("📱", "💻"), ("寝室", "居間")] {
             assert!(!are_alike(one, other), "{one} {other}");
         }
-        assert!(are_alike("📱", "📱"));
+        assert!(are_alike("📱", "📱") && are_alike("📱", "📱\u{FE0F}"));
     }
 }

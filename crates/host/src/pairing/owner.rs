@@ -1,7 +1,7 @@
 //! What the owner decides: approve, reject, withdraw.
 
-use couplet_protocol::Code;
-use couplet_protocol::api::{AuditEntry, EventKind, PairingInfo, PairingState};
+use couplet_protocol::api::{ApproveRequest, AuditEntry, EventKind, PairingInfo, PairingState};
+use couplet_protocol::{Code, MatchNumber};
 use rusqlite::Transaction;
 use uuid::Uuid;
 
@@ -29,22 +29,30 @@ impl Core {
     }
 
     /// The owner says yes. A device that polls may collect its credential; one that waits in its session is sent it,
-    /// if the check code is the one that it shows.
-    pub(crate) async fn approve(&self, id: Uuid, check_code: Option<&str>) -> Result<(), Failure> {
+    /// if the check code is the one that it shows. What the owner has read off the device must fit: a yes to one that
+    /// shows something is not taken for a yes to another one of its name.
+    pub(crate) async fn approve(&self, id: Uuid, shown: &ApproveRequest) -> Result<(), Failure> {
         let now = self.now();
         let asked = self.store.read(move |tx| undecided(tx, id, now)).await?;
-        match asked.wants_check_code() {
-            true => self.approve_sealed(asked, check_code).await?,
-            false => self.approve_claim(id, now).await?,
+        let number = self.pins.shown(id).map(|(_, number)| number);
+        let by_number = is_of(number, shown.match_number.as_deref())?;
+        match (asked.wants_check_code(), shown.check_code.as_deref()) {
+            (true, check_code) => self.approve_sealed(asked, check_code).await?,
+            (false, None) => self.approve_claim(id, by_number, now).await?,
+            (false, Some(_)) => {
+                let next = "This device shows no check code: the one in front of you is another, which is gone or has not \
+                            come yet. Nobody was let in; `couplet approve` lists those that wait.";
+                return Err(Failure::new(Code::CheckCodeWrong, next));
+            }
         }
         self.pin_tries.owner_let_in();
         Ok(())
     }
 
-    async fn approve_claim(&self, id: Uuid, now: Timestamp) -> Result<(), Failure> {
+    async fn approve_claim(&self, id: Uuid, by_number: bool, now: Timestamp) -> Result<(), Failure> {
         let work = move |tx: &Transaction<'_>| {
             let mut row = undecided(tx, id, now)?;
-            if row.waits_by_pin() {
+            if row.waits_by_pin() && !by_number {
                 check_name(tx, &row, now)?;
             }
             row.step(Step::Grant)?;
@@ -90,6 +98,18 @@ pub(super) fn undecided(tx: &Transaction<'_>, id: Uuid, now: Timestamp) -> Resul
         return Err(refused(Code::AlreadyDecided));
     }
     if now >= row.expires_at { Err(refused(Code::ClaimExpired)) } else { Ok(row) }
+}
+
+/// Whether the owner has named the device by the number that it shows, which no other that waits has.
+fn is_of(number: Option<MatchNumber>, typed: Option<&str>) -> Result<bool, Failure> {
+    let Some(typed) = typed else { return Ok(false) };
+    let typed = MatchNumber::try_from(typed.trim().to_owned()).ok();
+    if typed.is_some() && typed == number {
+        return Ok(true);
+    }
+    let next = "Let in the device that shows the number, and no other: `couplet approve` lists the numbers of those that \
+                wait. Nobody was let in.";
+    Err(Failure::new(Code::MatchNumberWrong, next))
 }
 
 /// Nothing but its name says who asks by PIN: where another one that waits has the same, a yes might be for that.

@@ -25,6 +25,9 @@ const SILENT: Duration = Duration::from_secs(15);
 /// How long a number is not given again once its request is over: an owner may look at a page or a terminal that still
 /// shows it.
 const NUMBER_RESTS: Duration = Duration::from_secs(300);
+/// How many places one source has: one for each of its addresses, and no more than these for an IPv6 network, which has
+/// as many addresses as it likes, and where whoever lives there must not keep its neighbours out.
+const OF_SOURCE: usize = 8;
 /// How long an address that the owner turned away may not ask again: time for others to get the place that it held.
 const TURNED_AWAY: Duration = Duration::from_secs(60);
 /// How many such addresses are remembered: as many as there are places, some times over.
@@ -76,6 +79,8 @@ pub(super) enum Checked {
     Wrong(u8),
     /// None is left.
     Spent,
+    /// None was left.
+    Over,
 }
 
 impl Described {
@@ -90,8 +95,8 @@ impl Described {
         }
     }
 
-    /// Whom it shares its place with.
-    pub(super) fn source(&self) -> IpAddr {
+    /// Whom it shares its places with.
+    fn source(&self) -> IpAddr {
         source_key(self.address)
     }
 }
@@ -125,28 +130,33 @@ impl Pins {
     /// The same, by the owner's no: where it came from has to wait before it asks again.
     pub(super) fn turn_away(&self, pairing: Uuid, now: Timestamp) {
         let mut held = self.held();
-        if let Some(source) = held.live.get(&pairing).map(|live| live.device.source()) {
-            held.turned_away.retain(|(_, from)| *from != source);
+        if let Some(address) = held.live.get(&pairing).map(|live| live.device.address) {
+            held.turned_away.retain(|(_, from)| *from != address);
             if held.turned_away.len() >= TURNED_AWAY_MOST {
                 held.turned_away.pop_front();
             }
-            held.turned_away.push_back((now.after(TURNED_AWAY), source));
+            held.turned_away.push_back((now.after(TURNED_AWAY), address));
         }
         drop(held);
         self.forget(pairing, now);
     }
 
-    /// Until when this source may not ask, because the owner has turned it away.
-    pub(super) fn waits_until(&self, source: IpAddr, now: Timestamp) -> Option<Timestamp> {
+    /// Until when this device may not ask, because the owner has turned its address away.
+    pub(super) fn waits_until(&self, device: &Described, now: Timestamp) -> Option<Timestamp> {
         let held = self.held();
-        held.turned_away.iter().find(|(until, from)| *from == source && now < *until).map(|(until, _)| *until)
+        held.turned_away.iter().find(|(until, from)| *from == device.address && now < *until).map(|(until, _)| *until)
     }
 
-    /// The request that waits from the same source, and which pairing it is.
-    pub(super) fn of_source(&self, source: IpAddr, now: Timestamp) -> Option<(Uuid, Live)> {
+    /// The request that has the place of this device, its own or another's of its address, and which pairing that is; or
+    /// the one that ends next of those that have all places of its source.
+    pub(super) fn in_the_way(&self, device: &Described, now: Timestamp) -> Option<(Uuid, Live)> {
         let held = self.held();
-        let found = held.live.iter().find(|(_, live)| live.device.source() == source && now < live.expires_at);
-        found.map(|(pairing, live)| (*pairing, live.clone()))
+        let live = held.live.iter().filter(|(_, live)| now < live.expires_at);
+        let of_source: Vec<_> = live.filter(|(_, live)| live.device.source() == device.source()).collect();
+        let own = of_source.iter().find(|(_, live)| live.device.address == device.address);
+        let ends_next =
+            || of_source.iter().min_by_key(|(_, live)| live.expires_at).filter(|_| of_source.len() >= OF_SOURCE);
+        own.or_else(ends_next).map(|(pairing, live)| (**pairing, (*live).clone()))
     }
 
     /// What the owner is shown of it.
@@ -183,7 +193,7 @@ impl Pins {
         let mut held = self.held();
         let live = held.live.get_mut(&pairing)?;
         if live.wrong >= WRONG_MAX {
-            return Some(Checked::Spent);
+            return Some(Checked::Over);
         }
         if live.pin == *typed {
             return Some(Checked::Right);
@@ -208,15 +218,22 @@ mod tests {
 
     const PAIRING: Uuid = Uuid::from_u128(1);
 
-    fn hold(pins: &Pins, pairing: Uuid, heard: i64, end: i64) {
-        let device = Described {
-            address: [192, 168, 1, 7].into(),
+    fn at(address: &str) -> Described {
+        Described {
+            address: address.parse().unwrap(),
             key: None,
             name: DeviceName::parse("iPad").unwrap(),
             model: None,
             platform: None,
             sealed: false,
-        };
+        }
+    }
+
+    fn hold(pins: &Pins, pairing: Uuid, heard: i64, end: i64) {
+        hold_of(pins, pairing, at("192.168.1.7"), (heard, end));
+    }
+
+    fn hold_of(pins: &Pins, pairing: Uuid, device: Described, (heard, end): (i64, i64)) {
         let secrets = (
             ClaimToken::from_entropy([1; 16]),
             Pin::parse("123456").unwrap(),
@@ -240,16 +257,34 @@ mod tests {
         assert_eq!(check("123456"), Some(Checked::Right), "a right one costs nothing");
         assert_eq!(check("123455"), Some(Checked::Wrong(1)));
         assert_eq!(check("000000"), Some(Checked::Spent));
-        assert_eq!(check("123456"), Some(Checked::Spent));
+        assert_eq!(check("123456"), Some(Checked::Over));
+        assert_eq!(check("000000"), Some(Checked::Over));
         pins.forget(PAIRING, Timestamp::from_millis(0));
         assert_eq!(check("123456"), None);
     }
 
     #[test]
-    fn a_source_has_one_request_until_that_ends() {
+    fn an_address_has_one_request_until_that_ends() {
         let pins = held(1000);
-        let of = |source: [u8; 4], now| pins.of_source(source.into(), Timestamp::from_millis(now)).is_some();
-        assert!(of([192, 168, 1, 7], 999) && !of([192, 168, 1, 7], 1000) && !of([192, 168, 1, 8], 999));
+        let taken = |address, now| pins.in_the_way(&at(address), Timestamp::from_millis(now)).is_some();
+        assert!(taken("192.168.1.7", 999) && !taken("192.168.1.7", 1000) && !taken("192.168.1.8", 999));
+    }
+
+    #[test]
+    fn a_neighbour_in_an_ipv6_network_takes_no_place_of_another_and_not_all_of_them() {
+        let (pins, now) = (Pins::default(), Timestamp::from_millis(0));
+        let hold = |n: u128| {
+            let times = (0, 1000 + i64::try_from(n).unwrap());
+            hold_of(&pins, Uuid::from_u128(n), at(&format!("fd00::1:{n}")), times);
+        };
+        (1..8).for_each(hold);
+        assert!(pins.in_the_way(&at("fd00::2"), now).is_none(), "a place is left");
+        assert_eq!(pins.in_the_way(&at("fd00::1:3"), now).unwrap().0, Uuid::from_u128(3));
+        pins.turn_away(Uuid::from_u128(1), now);
+        assert!(pins.waits_until(&at("fd00::1:1"), now).is_some() && pins.waits_until(&at("fd00::2"), now).is_none());
+        (8..10).for_each(hold);
+        assert_eq!(pins.in_the_way(&at("fd00::2"), now).unwrap().0, Uuid::from_u128(2), "it ends next");
+        assert!(pins.in_the_way(&at("fd00:0:0:1::2"), now).is_none(), "another network");
     }
 
     #[test]
@@ -305,20 +340,18 @@ mod tests {
 
     #[test]
     fn who_was_turned_away_waits_a_minute_and_the_memory_of_it_is_bounded() {
-        let (pins, at) = (held(300_000), |seconds: i64| Timestamp::from_millis(seconds * 1000));
-        let source: IpAddr = [192, 168, 1, 7].into();
-        assert_eq!(pins.waits_until(source, at(0)), None);
-        pins.turn_away(PAIRING, at(5));
-        assert_eq!((pins.waits_until(source, at(64)), pins.waits_until(source, at(65))), (Some(at(65)), None));
-        assert!(pins.shown(PAIRING).is_none() && pins.waits_until([192, 168, 1, 8].into(), at(6)).is_none());
-        pins.turn_away(PAIRING, at(30));
-        assert_eq!(pins.waits_until(source, at(31)), Some(at(65)), "what is over is not turned away again");
+        let (pins, second) = (held(300_000), |seconds: i64| Timestamp::from_millis(seconds * 1000));
+        let waits = |address, seconds| pins.waits_until(&at(address), second(seconds));
+        assert_eq!(waits("192.168.1.7", 0), None);
+        pins.turn_away(PAIRING, second(5));
+        assert_eq!((waits("192.168.1.7", 64), waits("192.168.1.7", 65)), (Some(second(65)), None));
+        assert!(pins.shown(PAIRING).is_none() && waits("192.168.1.8", 6).is_none());
+        pins.turn_away(PAIRING, second(30));
+        assert_eq!(waits("192.168.1.7", 31), Some(second(65)), "what is over is not turned away again");
         for last in 0..600_u32 {
             let n = Uuid::from_u128(u128::from(last) + 10);
-            hold(&pins, n, 0, 1000);
-            let address = IpAddr::from([10, 0, (last >> 8) as u8, last as u8]);
-            pins.held().live.get_mut(&n).unwrap().device.address = address;
-            pins.turn_away(n, at(6));
+            hold_of(&pins, n, at(&format!("10.0.{}.{}", last >> 8, last & 255)), (0, 1000));
+            pins.turn_away(n, second(6));
         }
         assert_eq!(pins.held().turned_away.len(), TURNED_AWAY_MOST);
     }
@@ -332,7 +365,7 @@ mod tests {
                 let typed = Pin::parse(&format!("{number:06}")).unwrap();
                 let (was, checked) = (wrong, pins.check(PAIRING, &typed).unwrap());
                 let expected = match (was, number) {
-                    (3, _) => Checked::Spent,
+                    (3, _) => Checked::Over,
                     (_, 123_456) => Checked::Right,
                     (2, _) => Checked::Spent,
                     (was, _) => Checked::Wrong(2 - was),

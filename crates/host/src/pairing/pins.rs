@@ -1,4 +1,4 @@
-//! Pairing by PIN: a device asks, the host shows six digits to its owner, and the device's person types them there; or the
+//! Pairing by PIN: a device asks, the host shows digits to its owner, and the device's person types them there; or the
 //! owner says yes or no outright. Anyone on the network may ask: that alone is written into no log, and takes a place only
 //! as long as the device is heard when others want it.
 
@@ -51,7 +51,7 @@ pub(crate) enum Verified {
 }
 
 impl Core {
-    /// A device asks to pair by PIN: the owner is shown the PIN and asked. The same request from the same source is the
+    /// A device asks to pair by PIN: the owner is shown the PIN and asked. The same request from the same address is the
     /// same one; another one has to wait, so that none takes the place of the one that the owner looks at. Where all
     /// places are taken, one whose device is not heard any more makes way.
     pub(crate) async fn request_pin(
@@ -61,20 +61,21 @@ impl Core {
         sealed: bool,
     ) -> Result<PinPairingAnswer, Failure> {
         let (now, limits, pins) = (self.now(), self.config.limits.clone(), self.pins.clone());
-        let (id, pin) = (ClaimToken::from_entropy(crate::random::bytes()), Pin::from_entropy(crate::random::bytes()));
+        let (id, pin) =
+            (ClaimToken::from_entropy(crate::random::bytes()), Pin::from_entropy(crate::random::bytes(), sealed));
         let device = Described::of(&claimant, key, sealed);
         let mut row = PairingRow { sealed, ..PairingRow::new(Door::Pin, now, now) };
         let (pairing, expires_at) = (row.id, now.after(PIN_LIFE));
         let remembered = pins.clone();
         let work = move |tx: &Transaction<'_>| {
             let mut news = Vec::new();
-            if let Some((waits, live)) = remembered.of_source(device.source(), now)
+            if let Some((waits, live)) = remembered.in_the_way(&device, now)
                 && offers::by_id(tx, waits)?.is_some_and(|row| row.device_id.is_none())
             {
                 let asked = Asked { live, pairing: waits, instead_of: None };
                 return if asked.live.device == device { Ok((asked, news)) } else { Err(pending(&asked.live, now)) };
             }
-            if let Some(until) = remembered.waits_until(device.source(), now) {
+            if let Some(until) = remembered.waits_until(&device, now) {
                 return Err(turned_away(until, now));
             }
             let instead_of = make_way(tx, &remembered, now, &limits, &mut news)?;
@@ -169,6 +170,8 @@ impl Core {
             Some(Checked::Right) => return Ok(()),
             Some(Checked::Wrong(left)) => left,
             Some(Checked::Spent) => 0,
+            // Sent beside the third wrong one: it was compared with nothing.
+            Some(Checked::Over) => return Err(refused(Code::PinsSpent)),
             None => return Err(refused(Code::PinExpired)),
         };
         self.pin_tries.failed(source, now);

@@ -249,15 +249,15 @@ pub(super) fn refused(code: Code) -> Failure {
         Code::ClaimInvalid => "Start again with a new code.",
         Code::WatchNonceInvalid => "Ask for a new nonce (GET /watch/pairing-info); each is good for a minute.",
         Code::WatchNonceUsed => "Each nonce pairs one watch. Ask for a new one: GET /watch/pairing-info.",
-        Code::PinsSpent => "Begin anew, and type the six digits that the host shows then.",
+        Code::PinsSpent => "Begin anew, and type the PIN that the host shows then.",
         Code::PinRejected => "The owner said no. If that was a mistake, begin anew.",
         Code::PinExpired => {
             "Begin anew: each request waits five minutes, makes way when its device falls silent and others ask, and ends \
              when the host is started anew."
         }
         Code::PinNamesAlike => {
-            "Which of them is meant? Type the PIN on the device, or turn away the one that you do not know: \
-             `couplet reject`."
+            "Which of them is meant? Say it with the number that the device shows, as `match_number`: `couplet approve \
+             NAME NUMBER`. Or type the PIN on the device."
         }
         Code::OfferBusy => "Wait until the other device is let in or turned away, or ask the owner for a new code.",
         _ => "Look at `couplet devices` and start again if need be.",

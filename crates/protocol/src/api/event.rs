@@ -49,7 +49,7 @@ pub struct Event {
     /// Whether the owner must type the check code that the device shows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub check_code: bool,
-    /// The six digits that the owner has typed on the device, when that asks to pair by PIN.
+    /// The digits that the owner has typed on the device, when that asks to pair by PIN.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub pin: Option<Pin>,

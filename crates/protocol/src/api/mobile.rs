@@ -1,4 +1,4 @@
-//! Pairing by PIN: the host shows six digits, and the person with the device types them there.
+//! Pairing by PIN: the host shows digits, and the person with the device types them there.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -48,9 +48,10 @@ pub struct PinPairingAnswer {
 /// Body of `POST /mobile/pairing/{id}/verify`; an empty body is the same as `{}`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct VerifyPinRequest {
-    /// The six digits that the host shows. Without them, the device asks whether its owner has said yes.
+    /// The digits that the host shows: six, or eight for a device that asked for a sealed session, which must not send
+    /// six. Without them, the device asks whether its owner has said yes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, pattern = "^[0-9]{6}$")]
+    #[schema(value_type = Option<String>, pattern = "^([0-9]{6}|[0-9]{8})$")]
     pub pin: Option<TypedPin>,
 }
 
@@ -124,8 +125,8 @@ pub struct PinPending {
 pub struct PinRequest {
     /// Names it in `accept` and `reject`, and in events.
     pub id: Uuid,
-    /// The six digits to type on the device.
-    #[schema(value_type = String, pattern = "^[0-9]{6}$")]
+    /// The digits to type on the device: eight if it pairs in a sealed session, else six.
+    #[schema(value_type = String, pattern = "^([0-9]{6}|[0-9]{8})$")]
     pub pin: Pin,
     /// The three digits that the device shows if the request is its own; no other that waits has the same.
     #[schema(value_type = String, pattern = "^[1-9][0-9]{2}$")]

@@ -1,4 +1,4 @@
-//! `couplet connect http://ADDRESS:PORT`: pairing by the six digits that the host shows, without a link.
+//! `couplet connect http://ADDRESS:PORT`: pairing by the eight digits that the host shows, without a link.
 
 use std::cell::OnceCell;
 use std::net::{IpAddr, SocketAddr};
@@ -112,7 +112,7 @@ pub(super) async fn link(
             "match_number": number}));
     }
     output::message(&format!(
-        "Number {number}\nLook at the host: couplet serve, couplet pair or its dashboard shows six digits for this \
+        "Number {number}\nLook at the host: couplet serve, couplet pair or its dashboard shows eight digits for this \
          device.\nOr its owner lets it in there: the host shows {number} beside it then, and beside no other."
     ));
     prompt();
@@ -130,7 +130,7 @@ pub(super) async fn link(
                 Some(line) => match pin_of(&line) {
                     Some(pin) => Some(pin),
                     None => {
-                        output::message("A PIN is six digits, as the host shows them.");
+                        output::message("A PIN is eight digits, as the host shows them.");
                         prompt();
                         continue;
                     }
@@ -142,6 +142,13 @@ pub(super) async fn link(
         match answer {
             Ok(PinAnswer::Link(link)) => return Ok((link, lines)),
             Ok(PinAnswer::Waits) => silent = 0,
+            Err(PinError::PlainPin) => {
+                output::message(&format!(
+                    "This laptop has a PIN of eight digits. Six are for a device that pairs without encryption: if the host \
+                     shows six for this laptop, somebody else answers at {at} in its place. They were not sent."
+                ));
+                prompt();
+            }
             Err(PinError::Refused { problem, .. }) if again(&problem.code, Code::PinWrong) => {
                 output::message(&format!("No: {} {}", plain(&problem.title), plain(&problem.detail)));
                 prompt();
@@ -198,6 +205,7 @@ fn failure(error: &PinError) -> Failure {
             "Write the address of the host's pairing, as couplet serve shows it, with its port: 7878 unless it says \
              otherwise. An older host has no PINs: ask its owner for a link, couplet pair."
         }
+        PinError::PlainPin => "Type the eight digits that the host shows for this laptop.",
         PinError::NoRandomness(_) => "Without random numbers nothing can be kept secret. Restart this machine.",
     };
     let text = plain(&error.to_string());

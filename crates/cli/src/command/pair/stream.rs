@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use couplet_protocol::api::EventKind;
+use couplet_protocol::api::{Event, EventKind};
 
+use super::super::serve::{Asked, about_pin};
 use super::ceremony::{Outcome, Step};
 use super::{Acted, Session, frame};
 use crate::{output, select};
@@ -11,6 +12,7 @@ use crate::{output, select};
 /// Runs until it is over.
 pub(super) async fn run(session: &mut Session, json: bool) -> anyhow::Result<Outcome> {
     show(session, json)?;
+    let mut asked = Asked::default();
     let mut tick = tokio::time::interval(Duration::from_millis(250));
     loop {
         let step = tokio::select! {
@@ -19,9 +21,12 @@ pub(super) async fn run(session: &mut Session, json: bool) -> anyhow::Result<Out
                 let of_pin = session.pins.is_theirs(&event);
                 let step = session.hear(&event);
                 if json && (of_pin || session.ceremony.is_ours(&event)) {
-                    output::json(&event)?;
+                    // What is kept of a program's lines is no place for a PIN.
+                    output::json(&Event { pin: None, ..event })?;
                 } else if event.event == EventKind::ApprovalWanted && of_pin {
-                    session.pins.line().iter().for_each(|line| output::message(line));
+                    let text = about_pin(&event, output::is_seen()).or_else(|| session.pins.code_wanted(&event));
+                    let text = text.and_then(|text| asked.paced(text, Instant::now()));
+                    text.iter().for_each(|text| output::message(text));
                 } else if event.event == EventKind::ApprovalWanted && session.ceremony.is_ours(&event) {
                     ask(session);
                 }
