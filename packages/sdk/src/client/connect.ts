@@ -93,7 +93,7 @@ export class Host {
     let request = outbound(input, init);
     for (let followed = 0; ; followed += 1) {
       const answer = await this.#send(request);
-      const next = redirected(request, answer.status, answer.headers.get("location"));
+      const next = await following(request, answer);
       if (next === null) {
         if (followed > 0) Object.defineProperty(answer, "redirected", { value: true, configurable: true });
         return answer;
@@ -203,6 +203,16 @@ export class Host {
     if (state === this.#told || (state.state === "connecting" && this.#told.state === "connecting")) return;
     this.#told = state;
     for (const listener of [...this.#listeners]) tell(listener, state);
+  }
+}
+
+/** The request that an answer leads on to, if any. @throws {TypeError} It must not; nobody gets the answer then. */
+async function following(request: Outbound, answer: Response): Promise<Outbound | null> {
+  try {
+    return redirected(request, answer.status, answer.headers.get("location"));
+  } catch (error) {
+    await answer.body?.cancel();
+    throw error;
   }
 }
 

@@ -207,6 +207,31 @@ test("redirects are followed within the address, as fetch does", async () => {
   await closes(stage);
 });
 
+test("an answer that the app does not get holds nothing open", async () => {
+  const ended: string[] = [];
+  const app = (request: Request): Response => {
+    const { pathname } = new URL(request.url);
+    const body = new ReadableStream<Uint8Array>({
+      pull: (its) => its.enqueue(new Uint8Array(1 << 10)),
+      cancel: () => void ended.push(pathname),
+    });
+    const answer = new Response(body, { status: pathname === "/600" ? 200 : 307, headers: { location: "/there" } });
+    return pathname === "/600" ? (Object.defineProperty(answer, "status", { value: 600 }) as Response) : answer;
+  };
+  const stage = await staged({ app });
+  const { host } = stage;
+  async function* once() {
+    yield new Uint8Array(1);
+  }
+  await assert.rejects(host.fetch("/error", { redirect: "error" }), TypeError);
+  await assert.rejects(host.fetch("/again", { method: "POST", body: once() }), TypeError);
+  await assert.rejects(host.fetch("/600"), ofCode("CPL-1602"));
+  await idle();
+  assert.deepEqual(ended, ["/error", "/again", "/600"]);
+  assert.equal(stage.fake.sessions.length, 1, "the session goes on");
+  await closes(stage);
+});
+
 test("what cannot be sent is refused before it is", async () => {
   const stage = await staged();
   const { host } = stage;
