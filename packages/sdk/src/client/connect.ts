@@ -5,7 +5,7 @@ import { limit, unlessAborted, within, type Clock } from "./clock.js";
 import type { Environment } from "./environment.js";
 import { Unsent } from "./http.js";
 import { Keeper, type Keeping, type Live } from "./keep.js";
-import { outbound, redirected, REDIRECTS, target, upgradeHeaders, type FetchInit, type Outbound } from "./request.js";
+import { itself, outbound, redirected, REDIRECTS, target, upgradeHeaders, type FetchInit, type Outbound } from "./request.js";
 import { isFinal, reasonError, tell, type State } from "./state.js";
 import { stored, type CredentialStore } from "./store.js";
 import { CoupletWebSocket, socketHeaders } from "./websocket.js";
@@ -14,9 +14,6 @@ import { CoupletWebSocket, socketHeaders } from "./websocket.js";
 const WAIT = 10_000;
 /** How long the host may take to be told that it is forgotten. */
 const FAREWELL = 3000;
-
-/** What the host itself answers under (spec/protocol.md, 5). */
-const ITSELF = "http://couplet.internal";
 
 /** What an app says of a WebSocket. */
 export interface WebSocketInit {
@@ -82,8 +79,7 @@ export class Host {
 
   /**
    * As `fetch`: sends a request to an app behind the host, and resolves with the head of its answer; the bodies stream, both
-   * ways. A path goes to the first app, or to the one that `init.app` names; of a whole address the app sees the host.
-   * Redirects are followed within the same address; others are the answer. Waits up to ten seconds for a session. A request
+   * ways. A path goes to the first app, or to the one that `init.app` names; addresses elsewhere are refused. Redirects are followed within the same address; others are the answer. Waits up to ten seconds for a session. A request
    * that may have reached the host is never sent again.
    *
    * @throws {CoupletError} It came to nothing. What the app answers, errors included, is an answer. TypeError: it cannot be
@@ -109,10 +105,10 @@ export class Host {
    * nothing. The path goes to the first app, or to the one that `init.app` names. Waits up to ten seconds for a session; when
    * that ends, so does the socket.
    *
-   * @throws {DOMException} `SyntaxError`, for what is no address or no protocol.
+   * @throws {TypeError} It is no path. {@link DOMException} `SyntaxError`, for what is no protocol.
    */
   webSocket(path: string | URL, protocols: string | readonly string[] = [], init: WebSocketInit = {}): CoupletWebSocket {
-    const url = target(path, ["http:", "https:", "ws:", "wss:"]);
+    const url = target(path);
     const wanted = typeof protocols === "string" ? [protocols] : [...protocols];
     const headers = [...upgradeHeaders(init.headers, init.app), ...socketHeaders(wanted)];
     const { clock, random } = this.#environment;
@@ -129,7 +125,7 @@ export class Host {
    * @throws {CoupletError} As `fetch`; and with the host's code when it refuses.
    */
   async me(init: { readonly signal?: AbortSignal } = {}): Promise<Me> {
-    return answered<Me>(await this.fetch(`${ITSELF}/api/pair/me`, init));
+    return answered<Me>(await this.#send(itself("/api/pair/me", init)));
   }
 
   /**
@@ -155,7 +151,7 @@ export class Host {
     if (isFinal(this.state)) return;
     const time = limit(this.#environment.clock, FAREWELL);
     try {
-      const answer = await this.fetch(`${ITSELF}/api/pair/me`, { method: "DELETE", signal: time.signal });
+      const answer = await this.#send(itself("/api/pair/me", { method: "DELETE", signal: time.signal }));
       await answer.body?.cancel();
     } finally {
       time.done();
