@@ -35,7 +35,7 @@ export interface PairOptions extends Options {
   readonly anotherHost?: boolean | undefined;
   /** Told how far it is: with `approval`, show the check code. */
   readonly onState?: ((state: PairState) => void) | undefined;
-  /** Calls it off. */
+  /** Calls it off: see {@link pair}. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -70,7 +70,7 @@ function kindOfDevice(): string {
  *
  * @throws {CoupletError} Nothing is paired; `code` says why, `next` what to do. Only after `CPL-1602` may credentials have been
  * kept all the same: the next session, as `restore` opens it, finishes such a pairing if the host took it for done. Rejects with
- * the signal's reason.
+ * the signal's reason, and nothing is kept, as long as the host cannot take it for done; called off later, it is `CPL-1602`.
  */
 export async function pair(link: string, options: PairOptions): Promise<Host> {
   const where = environment(options);

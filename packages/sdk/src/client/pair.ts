@@ -6,14 +6,14 @@ import type { Claim, Grant } from "../protocol/message.js";
 import { checkedName } from "../protocol/name.js";
 import { offerFromLink, offerKeys, type Offer } from "../protocol/offer.js";
 import { AttemptError, lines } from "./attempt.js";
-import { TimedOut, unlessAborted, within, type Clock } from "./clock.js";
+import { reasonOf, TimedOut, unlessAborted, within, type Clock } from "./clock.js";
 import { grantedCredentials, hostId, type Credentials } from "./credentials.js";
 import type { Environment } from "./environment.js";
 import { Met, type Opened } from "./greet.js";
 import { leadsTo, type Ways } from "./path.js";
 import { accountOf, type Account } from "./relay.js";
 import type { SealedStream } from "./sealed.js";
-import { makeKey, stored, type CredentialStore } from "./store.js";
+import { makeKey, stored, type CredentialStore, type StoredCredentials } from "./store.js";
 import { readForm, writeForm } from "./store/form.js";
 
 /** How long the owner has to answer, in milliseconds: the host's 120 s, and some more for the way. */
@@ -159,9 +159,16 @@ async function agree(
   const ask = (): void => onState({ state: "approval", checkCode: code, hostName: opened.hostName });
   const grant = await granted(opened.stream, clock, signal, ask);
   const credentials = grantedCredentials(offer, ours, grant, request.relayCa);
+  // What cannot be read is replaced, where the store lets it be.
+  const before = await store.load(hostId(offer.hostKey)).catch(() => []);
   await stored(store.save(writeForm(credentials)));
   onState({ state: "finishing" });
-  await finish(opened.stream, credentials, request, clock);
+  // The last moment: the host counts this device as paired once it knows that its grant was taken.
+  if (signal?.aborted === true) {
+    await stored(giveUp(store, hostId(offer.hostKey), before));
+    throw reasonOf(signal);
+  }
+  await finish(opened.stream, credentials, before, request, clock);
   return credentials;
 }
 
@@ -197,8 +204,14 @@ async function granted(
   }
 }
 
-/** Both sides have stored what they need; each tells the other. */
-async function finish(stream: SealedStream, credentials: Credentials, request: PairRequest, clock: Clock): Promise<void> {
+/** Both sides have stored what they need; each tells the other. Called off now, it is as if the connection had ended. */
+async function finish(
+  stream: SealedStream,
+  credentials: Credentials,
+  before: readonly StoredCredentials[],
+  request: PairRequest,
+  clock: Clock,
+): Promise<void> {
   const said = async () => {
     stream.say({ t: "ack" });
     for (;;) {
@@ -209,32 +222,32 @@ async function finish(stream: SealedStream, credentials: Credentials, request: P
     }
   };
   const control = await unlessAborted(request.signal, within(clock, PAIRED, said())).catch((error: unknown) => {
-    if (request.signal?.aborted === true) throw error;
-    throw unfinished(error);
+    throw unfinished(error, request.signal?.aborted === true ? "It was called off" : "The connection to the host ended");
   });
   if (control.t === "rejected") {
     // The host's last word: what was kept is of no use.
-    await forgetUnfinished(request.store, hostId(credentials.keys.hostKey)).catch(() => {});
+    await giveUp(request.store, hostId(credentials.keys.hostKey), before).catch(() => {});
     throw rejected(control.code);
   }
-  if (control.t !== "paired") throw unfinished(outOfPlace());
+  if (control.t !== "paired") throw unfinished(outOfPlace(), "The host said what it may not");
   credentials.pairedAt = Math.floor(clock.wall() / 1000);
   await stored(request.store.save(writeForm(credentials)));
 }
 
-function unfinished(cause: unknown): CoupletError {
-  return new CoupletError("CPL-1602", "The connection to the host ended just before the pairing was finished", {
+function unfinished(cause: unknown, what: string): CoupletError {
+  return new CoupletError("CPL-1602", `${what} just before the pairing was finished`, {
     next: "Connect without a link: if the host does not know this device, pair it with a new one.",
     cause,
   });
 }
 
-/** Drops credentials that came to nothing, unless finished ones of an earlier pairing stand beside them. */
-async function forgetUnfinished(store: CredentialStore, host: string): Promise<void> {
-  const kept = await store.load(host);
-  const finished = kept.find((it) => it.paired_at !== undefined);
+/** Drops credentials that came to nothing. Those that stood there before stand there again. */
+async function giveUp(store: CredentialStore, host: string, before: readonly StoredCredentials[]): Promise<void> {
+  const finished = before.find((it) => it.paired_at !== undefined);
   if (finished === undefined) await store.remove(host);
   else await store.save(finished);
+  const unfinished = before.find((it) => it.paired_at === undefined);
+  if (unfinished !== undefined) await store.save(unfinished);
 }
 
 async function knownHosts(store: CredentialStore): Promise<Credentials[]> {

@@ -147,6 +147,74 @@ test("a pairing can be called off at any time", async () => {
   }
 });
 
+test("a pairing that is called off after its grant, and before the host knows that it was taken, leaves nothing", async () => {
+  const reason = new Error("the user left");
+  for (const moment of ["saving", "saved"]) {
+    const fake = new FakeHost();
+    const storage = new MemoryStore();
+    const controller = new AbortController();
+    const save = storage.save.bind(storage);
+    storage.save = async (credentials) => {
+      await save(credentials);
+      if (moment === "saving") controller.abort(reason);
+    };
+    const onState = ({ state }: PairState): void => {
+      if (state === "finishing" && moment === "saved") controller.abort(reason);
+    };
+    const { clock, work } = pairing(fake, { signal: controller.signal, storage, onState });
+    await assert.rejects(passing(clock, work), reason);
+    assert.deepEqual(await storage.list(), [], "nothing is kept");
+    await clock.pass(2000);
+    assert.deepEqual(await restore({ storage, ...fake.connections, clock }), []);
+    assert.deepEqual([clock.pending, fake.sessions.length], [0, 0]);
+  }
+});
+
+test("the pairings that there were are as they were when a new one with their host is called off", async () => {
+  const stage = await staged();
+  const { clock, fake, storage, given } = stage;
+  const cut = (after: number): void => {
+    let seen = 0;
+    fake.tamper = (sent) => (seen++ < after ? [sent] : []);
+  };
+  // One that is not finished stands beside it: the host's last word did not come.
+  await closes(stage);
+  cut(2);
+  const again = pair(fake.link(), { name: "Phone", storage, ...given });
+  await assert.rejects(passing(clock, again), ofCode("CPL-1602"));
+  fake.tamper = (sent) => [sent];
+  const before = await storage.list();
+  assert.equal(before.length, 2);
+
+  const controller = new AbortController();
+  const onState = ({ state }: PairState): void => void (state === "finishing" && controller.abort());
+  await assert.rejects(passing(clock, pair(fake.link(), { name: "Phone", storage, ...given, onState, signal: controller.signal })), { name: "AbortError" });
+  assert.deepEqual(new Set((await storage.list()).map((it) => it.psk_id)), new Set(before.map((it) => it.psk_id)));
+  const [host] = await restore({ storage, ...given });
+  assert.ok(host !== undefined);
+  await online(clock, host);
+  await closes({ clock, host });
+});
+
+test("called off once the host may take it for done, a pairing is kept, says so, and is finished by the next session", async () => {
+  const fake = new FakeHost();
+  let seen = 0;
+  fake.tamper = (sent) => (seen++ < 2 ? [sent] : []);
+  const controller = new AbortController();
+  const reason = new Error("the user left");
+  const { clock, storage, work, states } = pairing(fake, { signal: controller.signal });
+  await clock.pass(100);
+  assert.equal(states.at(-1)?.state, "finishing");
+  controller.abort(reason);
+  await assert.rejects(passing(clock, work), (error: Error) => ofCode("CPL-1602")(error) && error.cause === reason);
+  fake.tamper = (sent) => [sent];
+  const [host] = await restore({ storage, ...fake.connections, clock });
+  assert.ok(host !== undefined);
+  await online(clock, host);
+  assert.equal((await storage.list())[0]?.paired_at !== undefined, true);
+  await closes({ clock, host });
+});
+
 test("a connection that ends at any message leaves both unpaired, or a pairing that the next session finishes", async () => {
   const outcomes: string[] = [];
   for (let message = 0; message < 4; message += 1) {
