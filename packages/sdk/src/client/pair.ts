@@ -3,11 +3,11 @@ import { sameEndpoint, type Endpoint } from "../protocol/endpoint.js";
 import { CoupletError, nextOf, parseCode } from "../protocol/error.js";
 import type { StaticKey } from "../protocol/identity.js";
 import type { Claim, Grant } from "../protocol/message.js";
-import { checkedName } from "../protocol/name.js";
+import { areAlike, checkedName } from "../protocol/name.js";
 import { offerFromLink, offerKeys, type Offer } from "../protocol/offer.js";
 import { AttemptError, lines } from "./attempt.js";
 import { reasonOf, TimedOut, unlessAborted, within, type Clock } from "./clock.js";
-import { grantedCredentials, hostId, type Credentials } from "./credentials.js";
+import { grantedCredentials, hostId, learnEndpoints, type Credentials } from "./credentials.js";
 import type { Environment } from "./environment.js";
 import { Met, type Opened } from "./greet.js";
 import { leadsTo, type Ways } from "./path.js";
@@ -60,7 +60,7 @@ export async function pairWith(link: string, request: PairRequest, environment: 
   request.onState({ state: "connecting" });
   const met = await meet(offer, ours, claim, request, environment);
   try {
-    if (!request.anotherHost) refuseOtherKey(known, offer, met.confirmed.hostName);
+    if (!request.anotherHost) refuseOtherKey(known, offer, met.hostName);
   } catch (error) {
     met.leave();
     throw error;
@@ -158,7 +158,8 @@ async function agree(
   const { store, onState, signal } = request;
   const ask = (): void => onState({ state: "approval", checkCode: code, hostName: opened.hostName });
   const grant = await granted(opened.stream, clock, signal, ask);
-  const credentials = grantedCredentials(offer, ours, grant, request.relayCa);
+  // By the name that was compared with those of known hosts, not by another one now.
+  const credentials = grantedCredentials(offer, ours, { ...grant, hostName: opened.hostName }, request.relayCa);
   // What cannot be read is replaced, where the store lets it be.
   const before = await store.load(hostId(offer.hostKey)).catch(() => []);
   await stored(store.save(writeForm(credentials)));
@@ -217,8 +218,7 @@ async function finish(
     for (;;) {
       const control = await stream.control();
       if (control.t !== "endpoints") return control;
-      credentials.endpoints = control.list.length > 0 ? control.list : credentials.endpoints;
-      credentials.endpointsSerial = control.serial;
+      learnEndpoints(credentials, control.list, control.serial);
     }
   };
   const control = await unlessAborted(request.signal, within(clock, PAIRED, said())).catch((error: unknown) => {
@@ -266,7 +266,7 @@ function refuseOtherKey(known: readonly Credentials[], offer: Offer, name: strin
   if (known.some((it) => it.keys.hostKey.equals(offer.hostKey))) return;
   const isOf = (it: Credentials): boolean =>
     name !== null
-      ? it.hostName === name
+      ? areAlike(it.hostName, name)
       : it.endpoints.some((here) => here.kind === "lan" && offer.endpoints.some((there) => sameEndpoint(here, there)));
   const other = known.find(isOf);
   if (other === undefined) return;

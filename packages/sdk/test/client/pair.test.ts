@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { test, type TestContext } from "node:test";
 
 import { Host, MemoryStore, pair, restore, type PairOptions, type PairState } from "../../src/index.js";
-import { FakeHost, type FakeHostOptions } from "../../src/testing.js";
+import type { Control } from "../../src/protocol/message.js";
+import { FakeHost, FakeSession, type FakeHostOptions } from "../../src/testing.js";
 import { closes, DrivenClock, idle, ofCode, online, passing, staged } from "./stage.js";
 
 /** Pairs in driven time. */
@@ -22,6 +23,14 @@ async function refused(fake: FakeHost, code: string, options: Partial<PairOption
   assert.equal((await storage.list()).length, 0, "nothing is kept");
   await clock.pass(2000);
   assert.equal(clock.pending, 0, "no alarm is left behind");
+}
+
+/** What the host says in place of each of its words, while this test runs. */
+function says(t: TestContext, instead: (control: Control) => readonly Control[]): void {
+  const { say } = FakeSession.prototype;
+  t.mock.method(FakeSession.prototype, "say", function (this: FakeSession, control: Control) {
+    for (const one of instead(control)) say.call(this, one);
+  });
 }
 
 test("a device pairs by its link, asks the app, and comes back without a link", async () => {
@@ -130,6 +139,49 @@ test("a host that is known under another key is told from it", async () => {
   await closes({ clock: meant.clock, host: await passing(meant.clock, meant.work) });
   assert.equal((await stage.storage.list()).length, 2);
   await closes(stage);
+});
+
+test("so is one whose name only looks like that of a known host, and one that changes its name afterwards", async (t) => {
+  const stage = await staged({ name: "Anna's NAS" });
+  for (const name of ["ANNA\u2019S nas", "\uff21nna's NAS", "Annas-NAS", "Anna's  N\u200bA\u200bS", "\u202eAnna's NAS"]) {
+    const { clock, work } = pairing(new FakeHost({ name, address: "192.0.2.2:7878" }), { storage: stage.storage });
+    await assert.rejects(passing(clock, work), ofCode("CPL-1604"), name);
+  }
+  const other = pairing(new FakeHost({ name: "Anna's PC", address: "192.0.2.3:7878" }), { storage: stage.storage });
+  await closes({ clock: other.clock, host: await passing(other.clock, other.work) });
+
+  // The name that it grants is not the one that it had.
+  says(t, (control) => [control.t === "grant" ? { ...control, grant: { ...control.grant, hostName: "Anna's NAS" } } : control]);
+  const { clock, work } = pairing(new FakeHost({ name: "Bob's PC", address: "192.0.2.4:7878" }), { storage: stage.storage });
+  const host = await passing(clock, work);
+  assert.equal(host.name, "Bob's PC");
+  await closes({ clock, host });
+  await closes(stage);
+});
+
+test("what a host calls itself can be shown", async () => {
+  const fake = new FakeHost({ asks: true, name: "\u202eNAS\u0007\n\u200b " + "x".repeat(200) });
+  const { clock, states, work } = pairing(fake);
+  await clock.pass(1000);
+  const approval = states.at(-1);
+  assert.ok(approval?.state === "approval" && approval.hostName === "NAS " + "x".repeat(60), JSON.stringify(approval));
+  await fake.approve(approval.checkCode);
+  const host = await passing(clock, work);
+  assert.equal(host.name, approval.hostName);
+  await online(clock, host);
+  assert.equal(host.name, approval.hostName);
+  await closes({ clock, host });
+});
+
+test("old news of addresses while a pairing is finished are no news", async (t) => {
+  const news = (serial: bigint, address: string): Control => ({ t: "endpoints", serial, list: [{ kind: "lan", address }] });
+  const list = [news(7n, "192.0.2.1:7878"), news(3n, "192.0.2.66:1"), { ...news(8n, ""), list: [] } as Control];
+  says(t, (control) => (control.t === "paired" ? [...list, control] : [control]));
+  const { clock, storage, work } = pairing(new FakeHost());
+  const host = await passing(clock, work);
+  const [kept] = await storage.list();
+  assert.deepEqual([kept?.endpoints, Number(kept?.endpoints_serial)], [["lan 192.0.2.1:7878"], 7]);
+  await closes({ clock, host });
 });
 
 test("a pairing can be called off at any time", async () => {
