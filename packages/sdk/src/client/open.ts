@@ -1,4 +1,5 @@
 /** What apps begin with: pair with a host, or come back to those that are known. */
+import { CoupletError } from "../protocol/error.js";
 import type { Account } from "./relay.js";
 import { Host } from "./connect.js";
 import { hostId, type Credentials } from "./credentials.js";
@@ -6,10 +7,9 @@ import { reasonOf } from "./clock.js";
 import { environment, type Given } from "./environment.js";
 import { pairWith, type PairState } from "./pair.js";
 import { tell } from "./state.js";
-import { MemoryStore, stored, type CredentialStore } from "./store.js";
+import { MemoryStore, stored, type CredentialStore, type Unusable } from "./store.js";
 import { readForm } from "./store/form.js";
 import { IndexedDbStore } from "./store/indexed_db.js";
-
 
 /** What both ways in take. */
 export interface Options extends Given {
@@ -43,6 +43,8 @@ export interface PairOptions extends Options {
 export interface RestoreOptions extends Options {
   /** Only this one: a {@link Host.id}. */
   readonly id?: string | undefined;
+  /** Told of stored credentials that cannot be used, beside others that can. They stay stored. */
+  readonly onUnusable?: Unusable | undefined;
 }
 
 let memory: CredentialStore | null = null;
@@ -94,11 +96,20 @@ export async function pair(link: string, options: PairOptions): Promise<Host> {
 }
 
 /** Those that can be read. @throws {CoupletError} `CPL-1607`: there are some, and none can. */
-async function readable(store: CredentialStore): Promise<Credentials[]> {
-  const read = await Promise.allSettled((await stored(store.list())).map(readForm));
-  const found = read.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
-  const damaged = read.find((one) => one.status === "rejected");
-  if (found.length === 0 && damaged !== undefined) throw damaged.reason;
+async function readable(store: CredentialStore, unusable: Unusable): Promise<Credentials[]> {
+  const errors: CoupletError[] = [];
+  const forms = await stored(store.list((error) => void errors.push(error)));
+  const found: Credentials[] = [];
+  for (const form of forms) {
+    try {
+      found.push(await readForm(form));
+    } catch (error) {
+      errors.push(error instanceof CoupletError ? error : new CoupletError("CPL-1607", undefined, { cause: error }));
+    }
+  }
+  const [first] = errors;
+  if (found.length === 0 && first !== undefined) throw first;
+  for (const error of errors) tell(unusable, error);
   return found;
 }
 
@@ -106,13 +117,13 @@ async function readable(store: CredentialStore): Promise<Credentials[]> {
  * The hosts that this device is paired with, in the order of their names; each opens its session now. Those that are not
  * wanted: `close()` them, or name one by its `id`.
  *
- * @throws {CoupletError} `CPL-1607`: what is stored cannot be read.
+ * @throws {CoupletError} `CPL-1607`: nothing of what is stored can be read.
  */
 export async function restore(options: RestoreOptions = {}): Promise<Host[]> {
   const where = environment(options);
   const store = storage(options);
   const hosts = new Map<string, Credentials[]>();
-  for (const credentials of await readable(store)) {
+  for (const credentials of await readable(store, options.onUnusable ?? (() => {}))) {
     const id = hostId(credentials.keys.hostKey);
     if (options.id !== undefined && options.id !== id) continue;
     hosts.set(id, [...(hosts.get(id) ?? []), credentials]);

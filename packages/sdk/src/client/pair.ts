@@ -252,7 +252,7 @@ async function giveUp(store: CredentialStore, host: string, before: readonly Sto
 
 async function knownHosts(store: CredentialStore): Promise<Credentials[]> {
   const known: Credentials[] = [];
-  for (const one of await stored(store.list())) {
+  for (const one of await stored(store.list(() => {}))) {
     // What cannot be read says nothing, and is in nobody's way.
     const read = await readForm(one).catch(() => null);
     if (read !== null) known.push(read);
