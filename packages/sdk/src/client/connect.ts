@@ -1,19 +1,20 @@
 /** A paired host: one keeper holds a session open, and everything else goes through it. */
 import { answered, type Me } from "../api.js";
 import { CoupletError } from "../protocol/error.js";
-import { limit, unlessAborted, within, type Clock } from "./clock.js";
+import { limit, TimedOut, unlessAborted, within, type Clock } from "./clock.js";
 import type { Environment } from "./environment.js";
 import { Unsent } from "./http.js";
 import { Keeper, type Keeping, type Live } from "./keep.js";
 import { itself, outbound, redirected, REDIRECTS, target, upgradeHeaders, type FetchInit, type Outbound } from "./request.js";
 import { isFinal, reasonError, tell, type State } from "./state.js";
 import { stored, type CredentialStore } from "./store.js";
+import { readForm } from "./store/form.js";
 import { CoupletWebSocket, socketHeaders } from "./websocket.js";
 
 /** How long a request waits for a session, in milliseconds. */
 const WAIT = 10_000;
 /** How long the host may take to be told that it is forgotten. */
-const FAREWELL = 3000;
+const FAREWELL = 5000;
 
 /** What an app says of a WebSocket. */
 export interface WebSocketInit {
@@ -29,6 +30,7 @@ export class Host {
   /** Names it among the hosts that this device knows: its key's fingerprint in lower case. */
   readonly id: string;
   readonly #keeper: Keeper;
+  readonly #keeping: Keeping;
   readonly #environment: Environment;
   readonly #store: CredentialStore;
   readonly #listeners = new Set<(state: State) => void>();
@@ -37,6 +39,7 @@ export class Host {
 
   /** See `pair` and `restore`. */
   constructor(keeping: Keeping) {
+    this.#keeping = keeping;
     this.#environment = keeping.environment;
     this.#store = keeping.store;
     this.#keeper = new Keeper(keeping);
@@ -129,30 +132,58 @@ export class Host {
   }
 
   /**
-   * Ends the pairing: the host is told, when it can be reached, and whatever is stored of it is removed.
+   * Ends the pairing: the host is told, and whatever is stored of it is removed. Resolves with whether the host has it that
+   * this device is none of its own any more. Where that is false, its owner still sees the device, and can revoke it: the host
+   * was not reached within a few seconds.
    *
    * @throws {CoupletError} `CPL-1607`: it cannot be removed.
    */
-  async forget(): Promise<void> {
-    this.#keeper.forgetting();
-    await this.#sayGoodbye().catch(() => {});
-    await this.#keeper.stop("forgotten");
-    this.#unwatch();
+  async forget(): Promise<boolean> {
+    const isTold = await this.#takeLeave().catch(() => false);
+    await this.#end("forgotten");
     await stored(this.#store.remove(this.id));
+    return isTold;
   }
 
   /** Closes the session, and tells the host. Whatever is under way breaks off, and no other session is opened. */
   async close(): Promise<void> {
-    await this.#keeper.stop("closed");
+    await this.#end("closed");
+  }
+
+  async #end(state: "closed" | "forgotten"): Promise<void> {
+    await this.#keeper.stop(state);
+    this.#tell();
     this.#unwatch();
   }
 
-  async #sayGoodbye(): Promise<void> {
-    if (isFinal(this.state)) return;
+  /** Tells the host, in a session of its own where this one was closed. Whether the host knows. */
+  async #takeLeave(): Promise<boolean> {
+    const { state } = this.state;
+    if (state === "revoked") return true;
+    if (state === "expired" || state === "forgotten") return false;
+    if (state !== "closed") return this.#sayGoodbye();
+    const forms = await this.#store.load(this.id);
+    const candidates = await Promise.all(forms.map(readForm));
+    if (candidates.length === 0) return false;
+    const again = new Host({ ...this.#keeping, candidates });
+    try {
+      return await again.#sayGoodbye();
+    } finally {
+      await again.#end("forgotten");
+    }
+  }
+
+  async #sayGoodbye(): Promise<boolean> {
+    this.#keeper.forgetting();
     const time = limit(this.#environment.clock, FAREWELL);
     try {
       const answer = await this.#send(itself("/api/pair/me", { method: "DELETE", signal: time.signal }));
       await answer.body?.cancel();
+      return answer.ok;
+    } catch (error) {
+      // It had revoked this device before; or the end of the session was faster than the answer.
+      if (error instanceof CoupletError && error.code === "CPL-1603") return true;
+      throw error;
     } finally {
       time.done();
     }
@@ -191,7 +222,7 @@ export class Host {
       look();
       if (keeper.live === null || keeper.live === used || keeper.live.stream.isOver) keeper.want();
     });
-    return unlessAborted(signal, inTime(clock, until - clock.now(), found, keeper)).finally(() => unwatch());
+    return inTime(clock, until - clock.now(), unlessAborted(signal, found), keeper).finally(() => unwatch());
   }
 
   #tell(): void {
@@ -214,7 +245,7 @@ async function following(request: Outbound, answer: Response): Promise<Outbound 
 
 function inTime(clock: Clock, milliseconds: number, found: Promise<Live>, keeper: Keeper): Promise<Live> {
   return within(clock, milliseconds, found).catch((error: unknown) => {
-    if (error instanceof CoupletError) throw error;
+    if (!(error instanceof TimedOut)) throw error;
     const { state } = keeper;
     throw state.state === "offline" ? reasonError(state.reason) : new CoupletError("CPL-1601", "There is no connection to the host");
   });

@@ -294,9 +294,35 @@ test("the newest addresses are kept, and older ones do not come back", async () 
   await closes(stage);
 });
 
+test("a host that was closed before is told that it is forgotten, and so is one that is not there any more", async () => {
+  const stage = await staged();
+  const { clock, fake, host, storage } = stage;
+  await closes(stage);
+  const states: string[] = [];
+  host.on("state", ({ state }) => void states.push(state));
+  assert.equal(await passing(clock, host.forget()), true);
+  assert.deepEqual([fake.devices, await storage.list(), states.at(-1)], [[], [], "forgotten"]);
+  assert.equal(await passing(clock, host.forget()), false, "nothing is there to say it with");
+
+  const away = await staged();
+  await closes(away);
+  away.fake.isReachable = false;
+  assert.equal(await passing(away.clock, away.host.forget()), false);
+  assert.deepEqual([away.fake.devices.length, await away.storage.list()], [1, []]);
+
+  const revoked = await staged();
+  revoked.fake.revoke();
+  await reaches(revoked.clock, revoked.host, "revoked");
+  assert.equal(await passing(revoked.clock, revoked.host.forget()), true);
+  for (const one of [stage, away, revoked]) {
+    await one.clock.pass(2000);
+    assert.equal(one.clock.pending, 0, "no alarm is left behind");
+  }
+});
+
 test("a host forgets and is forgotten", async () => {
   const { clock, fake, host, storage } = await staged();
-  await passing(clock, host.forget());
+  assert.equal(await passing(clock, host.forget()), true);
   assert.equal(host.state.state, "forgotten");
   assert.deepEqual([fake.devices.length, (await storage.list()).length], [0, 0]);
   await assert.rejects(host.fetch("/"), ofCode("CPL-1608"));
@@ -307,7 +333,7 @@ test("a host forgets and is forgotten", async () => {
   const away = await staged();
   away.fake.isReachable = false;
   away.fake.cut();
-  await passing(away.clock, away.host.forget());
+  assert.equal(await passing(away.clock, away.host.forget()), false, "its owner still sees the device");
   assert.deepEqual([away.host.state.state, (await away.storage.list()).length], ["forgotten", 0]);
 });
 
