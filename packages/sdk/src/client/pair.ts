@@ -124,7 +124,7 @@ async function meet(
 function unmet(offer: Offer, tried: readonly AttemptError[], { clock, lan }: Environment): CoupletError {
   const isExpired = clock.wall() > offer.expiresAt * 1000;
   const of = (kind: AttemptError["kind"]) => tried.find((attempt) => attempt.kind === kind);
-  const telling = of("refused") ?? of("wrongKey") ?? of("handshake") ?? of("weakRandom") ?? of("relay");
+  const telling = of("refused") ?? of("wrongKey") ?? of("handshake") ?? of("weakRandom") ?? of("unsupported") ?? of("relay");
   const message =
     tried.length === 0
       ? "The link names no address that this device can use"
@@ -132,7 +132,9 @@ function unmet(offer: Offer, tried: readonly AttemptError[], { clock, lan }: Env
   const blocked = "A page that was served over https cannot reach the local network: the host needs a relay for it.";
   const isBlocked = tried.length === 0 && !lan && offer.endpoints.length > 0;
   const expired = "By this device's clock the link has expired: ask for a new one.";
-  const next = isBlocked ? blocked : isExpired ? expired : nextToDo(telling, offer);
+  // No other link helps where this program cannot open what it needs.
+  const isLacking = telling?.cause instanceof CoupletError;
+  const next = isBlocked ? blocked : isExpired && !isLacking ? expired : nextToDo(telling, offer);
   return new CoupletError(telling?.code ?? "CPL-1601", message, { next, cause: telling });
 }
 

@@ -4,12 +4,12 @@
  */
 import type { RelayAnswer } from "../api.js";
 import { isWithinRelay, relayName } from "../protocol/endpoint.js";
-import { parseCode } from "../protocol/error.js";
+import { CoupletError, parseCode } from "../protocol/error.js";
 import { pairingRoom, relaySecretHash, type OfferKeys } from "../protocol/schedule.js";
 import type { CredentialHash, RoomId } from "../protocol/room.js";
 import type { Secret } from "../protocol/secret.js";
 import { boundedText } from "./answer.js";
-import { AttemptError, attemptError } from "./attempt.js";
+import { AttemptError, attemptError, unsupported } from "./attempt.js";
 import { limit, reasonOf } from "./clock.js";
 import type { Environment } from "./environment.js";
 import { Wire } from "./socket.js";
@@ -103,7 +103,7 @@ export async function openRelay(entry: Entry, signal: AbortSignal): Promise<Ente
   } catch (error) {
     if (signal.aborted) throw reasonOf(signal);
     const known = attemptError(error);
-    if (known?.kind === "relay") throw known;
+    if (known?.kind === "relay" || known?.kind === "unsupported") throw known;
     if (known?.kind === "timedOut") throw failure("CPL-1819", "The relay does not answer in time");
     // The relay was reached just now, and a page is not told more of a WebSocket than that it failed.
     if (known !== null) throw failure("CPL-1821");
@@ -185,7 +185,7 @@ async function ask(
   } catch (error) {
     if (signal.aborted) throw reasonOf(signal);
     if (time.signal.aborted) throw failure("CPL-1819", "The relay does not answer in time");
-    if (error instanceof AttemptError) throw error;
+    if (error instanceof CoupletError) throw error instanceof AttemptError ? error : unsupported(error, "relay");
     throw new AttemptError("relay", { code: codeOfCause(error), cause: error });
   } finally {
     time.done();

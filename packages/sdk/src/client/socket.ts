@@ -1,7 +1,7 @@
 /** The WebSocket beneath a session: bounded both ways, as what a page is given is not. */
-import { parseCode } from "../protocol/error.js";
+import { CoupletError, parseCode } from "../protocol/error.js";
 import { FRAME_MAX } from "../protocol/frame.js";
-import { AttemptError } from "./attempt.js";
+import { AttemptError, unsupported } from "./attempt.js";
 import { reasonOf, sleep, type Clock } from "./clock.js";
 
 /** What is used of a WebSocket. That of browsers is one, those of Node.js and of `ws`, and React Native's. */
@@ -61,7 +61,7 @@ export class Wire {
   /**
    * Opens one.
    *
-   * @throws {AttemptError} `noConnection`, `refused`, `hungUp`. Rejects with the signal's reason.
+   * @throws {AttemptError} `noConnection`, `unsupported`. Rejects with the signal's reason.
    */
   static open(url: string, openSocket: (url: string) => Socket, clock: Clock, signal: AbortSignal): Promise<Wire> {
     return new Promise((resolve, reject) => {
@@ -71,7 +71,7 @@ export class Wire {
         socket = openSocket(url);
       } catch (cause) {
         // A page served over https may not open ws.
-        return reject(new AttemptError("noConnection", { cause }));
+        return reject(cause instanceof CoupletError ? unsupported(cause) : new AttemptError("noConnection", { cause }));
       }
       socket.binaryType = "arraybuffer";
       const wire = new Wire(socket, clock);

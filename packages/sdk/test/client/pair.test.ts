@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 
-import { Host, MemoryStore, pair, restore, type PairOptions, type PairState } from "../../src/index.js";
+import { CoupletError, Host, MemoryStore, pair, restore, type PairOptions, type PairState } from "../../src/index.js";
 import type { Control } from "../../src/protocol/message.js";
 import { FakeHost, FakeSession, type FakeHostOptions } from "../../src/testing.js";
 import { closes, DrivenClock, idle, ofCode, online, passing, staged } from "./stage.js";
@@ -110,6 +110,40 @@ test("each refusal has its code, and nothing is kept", async () => {
 test("a link that names no way for this device says so", async () => {
   const fake = new FakeHost();
   await refused(fake, "CPL-1601", { lan: false });
+});
+
+test("what a program lacks where it runs is said to its user, when pairing and afterwards", async (t) => {
+  const lacks = { next: "npm install ws" };
+  const openSocket = (): never => {
+    throw new CoupletError("CPL-1601", "This Node.js has no WebSocket", lacks);
+  };
+  const isSaid = (next: RegExp, message: RegExp) => (error: unknown): boolean => {
+    assert.ok(ofCode((error as CoupletError).code)(error));
+    assert.match((error as CoupletError).next, next);
+    assert.match((error as CoupletError).message, message);
+    return true;
+  };
+  for (const options of [{}, { address: "", relay: "relay.example" }]) {
+    const { clock, work } = pairing(new FakeHost(options), { openSocket });
+    await assert.rejects(passing(clock, work), isSaid(/npm install ws/, /has no WebSocket/), JSON.stringify(options));
+  }
+  const stage = await staged();
+  await closes(stage);
+  const [host] = await restore({ ...stage.given, storage: stage.storage, openSocket });
+  assert.ok(host !== undefined);
+  await stage.clock.pass(3000);
+  assert.ok(host.state.state === "offline" && isSaid(/npm install ws/, /has no WebSocket/)(host.state.error));
+  await closes({ clock: stage.clock, host });
+
+  // Of a runtime that has neither, the core says the same of itself; and pages cannot take a relay's own CA.
+  const own = globalThis.WebSocket;
+  t.after(() => (globalThis.WebSocket = own));
+  const far = new FakeHost({ address: "", relay: "relay.example" });
+  const ofCa = pairing(far, { fetch: undefined, openSocket: undefined, relayCa: "-----BEGIN CERTIFICATE-----" });
+  await assert.rejects(passing(ofCa.clock, ofCa.work), isSaid(/couplet\/node/, /own CA/));
+  globalThis.WebSocket = undefined as unknown as typeof WebSocket;
+  const bare = pairing(new FakeHost(), { openSocket: undefined });
+  await assert.rejects(passing(bare.clock, bare.work), isSaid(/couplet\/node/, /has no WebSocket/));
 });
 
 test("a host whose secrets are not its system's is not paired with, and gets no claim", async () => {
