@@ -1,6 +1,6 @@
 /** What apps begin with: pair with a host, or come back to those that are known. */
 import { CoupletError } from "../protocol/error.js";
-import type { Account } from "./relay.js";
+import { checkedAccount, type Account } from "./relay.js";
 import { Host } from "./connect.js";
 import { hostId, type Credentials } from "./credentials.js";
 import { reasonOf } from "./clock.js";
@@ -15,7 +15,7 @@ import { IndexedDbStore } from "./store/indexed_db.js";
 export interface Options extends Given {
   /** Where credentials are kept: in IndexedDB, where there is one; else in memory, for as long as the program runs. */
   readonly storage?: CredentialStore | undefined;
-  /** Who this device's owner is, for relays with accounts: a token, or what gives a fresh one at each use. It is not kept. */
+  /** Who this device's owner is at a relay with accounts. It is not kept, and shown to that relay alone. */
   readonly account?: Account | undefined;
 }
 
@@ -70,14 +70,15 @@ function kindOfDevice(): string {
  * When the host's owner is asked, `onState` is called with `approval` and the check code that this device must show: the owner
  * types it at the host, within two minutes.
  *
- * @throws {CoupletError} Nothing is paired; `code` says why, `next` what to do. Only after `CPL-1602` may credentials have been
+ * @throws {TypeError} `account` names no relay. {@link CoupletError}: Nothing is paired; `code` says why, `next` what to do. Only after `CPL-1602` may credentials have been
  * kept all the same: the next session, as `restore` opens it, finishes such a pairing if the host took it for done. Rejects with
  * the signal's reason, and nothing is kept, as long as the host cannot take it for done; called off later, it is `CPL-1602`.
  */
 export async function pair(link: string, options: PairOptions): Promise<Host> {
   const where = environment(options);
   const store = storage(options);
-  const { name, model = null, platform = null, kind = kindOfDevice(), relayCa = null, account } = options;
+  const { name, model = null, platform = null, kind = kindOfDevice(), relayCa = null } = options;
+  const account = checkedAccount(options.account);
   if (options.signal?.aborted === true) throw reasonOf(options.signal);
   const credentials = await pairWith(
     link,
@@ -122,6 +123,7 @@ async function readable(store: CredentialStore, unusable: Unusable): Promise<Cre
 export async function restore(options: RestoreOptions = {}): Promise<Host[]> {
   const where = environment(options);
   const store = storage(options);
+  const account = checkedAccount(options.account);
   const hosts = new Map<string, Credentials[]>();
   for (const credentials of await readable(store, options.onUnusable ?? (() => {}))) {
     const id = hostId(credentials.keys.hostKey);
@@ -132,7 +134,7 @@ export async function restore(options: RestoreOptions = {}): Promise<Host[]> {
   return byName.map((found) => {
     // Unfinished ones first: a session by them finishes the pairing.
     const candidates = found.sort((a, b) => Number(a.pairedAt !== null) - Number(b.pairedAt !== null));
-    return new Host({ environment: where, store, candidates, account: options.account });
+    return new Host({ environment: where, store, candidates, account });
   });
 }
 

@@ -11,7 +11,7 @@ import { grantedCredentials, hostId, learnEndpoints, type Credentials } from "./
 import type { Environment } from "./environment.js";
 import { Met, type Opened } from "./greet.js";
 import { leadsTo, type Ways } from "./path.js";
-import { accountOf, type Account } from "./relay.js";
+import { accountAt, type Account } from "./relay.js";
 import type { SealedStream } from "./sealed.js";
 import { makeKey, stored, type CredentialStore, type StoredCredentials } from "./store.js";
 import { readForm, writeForm } from "./store/form.js";
@@ -98,18 +98,19 @@ async function meet(
 ): Promise<Met> {
   const signal = request.signal ?? new AbortController().signal;
   const isFar = (endpoint: Endpoint): boolean => endpoint.kind === "relay";
-  const account = offer.endpoints.some(isFar) ? await accountOf(request.account) : null;
   const door = { kind: "offer", keys: offerKeys(offer) } as const;
-  const ways: Ways = { environment, door, account, relayCa: request.relayCa, climbs: null };
+  const ways: Ways = { environment, door, account: null, relayCa: request.relayCa, climbs: null };
   const endpoints = offer.endpoints.filter((endpoint) => leadsTo(ways, endpoint));
   const tried: AttemptError[] = [];
   try {
     for (const endpoint of [...endpoints.filter((it) => !isFar(it)), ...endpoints.filter(isFar)]) {
       try {
-        return await Met.toPair(ways, endpoint, { offer, ours, claim }, signal);
+        const relay = endpoint.kind === "relay" ? endpoint.name : null;
+        const account = relay === null ? null : await accountAt(request.account, relay, environment.clock, signal);
+        return await Met.toPair({ ...ways, account }, endpoint, { offer, ours, claim }, signal);
       } catch (error) {
         if (signal.aborted || !(error instanceof AttemptError)) throw error;
-        tried.push(error);
+        tried.push(error.at(endpoint));
       }
     }
   } finally {

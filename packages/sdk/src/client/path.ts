@@ -23,6 +23,7 @@ export interface Ways {
   readonly environment: Environment;
   /** null: the host has no room at a relay for this device. */
   readonly door: Door | null;
+  /** What the relay is shown of the owner. */
   readonly account: string | null;
   readonly relayCa: string | null;
   /** Which of the pairing's rooms to ask for first; null: it is not paired yet. */
