@@ -185,6 +185,32 @@ test("a host that says nothing is given up after a minute, and one that answers 
   await closes(stage);
 });
 
+test("a page in the background, whose alarms come once a minute, keeps its session and its WebSockets, and is answered", async () => {
+  const heard: unknown[] = [];
+  const stage = await staged({ webSocket: (socket) => void (socket.onmessage = (message) => socket.send(message)) });
+  const { clock, fake, host } = stage;
+  const socket = host.webSocket("/");
+  socket.addEventListener("message", ({ data }) => void heard.push(data));
+  await clock.pass(1000);
+  const [session] = fake.sessions;
+  const states: string[] = [];
+  host.on("state", ({ state }) => void states.push(state));
+  for (let minute = 0; minute < 10; minute += 1) {
+    clock.sleep(60_000);
+    await clock.pass(0);
+    socket.send(`minute ${minute}`);
+    const answer = host.fetch("/");
+    clock.sleep(59_000);
+    await clock.pass(0);
+    assert.equal(await (await answer).text(), "hello\n");
+  }
+  await idle();
+  assert.deepEqual([states, fake.sessions, heard.length], [["direct"], [session], 10]);
+  socket.close();
+  await clock.pass(1000);
+  await closes(stage);
+});
+
 test("a page that was asleep asks before it gives the host up", async () => {
   let changed: (change: Change) => void = () => {};
   const stage = await staged({}, { network: (tell) => ((changed = tell), () => {}) });
