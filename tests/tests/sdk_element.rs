@@ -181,6 +181,12 @@ async fn each_view_is_shown_in_every_look_and_told_to_screen_readers() {
     page.browser().run("stage.fake.isReachable = true", Value::Null).await;
     page.press("Try now").await;
     page.views("host direct").await;
+    // What the app has closed is one step away, and is not forgotten by it.
+    page.browser().run("await stage.element.host.close()", Value::Null).await;
+    page.views("host closed").await;
+    page.look("closed").await;
+    page.press("Connect again").await;
+    page.views("host direct").await;
     page.browser().run("stage.fake.revoke()", Value::Null).await;
     page.views("host revoked").await;
     page.says("CPL-1603").await;

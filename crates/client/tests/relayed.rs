@@ -140,6 +140,24 @@ async fn a_room_that_opens_and_leads_to_somebody_else_has_another_behind_it() {
 }
 
 #[tokio::test]
+async fn a_pairing_that_came_to_nothing_keeps_the_one_before_it_from_no_relay() {
+    let world = World::start().await;
+    let (_folder, store, credentials) = paired(&world).await;
+    world.register_room(0).await;
+    // The host never heard of it: no room of its is there, for which the relay is left alone.
+    let mut unfinished = credentials.clone();
+    unfinished.keys.0.psk_id = [9; 8];
+    unfinished.room_secret = Some(RoomSecret::new([9; 32]));
+    unfinished.paired_at = None;
+    store.save(&unfinished).unwrap();
+    assert_eq!(store.load(&credentials.id()).unwrap().len(), 2);
+    let _host = world.granting(&[]).await;
+    let client = Client::connect(credentials.id(), store).await.unwrap();
+    relayed(&client, &world).await;
+    client.close().await;
+}
+
+#[tokio::test]
 async fn a_host_that_is_away_is_waited_for() {
     let world = World::start().await;
     let (_folder, store, credentials) = paired(&world).await;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use data_encoding::BASE32_NOPAD;
 use zeroize::Zeroizing;
@@ -16,6 +17,8 @@ pub const ENDPOINTS_MAX: usize = 8;
 const LINK_MAX: usize = 4096;
 
 const VERSION: u8 = 1;
+/// Versions that there may be one day: any other first byte is that of some text.
+const NEWER: RangeInclusive<u8> = 2..=15;
 /// Suite 1: `25519_ChaChaPoly_SHA256`.
 pub const SUITE_1: u8 = 0b01;
 /// What precedes the endpoints: version, suites, end, secret, host key.
@@ -33,10 +36,10 @@ pub enum OfferError {
     /// Neither `COUPLET:…` nor `https://…/p#…`.
     #[error("this is no pairing link: it begins with COUPLET: or is https://RELAY/p#…")]
     NotALink,
-    /// The part behind the prefix is not base32.
+    /// What stands behind the prefix is no offer: no base32, or bytes that no version begins with.
     #[error("the pairing link is damaged: copy it whole, or scan the code again")]
-    NotBase32,
-    /// A newer format.
+    Damaged,
+    /// A newer format. What its first byte says is believed only of bytes that can be an offer.
     #[error("the offer is of version {0}, this program knows version {VERSION}: update it")]
     Version(u8),
     /// It ends within a field.
@@ -267,7 +270,7 @@ impl Offer {
                 (Some(RelayName::parse(authority).ok_or(OfferError::NotALink)?), text)
             }
         };
-        let bytes = BASE32_NOPAD.decode(text.as_bytes()).map_err(|_| OfferError::NotBase32)?;
+        let bytes = BASE32_NOPAD.decode(text.as_bytes()).map_err(|_| OfferError::Damaged)?;
         Offer::decode(&Zeroizing::new(bytes), relay)
     }
 
@@ -288,7 +291,8 @@ impl Offer {
         };
         let version = take(1, "its version")?[0];
         if version != VERSION {
-            return Err(OfferError::Version(version));
+            let is_newer = NEWER.contains(&version) && bytes.len() >= FIXED;
+            return Err(if is_newer { OfferError::Version(version) } else { OfferError::Damaged });
         }
         let suites = take(1, "its suites")?[0];
         let end = take(4, "its end")?;

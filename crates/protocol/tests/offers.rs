@@ -116,7 +116,7 @@ fn base32_has_one_form() {
     assert_eq!(last & 0b1111, 0);
     for unused in 1..16 {
         let changed = format!("{}{}", &link[..link.len() - 1], char::from(alphabet[last | unused]));
-        assert_eq!(Offer::from_link(&changed), Err(OfferError::NotBase32));
+        assert_eq!(Offer::from_link(&changed), Err(OfferError::Damaged));
     }
     for wrong in [
         format!("{link}===="),
@@ -124,7 +124,7 @@ fn base32_has_one_form() {
         link.replacen("COUPLET:", "COUPLET: ", 1),
         link[..40].to_owned() + "-" + &link[40..],
     ] {
-        assert_eq!(Offer::from_link(&wrong), Err(OfferError::NotBase32), "{wrong}");
+        assert_eq!(Offer::from_link(&wrong), Err(OfferError::Damaged), "{wrong}");
     }
     for start in [
         "COUPLET",
@@ -190,9 +190,19 @@ fn sizes_at_the_limits_pass_and_one_more_does_not() {
     assert_eq!(fixed(&unknown(8)).map(|offer| offer.endpoints), Ok(Vec::new()));
     assert_eq!(fixed(&unknown(9)), Err(OfferError::TooMany));
 
+    // Only what can be an offer is said to be of a newer version: any text has a first byte.
+    let begins = |first: u8, len: usize| Offer::from_bytes(&[&[first][..], &vec![0x5a; len - 1]].concat());
+    for version in [2, 15] {
+        assert_eq!(begins(version, FIXED), Err(OfferError::Version(version)));
+    }
+    for (first, len) in [(0, 80), (16, 80), (107, 80), (255, 80), (2, FIXED - 1), (2, 1)] {
+        assert_eq!(begins(first, len), Err(OfferError::Damaged), "{first} {len}");
+    }
+    assert_eq!(Offer::from_link("COUPLET:NONSENSE"), Err(OfferError::Damaged));
+
     // Longer links are not looked at.
     let long = |n: usize| format!("COUPLET:{}", "A".repeat(n - 8));
-    assert_eq!(Offer::from_link(&long(4096)), Err(OfferError::Version(0)));
+    assert_eq!(Offer::from_link(&long(4096)), Err(OfferError::Damaged));
     assert_eq!(Offer::from_link(&long(4097)), Err(OfferError::NotALink));
     for len in 0..FIXED {
         assert!(matches!(Offer::from_bytes(&plain().to_bytes()[..len]), Err(OfferError::Short(_))), "{len} bytes");

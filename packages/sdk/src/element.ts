@@ -203,6 +203,7 @@ export class CoupletConnect extends Base {
       scan: (): void => void this.#scan(),
       cancel: (): void => this.#connector.cancel(),
       retry: (): void => this.#connector.retry(),
+      reopen: (): void => void this.#connector.reopen(this.#options),
       forget: (): void => void this.forget(),
       ask: (): void => this.#show({ view: "forgetting", hostName: this.host?.name ?? "" }),
       back: (): void => this.#show(this.#connector.view),

@@ -11,7 +11,7 @@ export { isFinal, isOnline, reasonText, type Reason, type State } from "./client
 export type { BodySource } from "./client/body.js";
 export type { FetchInit } from "./client/request.js";
 export type { Account } from "./client/relay.js";
-export { KeyValueStore, MemoryStore, type CredentialStore, type HeldKey, type KeyValue, type StoredCredentials } from "./client/store.js";
+export { KeyValueStore, MemoryStore, type CredentialStore, type HeldKey, type KeyValue, type StoredCredentials, type Unusable } from "./client/store.js";
 export { IndexedDbStore } from "./client/store/indexed_db.js";
 export type { Clock } from "./client/clock.js";
 export type { Fetch, Given } from "./client/environment.js";

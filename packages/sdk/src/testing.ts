@@ -26,7 +26,7 @@ export type { ByteLink } from "./link.js";
 export interface FakeHostOptions {
   /** Answers the requests of paired devices: what the apps behind a real host do. Each says hello when it is absent. */
   readonly app?: App;
-  /** Is given each WebSocket that a device opens; without it none is taken. */
+  /** Is given each WebSocket that a device opens, and takes it unless it returns an answer; without it none is taken. */
   readonly webSocket?: SocketApp;
   /** What the host calls itself. */
   readonly name?: string;
@@ -50,7 +50,8 @@ interface Pairing extends FakeDevice {
   readonly key: PublicKey;
   readonly pskId: Uint8Array;
   readonly psk: Secret<"psk">;
-  isRevoked: boolean;
+  /** Why it may not come any more. */
+  over: "revoked" | "expired" | null;
 }
 
 interface Open {
@@ -64,7 +65,11 @@ interface Waiting {
   readonly session: FakeSession;
   readonly code: CheckCode;
   readonly settle: (isIn: boolean) => void;
+  wrong: number;
 }
+
+/** So many wrong check codes reject a device (spec/protocol.md, 3). */
+const WRONG_CODES = 3;
 
 /**
  * A host in memory. What it lets a device do is what a real one does; it has no limits, no disk and no network.
@@ -79,9 +84,9 @@ export class FakeHost {
   readonly name: string;
   /** Give these to `pair` and `restore`. */
   readonly connections: Pick<Given, "openSocket" | "fetch" | "lan" | "locks">;
-  /** Whether anybody answers at its addresses. */
+  /** Whether anybody answers who connects from now on; {@link FakeHost.cut} ends what is open. */
   isReachable = true;
-  /** What becomes of each message on its way to a device, as someone between would have it; for hostile tests. */
+  /** What becomes of each message on its way to a device, as someone between would have it; `() => []`: nothing arrives. */
   tamper: (message: Uint8Array) => readonly Uint8Array[] = (message) => [message];
   /** What the relay answers instead of leading to the host. */
   relayAnswer: (() => Response) | null = null;
@@ -133,7 +138,7 @@ export class FakeHost {
 
   /** The devices that are paired. */
   get devices(): readonly FakeDevice[] {
-    return this.#pairings.filter((it) => !it.isRevoked).map(({ id, name }) => ({ id, name }));
+    return this.#pairings.filter((it) => it.over !== "revoked").map(({ id, name }) => ({ id, name }));
   }
 
   /** The sessions that are open. */
@@ -149,14 +154,19 @@ export class FakeHost {
   /**
    * The owner types the code that the device shows: `123 456`. Waits for a device that asks.
    *
-   * @throws {Error} It is another one; the device was turned away.
+   * @throws {Error} It is another one. The device waits on; the third wrong code turns it away.
    */
   async approve(checkCode: string): Promise<void> {
     await this.until(() => this.#waiting.length > 0);
-    const waiting = this.#waiting.shift();
+    const [waiting] = this.#waiting;
+    if (waiting === undefined) return;
     const typed = CheckCode.parse(checkCode);
-    const isRight = typed !== null && waiting !== undefined && waiting.code.equals(typed);
-    waiting?.settle(isRight);
+    const isRight = typed !== null && waiting.code.equals(typed);
+    waiting.wrong += isRight ? 0 : 1;
+    if (isRight || waiting.wrong >= WRONG_CODES) {
+      this.#waiting.shift();
+      waiting.settle(isRight);
+    }
     if (!isRight) throw new Error("another check code");
   }
 
@@ -166,10 +176,19 @@ export class FakeHost {
     this.#waiting.shift()?.settle(false);
   }
 
-  /** Revokes a device, or all; who has a session is told in it. */
+  /** Revokes a device, or all; who has a session is told in it, others when they come back. */
   revoke(id?: string): void {
-    for (const pairing of this.#pairings) if (id === undefined || pairing.id === id) pairing.isRevoked = true;
-    for (const session of this.#of(id)) session.leave("revoked");
+    this.#endAccess("revoked", id);
+  }
+
+  /** The access of a device, or of all, has ended. */
+  expire(id?: string): void {
+    this.#endAccess("expired", id);
+  }
+
+  #endAccess(why: "revoked" | "expired", id?: string): void {
+    for (const pairing of this.#pairings) if (id === undefined || pairing.id === id) pairing.over = why;
+    for (const session of this.#of(id)) session.leave(why);
     this.#tell();
   }
 
@@ -238,13 +257,17 @@ export class FakeHost {
       decide: (session, claim, proof) => this.#decide(session, claim, proof),
       paired: () => this.#tell(),
       opens: (session) => {
-        if (this.#pairings.find((it) => it.id === session.deviceId)?.isRevoked !== false) return false;
+        const pairing = this.#pairings.find((it) => it.id === session.deviceId);
+        if (pairing === undefined || pairing.over !== null) return pairing?.over ?? "revoked";
         this.#sessions.add(session);
         this.#tell();
-        return true;
+        return null;
       },
       ended: (session) => {
         this.#sessions.delete(session);
+        // Who has gone asks no more.
+        const at = this.#waiting.findIndex((it) => it.session === session);
+        if (at >= 0) this.#waiting.splice(at, 1)[0]?.settle(false);
         this.#connected.delete(session);
         this.#tell();
       },
@@ -276,7 +299,7 @@ export class FakeHost {
     if (open === undefined || open.state === "used") return { t: "rejected", code: "CPL-1203" };
     if (this.#options.asks === true && code !== null) {
       const isIn = await new Promise<boolean>((settle) => {
-        this.#waiting.push({ session, code, settle });
+        this.#waiting.push({ session, code, settle, wrong: 0 });
         this.#tell();
       });
       if (!isIn) return { t: "rejected", code: "CPL-1208" };
@@ -290,7 +313,7 @@ export class FakeHost {
     if (key === null) return { t: "rejected", code: "CPL-1208" };
     const id = uuid(this.#random(16));
     const [pskId, psk] = [this.#random(8), fresh("psk", this.#random)];
-    this.#pairings.push({ id, name: claim.name, key, pskId, psk: psk.copy(), isRevoked: false });
+    this.#pairings.push({ id, name: claim.name, key, pskId, psk: psk.copy(), over: null });
     session.deviceId = id;
     return {
       t: "grant",

@@ -108,6 +108,42 @@ test("a host that goes away is offline with its cause, comes back, and revokes",
   await stage.ended();
 });
 
+test("a connection that the app has closed is opened again, and forgotten at its host as well", async () => {
+  const stage = connecting();
+  const { connector, fake, clock, given } = stage;
+  await passing(clock, connector.pair(fake.link(), "Page", given));
+  await stage.reaches("direct");
+  const closed = async (): Promise<void> => {
+    const { host } = connector;
+    assert.ok(host !== null);
+    await passing(clock, host.close());
+    await stage.reaches("closed");
+  };
+  await closed();
+  await passing(clock, connector.reopen(given));
+  await stage.reaches("direct");
+  assert.equal(fake.devices.length, 1);
+  await closed();
+  await passing(clock, connector.forget());
+  assert.deepEqual(connector.view, { view: "unpaired" });
+  assert.deepEqual([fake.devices, await given.storage?.list()], [[], []]);
+  await stage.ended();
+});
+
+test("a host that could not be told that it is forgotten is named", async () => {
+  const stage = connecting({ name: "Study" });
+  const { connector, fake, clock, given } = stage;
+  await passing(clock, connector.pair(fake.link(), "Page", given));
+  await stage.reaches("direct");
+  fake.isReachable = false;
+  fake.cut();
+  await stage.reaches("offline");
+  await passing(clock, connector.forget());
+  assert.deepEqual(connector.view, { view: "unpaired", untold: "Study" });
+  assert.deepEqual([fake.devices.length, await given.storage?.list()], [1, []]);
+  await stage.ended();
+});
+
 test("one of several hosts is held, and by its id the one that is meant", async () => {
   const storage = new MemoryStore();
   const first = connecting({ name: "Attic", address: "192.0.2.1:7878" }, { storage });

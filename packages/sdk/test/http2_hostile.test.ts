@@ -122,6 +122,8 @@ const STREAM: readonly (readonly [what: string, code: number, frames: Uint8Array
   ["an empty head", PROTOCOL, raw(HEADERS, 4, 1)],
   ["two statuses", PROTOCOL, headerFrames(1, block([":status", "200"], [":status", "200"]), true, 16_384)],
   ["a status that is none", PROTOCOL, headerFrames(1, block([":status", "20"]), true, 16_384)],
+  ["a status that there is none of", PROTOCOL, headerFrames(1, block([":status", "600"]), true, 16_384)],
+  ["the highest of three digits", PROTOCOL, headerFrames(1, block([":status", "999"]), false, 16_384)],
   ["a status with letters", PROTOCOL, headerFrames(1, block([":status", "2e1"]), true, 16_384)],
   ["a status behind a header", PROTOCOL, headerFrames(1, block(["a", "b"], [":status", "200"]), true, 16_384)],
   ["a pseudo-header of requests", PROTOCOL, headerFrames(1, block([":status", "200"], [":path", "/"]), true, 16_384)],

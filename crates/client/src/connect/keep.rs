@@ -1,5 +1,6 @@
 //! The task that keeps a session open.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -48,7 +49,8 @@ pub(super) struct Keeper {
     last: Option<Endpoint>,
     trust: RelayTrust,
     account: Option<RelayAccount>,
-    pauses: Pauses,
+    /// What relays said of each of the candidates, by its psk_id: the rooms of one may be there, and those of another not.
+    pauses: HashMap<[u8; 8], Pauses>,
     sessions: u64,
     offline_since: Option<SystemTime>,
 }
@@ -77,7 +79,7 @@ impl Keeper {
             last: None,
             trust: RelayTrust::default(),
             account,
-            pauses: Pauses::default(),
+            pauses: HashMap::new(),
             sessions: 0,
             offline_since: None,
         }
@@ -156,10 +158,11 @@ impl Keeper {
             if !self.trust.is_of(candidate.relay_ca.as_ref()) {
                 self.trust = RelayTrust::new(candidate.relay_ca.clone());
             }
-            match race(candidate, (&self.trust, self.account.as_ref()), self.last.as_ref(), &mut self.pauses).await {
+            let pauses = self.pauses.entry(candidate.keys.psk_id).or_default();
+            match race(candidate, (&self.trust, self.account.as_ref()), self.last.as_ref(), pauses).await {
                 Ok(opened) => {
+                    pauses.clear();
                     self.current = at;
-                    self.pauses.clear();
                     return Ok(opened);
                 }
                 Err(attempts) => failures.extend(attempts),

@@ -21,7 +21,9 @@ export type AttemptKind =
   /** It does not speak this version of the protocol. */
   | "handshake"
   /** It says of itself that its secrets are not random as they must be. */
-  | "weakRandom";
+  | "weakRandom"
+  /** This program cannot open such a connection where it runs; `next` says what it takes. */
+  | "unsupported";
 
 const TEXTS: Record<AttemptKind, string> = {
   noConnection: "no connection",
@@ -32,6 +34,7 @@ const TEXTS: Record<AttemptKind, string> = {
   relay: "the relay does not lead to the host",
   handshake: "it does not speak this version",
   weakRandom: "its secrets do not come from its operating system's generator",
+  unsupported: "this program cannot open such a connection",
 };
 
 const CODES: Record<AttemptKind, string> = {
@@ -43,12 +46,15 @@ const CODES: Record<AttemptKind, string> = {
   relay: "CPL-1819",
   handshake: "CPL-1606",
   weakRandom: "CPL-1606",
+  unsupported: "CPL-1601",
 };
 
 /** What more is known of it. */
 export interface AttemptDetail {
   readonly code?: string;
   readonly message?: string;
+  /** What to do, in place of what the code says. */
+  readonly next?: string;
   /** When the relay said to come back, in milliseconds. */
   readonly retryAfter?: number | null;
   readonly cause?: unknown;
@@ -65,7 +71,7 @@ export class AttemptError extends CoupletError {
   constructor(kind: AttemptKind, detail: AttemptDetail = {}) {
     const code = detail.code ?? CODES[kind];
     const said = detail.code === undefined ? TEXTS[kind] : (titleOf(code) ?? TEXTS[kind]);
-    super(code, detail.message ?? said, { cause: detail.cause });
+    super(code, detail.message ?? said, { cause: detail.cause, next: detail.next });
     this.name = "AttemptError";
     this.kind = kind;
     this.retryAfter = detail.retryAfter ?? null;
@@ -81,6 +87,12 @@ export class AttemptError extends CoupletError {
 /** An endpoint as people read it. */
 export function shown(endpoint: Endpoint): string {
   return endpoint.kind === "lan" ? endpoint.address : `relay ${endpoint.name}`;
+}
+
+/** What where it runs cannot do, as it says itself, on the way to an address. */
+export function unsupported(cause: CoupletError, kind: "unsupported" | "relay" = "unsupported"): AttemptError {
+  const { code, message, next } = cause;
+  return new AttemptError(kind, { code, message, next, cause });
 }
 
 /** What went wrong on the way to a session; what was called off stays what it is. */

@@ -1,22 +1,20 @@
 /** A paired host: one keeper holds a session open, and everything else goes through it. */
 import { answered, type Me } from "../api.js";
 import { CoupletError } from "../protocol/error.js";
-import { limit, unlessAborted, within, type Clock } from "./clock.js";
+import { limit, TimedOut, unlessAborted, within, type Clock } from "./clock.js";
 import type { Environment } from "./environment.js";
 import { Unsent } from "./http.js";
 import { Keeper, type Keeping, type Live } from "./keep.js";
-import { outbound, redirected, REDIRECTS, target, upgradeHeaders, type FetchInit, type Outbound } from "./request.js";
+import { itself, outbound, redirected, REDIRECTS, target, upgradeHeaders, type FetchInit, type Outbound } from "./request.js";
 import { isFinal, reasonError, tell, type State } from "./state.js";
 import { stored, type CredentialStore } from "./store.js";
+import { readForm } from "./store/form.js";
 import { CoupletWebSocket, socketHeaders } from "./websocket.js";
 
 /** How long a request waits for a session, in milliseconds. */
 const WAIT = 10_000;
 /** How long the host may take to be told that it is forgotten. */
-const FAREWELL = 3000;
-
-/** What the host itself answers under (spec/protocol.md, 5). */
-const ITSELF = "http://couplet.internal";
+const FAREWELL = 5000;
 
 /** What an app says of a WebSocket. */
 export interface WebSocketInit {
@@ -32,6 +30,7 @@ export class Host {
   /** Names it among the hosts that this device knows: its key's fingerprint in lower case. */
   readonly id: string;
   readonly #keeper: Keeper;
+  readonly #keeping: Keeping;
   readonly #environment: Environment;
   readonly #store: CredentialStore;
   readonly #listeners = new Set<(state: State) => void>();
@@ -40,6 +39,7 @@ export class Host {
 
   /** See `pair` and `restore`. */
   constructor(keeping: Keeping) {
+    this.#keeping = keeping;
     this.#environment = keeping.environment;
     this.#store = keeping.store;
     this.#keeper = new Keeper(keeping);
@@ -82,8 +82,7 @@ export class Host {
 
   /**
    * As `fetch`: sends a request to an app behind the host, and resolves with the head of its answer; the bodies stream, both
-   * ways. A path goes to the first app, or to the one that `init.app` names; of a whole address the app sees the host.
-   * Redirects are followed within the same address; others are the answer. Waits up to ten seconds for a session. A request
+   * ways. A path goes to the first app, or to the one that `init.app` names; addresses elsewhere are refused. Redirects are followed within the same address; others are the answer. Waits up to ten seconds for a session. A request
    * that may have reached the host is never sent again.
    *
    * @throws {CoupletError} It came to nothing. What the app answers, errors included, is an answer. TypeError: it cannot be
@@ -93,7 +92,7 @@ export class Host {
     let request = outbound(input, init);
     for (let followed = 0; ; followed += 1) {
       const answer = await this.#send(request);
-      const next = redirected(request, answer.status, answer.headers.get("location"));
+      const next = await following(request, answer);
       if (next === null) {
         if (followed > 0) Object.defineProperty(answer, "redirected", { value: true, configurable: true });
         return answer;
@@ -109,10 +108,10 @@ export class Host {
    * nothing. The path goes to the first app, or to the one that `init.app` names. Waits up to ten seconds for a session; when
    * that ends, so does the socket.
    *
-   * @throws {DOMException} `SyntaxError`, for what is no address or no protocol.
+   * @throws {TypeError} It is no path. {@link DOMException} `SyntaxError`, for what is no protocol.
    */
   webSocket(path: string | URL, protocols: string | readonly string[] = [], init: WebSocketInit = {}): CoupletWebSocket {
-    const url = target(path, ["http:", "https:", "ws:", "wss:"]);
+    const url = target(path);
     const wanted = typeof protocols === "string" ? [protocols] : [...protocols];
     const headers = [...upgradeHeaders(init.headers, init.app), ...socketHeaders(wanted)];
     const { clock, random } = this.#environment;
@@ -129,34 +128,62 @@ export class Host {
    * @throws {CoupletError} As `fetch`; and with the host's code when it refuses.
    */
   async me(init: { readonly signal?: AbortSignal } = {}): Promise<Me> {
-    return answered<Me>(await this.fetch(`${ITSELF}/api/pair/me`, init));
+    return answered<Me>(await this.#send(itself("/api/pair/me", init)));
   }
 
   /**
-   * Ends the pairing: the host is told, when it can be reached, and whatever is stored of it is removed.
+   * Ends the pairing: the host is told, and whatever is stored of it is removed. Resolves with whether the host has it that
+   * this device is none of its own any more. Where that is false, its owner still sees the device, and can revoke it: the host
+   * was not reached within a few seconds.
    *
    * @throws {CoupletError} `CPL-1607`: it cannot be removed.
    */
-  async forget(): Promise<void> {
-    this.#keeper.forgetting();
-    await this.#sayGoodbye().catch(() => {});
-    await this.#keeper.stop("forgotten");
-    this.#unwatch();
+  async forget(): Promise<boolean> {
+    const isTold = await this.#takeLeave().catch(() => false);
+    await this.#end("forgotten");
     await stored(this.#store.remove(this.id));
+    return isTold;
   }
 
   /** Closes the session, and tells the host. Whatever is under way breaks off, and no other session is opened. */
   async close(): Promise<void> {
-    await this.#keeper.stop("closed");
+    await this.#end("closed");
+  }
+
+  async #end(state: "closed" | "forgotten"): Promise<void> {
+    await this.#keeper.stop(state);
+    this.#tell();
     this.#unwatch();
   }
 
-  async #sayGoodbye(): Promise<void> {
-    if (isFinal(this.state)) return;
+  /** Tells the host, in a session of its own where this one was closed. Whether the host knows. */
+  async #takeLeave(): Promise<boolean> {
+    const { state } = this.state;
+    if (state === "revoked") return true;
+    if (state === "expired" || state === "forgotten") return false;
+    if (state !== "closed") return this.#sayGoodbye();
+    const forms = await this.#store.load(this.id);
+    const candidates = await Promise.all(forms.map(readForm));
+    if (candidates.length === 0) return false;
+    const again = new Host({ ...this.#keeping, candidates });
+    try {
+      return await again.#sayGoodbye();
+    } finally {
+      await again.#end("forgotten");
+    }
+  }
+
+  async #sayGoodbye(): Promise<boolean> {
+    this.#keeper.forgetting();
     const time = limit(this.#environment.clock, FAREWELL);
     try {
-      const answer = await this.fetch(`${ITSELF}/api/pair/me`, { method: "DELETE", signal: time.signal });
+      const answer = await this.#send(itself("/api/pair/me", { method: "DELETE", signal: time.signal }));
       await answer.body?.cancel();
+      return answer.ok;
+    } catch (error) {
+      // It had revoked this device before; or the end of the session was faster than the answer.
+      if (error instanceof CoupletError && error.code === "CPL-1603") return true;
+      throw error;
     } finally {
       time.done();
     }
@@ -195,7 +222,7 @@ export class Host {
       look();
       if (keeper.live === null || keeper.live === used || keeper.live.stream.isOver) keeper.want();
     });
-    return unlessAborted(signal, inTime(clock, until - clock.now(), found, keeper)).finally(() => unwatch());
+    return inTime(clock, until - clock.now(), unlessAborted(signal, found), keeper).finally(() => unwatch());
   }
 
   #tell(): void {
@@ -206,9 +233,19 @@ export class Host {
   }
 }
 
+/** The request that an answer leads on to, if any. @throws {TypeError} It must not; nobody gets the answer then. */
+async function following(request: Outbound, answer: Response): Promise<Outbound | null> {
+  try {
+    return redirected(request, answer.status, answer.headers.get("location"));
+  } catch (error) {
+    await answer.body?.cancel();
+    throw error;
+  }
+}
+
 function inTime(clock: Clock, milliseconds: number, found: Promise<Live>, keeper: Keeper): Promise<Live> {
   return within(clock, milliseconds, found).catch((error: unknown) => {
-    if (error instanceof CoupletError) throw error;
+    if (!(error instanceof TimedOut)) throw error;
     const { state } = keeper;
     throw state.state === "offline" ? reasonError(state.reason) : new CoupletError("CPL-1601", "There is no connection to the host");
   });

@@ -63,9 +63,12 @@ export function wipeCredentials(credentials: Credentials): void {
   if (credentials.deviceKey instanceof StaticSecret) credentials.deviceKey.wipe();
 }
 
+/** The highest number of news that is taken: no host counts that far, and what is stored is exact up to here. */
+const SERIAL_MAX = BigInt(Number.MAX_SAFE_INTEGER);
+
 /** Takes the host's word on where it is. False when it is no news (spec/protocol.md, 4). */
 export function learnEndpoints(credentials: Credentials, list: readonly Endpoint[], serial: bigint): boolean {
-  if (serial <= credentials.endpointsSerial || list.length === 0) return false;
+  if (serial <= credentials.endpointsSerial || serial > SERIAL_MAX || list.length === 0) return false;
   credentials.endpoints = list;
   credentials.endpointsSerial = serial;
   return true;

@@ -3,6 +3,7 @@ import type { Endpoint } from "../protocol/endpoint.js";
 import { beginPairing, beginReturn, type Begun, type Confirmed } from "../protocol/handshake.js";
 import type { StaticKey } from "../protocol/identity.js";
 import type { Claim } from "../protocol/message.js";
+import { shownName } from "../protocol/name.js";
 import type { Offer } from "../protocol/offer.js";
 import { fresh } from "../protocol/secret.js";
 import { AttemptError, attemptError } from "./attempt.js";
@@ -31,6 +32,8 @@ export interface Opened {
 export class Met {
   readonly endpoint: Endpoint;
   readonly confirmed: Confirmed;
+  /** What it calls itself, fit to be shown. */
+  readonly hostName: string;
   readonly #ways: Ways;
   readonly #entered: Entered;
 
@@ -39,6 +42,7 @@ export class Met {
     this.endpoint = endpoint;
     this.#entered = entered;
     this.confirmed = confirmed;
+    this.hostName = shownName(confirmed.hostName) || "Unnamed host";
   }
 
   /**
@@ -104,7 +108,7 @@ export class Met {
     const { session, frame } = this.confirmed.begin();
     wire.send(frame);
     const stream = new SealedStream(wire, session, this.#ways.environment.clock);
-    return { endpoint: this.endpoint, room, hostName: this.confirmed.hostName, stream };
+    return { endpoint: this.endpoint, room, hostName: this.hostName, stream };
   }
 
   /** Leaves without a trace. */

@@ -1,5 +1,5 @@
 /** HTTP over one session (spec/protocol.md, 5). */
-import { Connection } from "../http2/index.js";
+import { Connection, type Http2Response } from "../http2/index.js";
 import { Http2Error, REFUSED_STREAM } from "../http2/error.js";
 import type { ByteLink } from "../link.js";
 import { CoupletError, parseCode } from "../protocol/error.js";
@@ -83,8 +83,9 @@ export class Http {
   async request(outbound: Outbound): Promise<Response> {
     const { method, url, body, signal } = outbound;
     const ended = this.#begin();
+    let answer: Http2Response | null = null;
     try {
-      const answer = await this.#connection.request({
+      answer = await this.#connection.request({
         method,
         scheme: "http",
         authority: url.host,
@@ -102,6 +103,7 @@ export class Http {
       return response(answer, url, isBodiless ? null : await incoming(answer.body, failed, ended));
     } catch (error) {
       ended();
+      answer?.body.close();
       if (isUnsent(error) && body?.canBeSent() !== false && signal?.aborted !== true) throw new Unsent();
       throw this.failed(error, signal);
     }

@@ -1,21 +1,21 @@
 /** What apps begin with: pair with a host, or come back to those that are known. */
-import type { Account } from "./relay.js";
+import { CoupletError } from "../protocol/error.js";
+import { checkedAccount, type Account } from "./relay.js";
 import { Host } from "./connect.js";
 import { hostId, type Credentials } from "./credentials.js";
 import { reasonOf } from "./clock.js";
 import { environment, type Given } from "./environment.js";
 import { pairWith, type PairState } from "./pair.js";
 import { tell } from "./state.js";
-import { MemoryStore, stored, type CredentialStore } from "./store.js";
+import { MemoryStore, stored, type CredentialStore, type Unusable } from "./store.js";
 import { readForm } from "./store/form.js";
 import { IndexedDbStore } from "./store/indexed_db.js";
-
 
 /** What both ways in take. */
 export interface Options extends Given {
   /** Where credentials are kept: in IndexedDB, where there is one; else in memory, for as long as the program runs. */
   readonly storage?: CredentialStore | undefined;
-  /** Who this device's owner is, for relays with accounts: a token, or what gives a fresh one at each use. It is not kept. */
+  /** Who this device's owner is at a relay with accounts. It is not kept, and shown to that relay alone. */
   readonly account?: Account | undefined;
 }
 
@@ -35,7 +35,7 @@ export interface PairOptions extends Options {
   readonly anotherHost?: boolean | undefined;
   /** Told how far it is: with `approval`, show the check code. */
   readonly onState?: ((state: PairState) => void) | undefined;
-  /** Calls it off. */
+  /** Calls it off: see {@link pair}. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -43,6 +43,8 @@ export interface PairOptions extends Options {
 export interface RestoreOptions extends Options {
   /** Only this one: a {@link Host.id}. */
   readonly id?: string | undefined;
+  /** Told of stored credentials that cannot be used, beside others that can. They stay stored. */
+  readonly onUnusable?: Unusable | undefined;
 }
 
 let memory: CredentialStore | null = null;
@@ -68,14 +70,15 @@ function kindOfDevice(): string {
  * When the host's owner is asked, `onState` is called with `approval` and the check code that this device must show: the owner
  * types it at the host, within two minutes.
  *
- * @throws {CoupletError} Nothing is paired; `code` says why, `next` what to do. Only after `CPL-1602` may credentials have been
+ * @throws {TypeError} `account` names no relay. {@link CoupletError}: Nothing is paired; `code` says why, `next` what to do. Only after `CPL-1602` may credentials have been
  * kept all the same: the next session, as `restore` opens it, finishes such a pairing if the host took it for done. Rejects with
- * the signal's reason.
+ * the signal's reason, and nothing is kept, as long as the host cannot take it for done; called off later, it is `CPL-1602`.
  */
 export async function pair(link: string, options: PairOptions): Promise<Host> {
   const where = environment(options);
   const store = storage(options);
-  const { name, model = null, platform = null, kind = kindOfDevice(), relayCa = null, account } = options;
+  const { name, model = null, platform = null, kind = kindOfDevice(), relayCa = null } = options;
+  const account = checkedAccount(options.account);
   if (options.signal?.aborted === true) throw reasonOf(options.signal);
   const credentials = await pairWith(
     link,
@@ -94,11 +97,20 @@ export async function pair(link: string, options: PairOptions): Promise<Host> {
 }
 
 /** Those that can be read. @throws {CoupletError} `CPL-1607`: there are some, and none can. */
-async function readable(store: CredentialStore): Promise<Credentials[]> {
-  const read = await Promise.allSettled((await stored(store.list())).map(readForm));
-  const found = read.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
-  const damaged = read.find((one) => one.status === "rejected");
-  if (found.length === 0 && damaged !== undefined) throw damaged.reason;
+async function readable(store: CredentialStore, unusable: Unusable): Promise<Credentials[]> {
+  const errors: CoupletError[] = [];
+  const forms = await stored(store.list((error) => void errors.push(error)));
+  const found: Credentials[] = [];
+  for (const form of forms) {
+    try {
+      found.push(await readForm(form));
+    } catch (error) {
+      errors.push(error instanceof CoupletError ? error : new CoupletError("CPL-1607", undefined, { cause: error }));
+    }
+  }
+  const [first] = errors;
+  if (found.length === 0 && first !== undefined) throw first;
+  for (const error of errors) tell(unusable, error);
   return found;
 }
 
@@ -106,13 +118,14 @@ async function readable(store: CredentialStore): Promise<Credentials[]> {
  * The hosts that this device is paired with, in the order of their names; each opens its session now. Those that are not
  * wanted: `close()` them, or name one by its `id`.
  *
- * @throws {CoupletError} `CPL-1607`: what is stored cannot be read.
+ * @throws {CoupletError} `CPL-1607`: nothing of what is stored can be read.
  */
 export async function restore(options: RestoreOptions = {}): Promise<Host[]> {
   const where = environment(options);
   const store = storage(options);
+  const account = checkedAccount(options.account);
   const hosts = new Map<string, Credentials[]>();
-  for (const credentials of await readable(store)) {
+  for (const credentials of await readable(store, options.onUnusable ?? (() => {}))) {
     const id = hostId(credentials.keys.hostKey);
     if (options.id !== undefined && options.id !== id) continue;
     hosts.set(id, [...(hosts.get(id) ?? []), credentials]);
@@ -121,7 +134,7 @@ export async function restore(options: RestoreOptions = {}): Promise<Host[]> {
   return byName.map((found) => {
     // Unfinished ones first: a session by them finishes the pairing.
     const candidates = found.sort((a, b) => Number(a.pairedAt !== null) - Number(b.pairedAt !== null));
-    return new Host({ environment: where, store, candidates, account: options.account });
+    return new Host({ environment: where, store, candidates, account });
   });
 }
 

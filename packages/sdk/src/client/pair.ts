@@ -3,17 +3,17 @@ import { sameEndpoint, type Endpoint } from "../protocol/endpoint.js";
 import { CoupletError, nextOf, parseCode } from "../protocol/error.js";
 import type { StaticKey } from "../protocol/identity.js";
 import type { Claim, Grant } from "../protocol/message.js";
-import { checkedName } from "../protocol/name.js";
+import { areAlike, checkedName } from "../protocol/name.js";
 import { offerFromLink, offerKeys, type Offer } from "../protocol/offer.js";
 import { AttemptError, lines } from "./attempt.js";
-import { TimedOut, unlessAborted, within, type Clock } from "./clock.js";
-import { grantedCredentials, hostId, type Credentials } from "./credentials.js";
+import { reasonOf, TimedOut, unlessAborted, within, type Clock } from "./clock.js";
+import { grantedCredentials, hostId, learnEndpoints, type Credentials } from "./credentials.js";
 import type { Environment } from "./environment.js";
 import { Met, type Opened } from "./greet.js";
 import { leadsTo, type Ways } from "./path.js";
-import { accountOf, type Account } from "./relay.js";
+import { accountAt, type Account } from "./relay.js";
 import type { SealedStream } from "./sealed.js";
-import { makeKey, stored, type CredentialStore } from "./store.js";
+import { makeKey, stored, type CredentialStore, type StoredCredentials } from "./store.js";
 import { readForm, writeForm } from "./store/form.js";
 
 /** How long the owner has to answer, in milliseconds: the host's 120 s, and some more for the way. */
@@ -60,7 +60,7 @@ export async function pairWith(link: string, request: PairRequest, environment: 
   request.onState({ state: "connecting" });
   const met = await meet(offer, ours, claim, request, environment);
   try {
-    if (!request.anotherHost) refuseOtherKey(known, offer, met.confirmed.hostName);
+    if (!request.anotherHost) refuseOtherKey(known, offer, met.hostName);
   } catch (error) {
     met.leave();
     throw error;
@@ -98,18 +98,19 @@ async function meet(
 ): Promise<Met> {
   const signal = request.signal ?? new AbortController().signal;
   const isFar = (endpoint: Endpoint): boolean => endpoint.kind === "relay";
-  const account = offer.endpoints.some(isFar) ? await accountOf(request.account) : null;
   const door = { kind: "offer", keys: offerKeys(offer) } as const;
-  const ways: Ways = { environment, door, account, relayCa: request.relayCa, climbs: null };
+  const ways: Ways = { environment, door, account: null, relayCa: request.relayCa, climbs: null };
   const endpoints = offer.endpoints.filter((endpoint) => leadsTo(ways, endpoint));
   const tried: AttemptError[] = [];
   try {
     for (const endpoint of [...endpoints.filter((it) => !isFar(it)), ...endpoints.filter(isFar)]) {
       try {
-        return await Met.toPair(ways, endpoint, { offer, ours, claim }, signal);
+        const relay = endpoint.kind === "relay" ? endpoint.name : null;
+        const account = relay === null ? null : await accountAt(request.account, relay, environment.clock, signal);
+        return await Met.toPair({ ...ways, account }, endpoint, { offer, ours, claim }, signal);
       } catch (error) {
         if (signal.aborted || !(error instanceof AttemptError)) throw error;
-        tried.push(error);
+        tried.push(error.at(endpoint));
       }
     }
   } finally {
@@ -124,7 +125,7 @@ async function meet(
 function unmet(offer: Offer, tried: readonly AttemptError[], { clock, lan }: Environment): CoupletError {
   const isExpired = clock.wall() > offer.expiresAt * 1000;
   const of = (kind: AttemptError["kind"]) => tried.find((attempt) => attempt.kind === kind);
-  const telling = of("refused") ?? of("wrongKey") ?? of("handshake") ?? of("weakRandom") ?? of("relay");
+  const telling = of("refused") ?? of("wrongKey") ?? of("handshake") ?? of("weakRandom") ?? of("unsupported") ?? of("relay");
   const message =
     tried.length === 0
       ? "The link names no address that this device can use"
@@ -132,7 +133,9 @@ function unmet(offer: Offer, tried: readonly AttemptError[], { clock, lan }: Env
   const blocked = "A page that was served over https cannot reach the local network: the host needs a relay for it.";
   const isBlocked = tried.length === 0 && !lan && offer.endpoints.length > 0;
   const expired = "By this device's clock the link has expired: ask for a new one.";
-  const next = isBlocked ? blocked : isExpired ? expired : nextToDo(telling, offer);
+  // No other link helps where this program cannot open what it needs.
+  const isLacking = telling?.cause instanceof CoupletError;
+  const next = isBlocked ? blocked : isExpired && !isLacking ? expired : nextToDo(telling, offer);
   return new CoupletError(telling?.code ?? "CPL-1601", message, { next, cause: telling });
 }
 
@@ -158,10 +161,18 @@ async function agree(
   const { store, onState, signal } = request;
   const ask = (): void => onState({ state: "approval", checkCode: code, hostName: opened.hostName });
   const grant = await granted(opened.stream, clock, signal, ask);
-  const credentials = grantedCredentials(offer, ours, grant, request.relayCa);
+  // By the name that was compared with those of known hosts, not by another one now.
+  const credentials = grantedCredentials(offer, ours, { ...grant, hostName: opened.hostName }, request.relayCa);
+  // What cannot be read is replaced, where the store lets it be.
+  const before = await store.load(hostId(offer.hostKey)).catch(() => []);
   await stored(store.save(writeForm(credentials)));
   onState({ state: "finishing" });
-  await finish(opened.stream, credentials, request, clock);
+  // The last moment: the host counts this device as paired once it knows that its grant was taken.
+  if (signal?.aborted === true) {
+    await stored(giveUp(store, hostId(offer.hostKey), before));
+    throw reasonOf(signal);
+  }
+  await finish(opened.stream, credentials, before, request, clock);
   return credentials;
 }
 
@@ -197,49 +208,54 @@ async function granted(
   }
 }
 
-/** Both sides have stored what they need; each tells the other. */
-async function finish(stream: SealedStream, credentials: Credentials, request: PairRequest, clock: Clock): Promise<void> {
+/** Both sides have stored what they need; each tells the other. Called off now, it is as if the connection had ended. */
+async function finish(
+  stream: SealedStream,
+  credentials: Credentials,
+  before: readonly StoredCredentials[],
+  request: PairRequest,
+  clock: Clock,
+): Promise<void> {
   const said = async () => {
     stream.say({ t: "ack" });
     for (;;) {
       const control = await stream.control();
       if (control.t !== "endpoints") return control;
-      credentials.endpoints = control.list.length > 0 ? control.list : credentials.endpoints;
-      credentials.endpointsSerial = control.serial;
+      learnEndpoints(credentials, control.list, control.serial);
     }
   };
   const control = await unlessAborted(request.signal, within(clock, PAIRED, said())).catch((error: unknown) => {
-    if (request.signal?.aborted === true) throw error;
-    throw unfinished(error);
+    throw unfinished(error, request.signal?.aborted === true ? "It was called off" : "The connection to the host ended");
   });
   if (control.t === "rejected") {
     // The host's last word: what was kept is of no use.
-    await forgetUnfinished(request.store, hostId(credentials.keys.hostKey)).catch(() => {});
+    await giveUp(request.store, hostId(credentials.keys.hostKey), before).catch(() => {});
     throw rejected(control.code);
   }
-  if (control.t !== "paired") throw unfinished(outOfPlace());
+  if (control.t !== "paired") throw unfinished(outOfPlace(), "The host said what it may not");
   credentials.pairedAt = Math.floor(clock.wall() / 1000);
   await stored(request.store.save(writeForm(credentials)));
 }
 
-function unfinished(cause: unknown): CoupletError {
-  return new CoupletError("CPL-1602", "The connection to the host ended just before the pairing was finished", {
+function unfinished(cause: unknown, what: string): CoupletError {
+  return new CoupletError("CPL-1602", `${what} just before the pairing was finished`, {
     next: "Connect without a link: if the host does not know this device, pair it with a new one.",
     cause,
   });
 }
 
-/** Drops credentials that came to nothing, unless finished ones of an earlier pairing stand beside them. */
-async function forgetUnfinished(store: CredentialStore, host: string): Promise<void> {
-  const kept = await store.load(host);
-  const finished = kept.find((it) => it.paired_at !== undefined);
+/** Drops credentials that came to nothing. Those that stood there before stand there again. */
+async function giveUp(store: CredentialStore, host: string, before: readonly StoredCredentials[]): Promise<void> {
+  const finished = before.find((it) => it.paired_at !== undefined);
   if (finished === undefined) await store.remove(host);
   else await store.save(finished);
+  const unfinished = before.find((it) => it.paired_at === undefined);
+  if (unfinished !== undefined) await store.save(unfinished);
 }
 
 async function knownHosts(store: CredentialStore): Promise<Credentials[]> {
   const known: Credentials[] = [];
-  for (const one of await stored(store.list())) {
+  for (const one of await stored(store.list(() => {}))) {
     // What cannot be read says nothing, and is in nobody's way.
     const read = await readForm(one).catch(() => null);
     if (read !== null) known.push(read);
@@ -253,7 +269,7 @@ function refuseOtherKey(known: readonly Credentials[], offer: Offer, name: strin
   if (known.some((it) => it.keys.hostKey.equals(offer.hostKey))) return;
   const isOf = (it: Credentials): boolean =>
     name !== null
-      ? it.hostName === name
+      ? areAlike(it.hostName, name)
       : it.endpoints.some((here) => here.kind === "lan" && offer.endpoints.some((there) => sameEndpoint(here, there)));
   const other = known.find(isOf);
   if (other === undefined) return;

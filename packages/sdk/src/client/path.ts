@@ -13,8 +13,7 @@ import { Wire } from "./socket.js";
 const CONNECT = 2000;
 /** And to come back, where others are tried meanwhile. */
 const CONNECT_AGAIN = 5000;
-/** How long it is given to say what it is, and how much of that is read. */
-const HEALTH = 2000;
+/** How much is read of what it says of itself. */
 const HEALTH_MAX = 16 * 1024;
 /** Where a host's secrets must come from. */
 const RNG = "os-csprng";
@@ -24,6 +23,7 @@ export interface Ways {
   readonly environment: Environment;
   /** null: the host has no room at a relay for this device. */
   readonly door: Door | null;
+  /** What the relay is shown of the owner. */
   readonly account: string | null;
   readonly relayCa: string | null;
   /** Which of the pairing's rooms to ask for first; null: it is not paired yet. */
@@ -56,14 +56,15 @@ async function direct(ways: Ways, address: string, signal: AbortSignal): Promise
   try {
     const opening = Wire.open(`ws://${address}/api/pair/tunnel`, (url) => openSocket(url, null), clock, time.signal);
     if (!isPairing) return { wire: await opening, room: null };
-    const [wire, isWeak] = await Promise.all([opening, hasWeakRandom(ways.environment, address, signal)]);
+    const [wire, isWeak] = await Promise.all([opening, hasWeakRandom(ways.environment, address, time.signal)]);
     if (isWeak) {
       wire.cut();
       throw new AttemptError("weakRandom");
     }
     return { wire, room: null };
   } finally {
-    time.done();
+    // An open socket is not its any more; what is still asked for is of no use.
+    time.abort();
   }
 }
 
@@ -72,17 +73,15 @@ async function direct(ways: Ways, address: string, signal: AbortSignal): Promise
  * generator. Only a plain statement counts: a page of another origin cannot read it, and who does not answer says nothing.
  */
 async function hasWeakRandom(environment: Environment, address: string, signal: AbortSignal): Promise<boolean> {
-  const time = limit(environment.clock, HEALTH, signal);
   try {
-    const init: RequestInit = { redirect: "manual", credentials: "omit", cache: "no-store", signal: time.signal };
+    const init: RequestInit = { redirect: "manual", credentials: "omit", cache: "no-store", signal };
     const answer = await environment.fetch(`http://${address}/health`, init, null);
-    const text = answer.status === 200 ? await boundedText(answer, HEALTH_MAX) : null;
-    const health = JSON.parse(text ?? "{}") as { features?: { pairing?: Partial<PairingFeature> } } | null;
+    // What it says is read in any case: a body that nobody reads holds its connection open.
+    const text = await boundedText(answer, HEALTH_MAX);
+    const health = JSON.parse((answer.status === 200 ? text : null) ?? "{}") as { features?: { pairing?: Partial<PairingFeature> } } | null;
     const rng = health?.features?.pairing?.rng;
     return rng !== undefined && rng !== RNG;
   } catch {
     return false;
-  } finally {
-    time.done();
   }
 }

@@ -7,7 +7,7 @@ import type { Environment } from "./environment.js";
 import { Met, type Opened } from "./greet.js";
 import { leadsTo, type Ways } from "./path.js";
 import type { Pauses } from "./pauses.js";
-import { accountOf, type Account } from "./relay.js";
+import { accountAt, type Account } from "./relay.js";
 
 /** How far ahead of the next one an address on the local network starts, in milliseconds. */
 const STAGGER = 100;
@@ -65,20 +65,15 @@ class Grid {
   }
 }
 
-/** Who starts on the local network, who through a relay, and which relays do not. */
-function starters(credentials: Credentials, ways: Ways, { environment, last, pauses }: Racing): [Grid, Grid, AttemptError[]] {
+/** Who starts on the local network, and who through a relay. */
+function starters(credentials: Credentials, ways: Ways, { environment, last }: Racing): [Grid, Grid] {
   const now = environment.clock.now();
   const [here, afar] = [new Grid(STAGGER, now, LANES), new Grid(RELAY, now + RELAY, RELAYS)];
-  const failures: AttemptError[] = [];
   const isLast = (it: Endpoint): number => (last !== null && sameEndpoint(it, last) ? 0 : 1);
   // Stable: the host's own order stays behind it.
   const endpoints = credentials.endpoints.filter((it) => leadsTo(ways, it)).sort((a, b) => isLast(a) - isLast(b));
-  for (const endpoint of endpoints) {
-    const said = endpoint.kind === "relay" ? pauses.on(endpoint.name, ways.account) : null;
-    if (said !== null) failures.push(said);
-    else (endpoint.kind === "lan" ? here : afar).waiting.push(endpoint);
-  }
-  return [here, afar, failures];
+  for (const endpoint of endpoints) (endpoint.kind === "lan" ? here : afar).waiting.push(endpoint);
+  return [here, afar];
 }
 
 /**
@@ -89,30 +84,28 @@ function starters(credentials: Credentials, ways: Ways, { environment, last, pau
  */
 export async function race(credentials: Credentials, racing: Racing, signal: AbortSignal): Promise<Opened> {
   const { environment, pauses } = racing;
-  const isFar = credentials.endpoints.some((endpoint) => endpoint.kind === "relay");
   const secret = credentials.roomSecret;
-  let account: string | null = null;
-  try {
-    account = isFar ? await accountOf(racing.account) : null;
-  } catch {
-    // The relay says so; the local network does not ask.
-  }
   const door = secret === null ? null : ({ kind: "paired", secret, from: credentials.roomNumber } as const);
-  const ways: Ways = { environment, door, account, relayCa: credentials.relayCa, climbs: pauses.climbs };
-  const [here, afar, failures] = starters(credentials, ways, racing);
+  const ways: Ways = { environment, door, account: null, relayCa: credentials.relayCa, climbs: pauses.climbs };
+  const [here, afar] = starters(credentials, ways, racing);
+  const failures: AttemptError[] = [];
   const bell = new Bell();
   const over = limit(environment.clock, null, signal);
   const won: { opened: Opened | null; fault: unknown } = { opened: null, fault: null };
   const run = async (endpoint: Endpoint, grid: Grid): Promise<void> => {
+    let account: string | null = null;
     try {
-      const met = await Met.again(ways, endpoint, credentials, over.signal);
+      if (endpoint.kind === "relay") account = await accountAt(racing.account, endpoint.name, environment.clock, over.signal);
+      const said = endpoint.kind === "relay" ? pauses.on(endpoint.name, account) : null;
+      if (said !== null) return void failures.push(said);
+      const met = await Met.again({ ...ways, account }, endpoint, credentials, over.signal);
       if (won.opened === null && !over.signal.aborted) won.opened = met.confirm();
       else met.leave();
     } catch (error) {
       if (over.signal.aborted) return;
       if (!(error instanceof AttemptError)) won.fault ??= error;
       else {
-        failures.push(error);
+        failures.push(error.place === "" ? error.at(endpoint) : error);
         if (endpoint.kind === "relay") pauses.failed(endpoint.name, error.kind === "relay" ? error : null, account);
       }
     } finally {

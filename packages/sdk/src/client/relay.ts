@@ -4,13 +4,13 @@
  */
 import type { RelayAnswer } from "../api.js";
 import { isWithinRelay, relayName } from "../protocol/endpoint.js";
-import { parseCode } from "../protocol/error.js";
+import { CoupletError, parseCode } from "../protocol/error.js";
 import { pairingRoom, relaySecretHash, type OfferKeys } from "../protocol/schedule.js";
 import type { CredentialHash, RoomId } from "../protocol/room.js";
 import type { Secret } from "../protocol/secret.js";
 import { boundedText } from "./answer.js";
-import { AttemptError, attemptError } from "./attempt.js";
-import { limit, reasonOf } from "./clock.js";
+import { AttemptError, attemptError, unsupported } from "./attempt.js";
+import { limit, reasonOf, unlessAborted, within, type Clock } from "./clock.js";
 import type { Environment } from "./environment.js";
 import { Wire } from "./socket.js";
 
@@ -39,8 +39,16 @@ export type Door =
   /** One of the pairing's rooms, by their secret. The number is that of the room which opened last. */
   | { readonly kind: "paired"; readonly secret: Secret<"room">; readonly from: number };
 
-/** Who this device's owner is, for relays with accounts: a token, or what gives a fresh one at each use. */
-export type Account = string | (() => string | Promise<string>);
+/**
+ * Who this device's owner is at one relay with accounts. A link or a host may lead to any relay: another one is not shown the
+ * token, which it could show to this one.
+ */
+export interface Account {
+  /** The relay that the token is for: `relay.example`, `relay.example:8443`; its case does not count. */
+  readonly relay: string;
+  /** A token, or what gives a fresh one at each use. */
+  readonly token: string | (() => string | Promise<string>);
+}
 
 /** A way that is open. */
 export interface Entered {
@@ -65,26 +73,44 @@ interface Joined {
   readonly node: string;
 }
 
-function failure(code: string, message?: string, retryAfter: number | null = null): AttemptError {
-  return new AttemptError("relay", { code, retryAfter, ...(message === undefined ? {} : { message }) });
+function failure(code: string, message?: string, retryAfter: number | null = null, cause?: unknown): AttemptError {
+  return new AttemptError("relay", { code, retryAfter, cause, ...(message === undefined ? {} : { message }) });
 }
 
 function broken(what: string): AttemptError {
   return failure("CPL-1823", `The relay answers what no relay answers: ${what}`);
 }
 
+/** What an app gives, with its relay's name in the one form. @throws {TypeError} It names no relay. */
+export function checkedAccount(account: Account | undefined): Account | undefined {
+  if (account === undefined) return undefined;
+  const relay = typeof account.relay === "string" ? relayName(account.relay) : null;
+  if (relay === null) throw new TypeError("account.relay is the name of a relay, such as relay.example");
+  return { relay, token: account.token };
+}
+
 /**
- * The token that the app gives now.
+ * What this relay is shown of the owner: the token that the app gives now; null: nothing.
  *
- * @throws {AttemptError} `CPL-1817`: it gives none.
+ * @throws {AttemptError} `CPL-1817`: it gives none, or not in time. Rejects with the signal's reason.
  */
-export async function accountOf(account: Account | undefined): Promise<string | null> {
-  if (account === undefined) return null;
-  const given = typeof account === "string" ? account : await account();
-  const token = given.trim();
-  const isOne = token.length > 0 && token.length <= ACCOUNT_MAX && /^[!-~]+$/.test(token);
-  if (!isOne) throw failure("CPL-1817", "What the app gives as account token is none");
-  return token;
+export async function accountAt(
+  account: Account | undefined,
+  relay: string,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<string | null> {
+  if (account?.relay !== relay) return null;
+  const { token } = account;
+  try {
+    const given = typeof token === "string" ? token : await unlessAborted(signal, within(clock, ANSWER, (async () => token())()));
+    const text = String(given).trim();
+    if (text.length > 0 && text.length <= ACCOUNT_MAX && /^[!-~]+$/.test(text)) return text;
+  } catch (cause) {
+    if (signal.aborted) throw cause;
+    throw failure("CPL-1817", "The app gives no account token", null, cause);
+  }
+  throw failure("CPL-1817", "What the app gives as account token is none");
 }
 
 /**
@@ -103,7 +129,7 @@ export async function openRelay(entry: Entry, signal: AbortSignal): Promise<Ente
   } catch (error) {
     if (signal.aborted) throw reasonOf(signal);
     const known = attemptError(error);
-    if (known?.kind === "relay") throw known;
+    if (known?.kind === "relay" || known?.kind === "unsupported") throw known;
     if (known?.kind === "timedOut") throw failure("CPL-1819", "The relay does not answer in time");
     // The relay was reached just now, and a page is not told more of a WebSocket than that it failed.
     if (known !== null) throw failure("CPL-1821");
@@ -185,7 +211,7 @@ async function ask(
   } catch (error) {
     if (signal.aborted) throw reasonOf(signal);
     if (time.signal.aborted) throw failure("CPL-1819", "The relay does not answer in time");
-    if (error instanceof AttemptError) throw error;
+    if (error instanceof CoupletError) throw error instanceof AttemptError ? error : unsupported(error, "relay");
     throw new AttemptError("relay", { code: codeOfCause(error), cause: error });
   } finally {
     time.done();

@@ -3,8 +3,10 @@ import { outgoing, type BodySource, type Outgoing } from "./body.js";
 
 /** The header that names the app behind the host (spec/protocol.md, 5). */
 export const APP_HEADER = "couplet-app";
-/** What relative addresses are resolved against: the host that the app sees, unless a whole address names another. */
-const BASE = "http://localhost/";
+/** What addresses are resolved against: the host that apps see. There is no other. */
+const BASE = "http://localhost";
+/** What the host itself answers under (spec/protocol.md, 5). */
+const ITSELF = "http://couplet.internal";
 
 /** Headers of one connection, which HTTP/2 does not have (RFC 9113, 8.2.2), and such as belong to a body that is written anew. */
 const HOP_BY_HOP = ["connection", "host", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"];
@@ -26,18 +28,38 @@ export interface Outbound {
   readonly signal: AbortSignal | null;
 }
 
-/** The address that an app means. @throws {TypeError} It is none of http. */
-export function target(input: string | URL, schemes: readonly string[] = ["http:", "https:"]): URL {
+/**
+ * The address that an app means: a path, whatever it looks like, or what an answer had as its `url`. A path that a user gave
+ * leads to no other authority, and not to what the host itself answers: `//name` and `/\name` are other addresses.
+ *
+ * @throws {TypeError} It is an address elsewhere.
+ */
+export function target(input: string | URL): URL {
   const url = new URL(input, BASE);
-  if (!schemes.includes(url.protocol)) throw new TypeError(`${url.protocol} addresses do not lead to a host`);
+  if (url.protocol === "ws:") url.protocol = "http:";
+  // That of `blob:` is the one of what it holds.
+  const isHere = url.protocol === "http:" && url.origin === BASE;
+  if (!isHere) throw new TypeError("the address leads elsewhere: give a path of the app, such as /status");
   if (url.username !== "" || url.password !== "") throw new TypeError("an address has no user and password");
   return url;
+}
+
+/** A page's own addresses are what it resolves a Request's path against: there, they are the app's. */
+function written(request: Request): string {
+  const { origin, href } = new URL(request.url);
+  const isOfPage = typeof location === "object" && origin === location.origin;
+  return isOfPage ? href.slice(origin.length) : href;
+}
+
+/** A request to the host itself, not to an app behind it. */
+export function itself(path: string, init: FetchInit): Outbound {
+  return { ...outbound(path, init), url: new URL(path, ITSELF), redirect: "manual" };
 }
 
 /** Reads what an app gives to `fetch`. @throws {TypeError} It cannot be sent. */
 export function outbound(input: string | URL | Request, init: FetchInit = {}): Outbound {
   const request = typeof Request !== "undefined" && input instanceof Request ? input : null;
-  const url = target(request?.url ?? (input as string | URL));
+  const url = target(request === null ? (input as string | URL) : written(request));
   const method = normalized(init.method ?? request?.method ?? "GET");
   // As they are given: `Request` drops what pages may not set.
   const headers = new Headers(init.headers ?? request?.headers);

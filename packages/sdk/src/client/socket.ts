@@ -1,8 +1,8 @@
 /** The WebSocket beneath a session: bounded both ways, as what a page is given is not. */
-import { parseCode } from "../protocol/error.js";
+import { CoupletError, parseCode } from "../protocol/error.js";
 import { FRAME_MAX } from "../protocol/frame.js";
-import { AttemptError } from "./attempt.js";
-import { reasonOf, sleep, type Clock } from "./clock.js";
+import { AttemptError, unsupported } from "./attempt.js";
+import { reasonOf, type Clock } from "./clock.js";
 
 /** What is used of a WebSocket. That of browsers is one, those of Node.js and of `ws`, and React Native's. */
 export interface Socket {
@@ -50,6 +50,8 @@ export class Wire {
   #bytes = 0;
   #end: WireEnd | null = null;
   #wake: (() => void) | null = null;
+  /** Who waits until little waits to be sent. */
+  readonly #drains = new Set<() => void>();
   /** Called whenever something comes. */
   onHeard: () => void = () => {};
 
@@ -61,7 +63,7 @@ export class Wire {
   /**
    * Opens one.
    *
-   * @throws {AttemptError} `noConnection`, `refused`, `hungUp`. Rejects with the signal's reason.
+   * @throws {AttemptError} `noConnection`, `unsupported`. Rejects with the signal's reason.
    */
   static open(url: string, openSocket: (url: string) => Socket, clock: Clock, signal: AbortSignal): Promise<Wire> {
     return new Promise((resolve, reject) => {
@@ -71,7 +73,7 @@ export class Wire {
         socket = openSocket(url);
       } catch (cause) {
         // A page served over https may not open ws.
-        return reject(new AttemptError("noConnection", { cause }));
+        return reject(cause instanceof CoupletError ? unsupported(cause) : new AttemptError("noConnection", { cause }));
       }
       socket.binaryType = "arraybuffer";
       const wire = new Wire(socket, clock);
@@ -114,10 +116,21 @@ export class Wire {
     }
   }
 
-  /** Waits until little waits to be sent. No WebSocket tells: it is looked at now and then, and more seldom. */
+  /**
+   * Waits until little waits to be sent. No WebSocket tells: it is looked at now and then, more seldom each time, and whenever
+   * something comes, as the alarms of a page in the background are a minute late.
+   */
   async drained(): Promise<void> {
     for (let pause = 2; this.#end === null && this.#socket.bufferedAmount > SEND_BYTES; pause = Math.min(2 * pause, 32)) {
-      await sleep(this.#clock, pause);
+      await new Promise<void>((resolve) => {
+        const look = (): void => {
+          off();
+          this.#drains.delete(look);
+          resolve();
+        };
+        const off = this.#clock.after(pause, look);
+        this.#drains.add(look);
+      });
     }
   }
 
@@ -177,8 +190,13 @@ export class Wire {
     this.#socket.onerror = () => {};
   }
 
+  #look(): void {
+    for (const look of [...this.#drains]) look();
+  }
+
   #hear(message: unknown): void {
     if (this.#end !== null) return;
+    this.#look();
     this.onHeard();
     const bytes = message instanceof ArrayBuffer ? new Uint8Array(message) : message instanceof Uint8Array ? message : null;
     const fits = bytes !== null && bytes.length <= FRAME_MAX;
@@ -195,6 +213,7 @@ export class Wire {
 
   #finish(end: WireEnd): void {
     this.#end ??= end;
+    this.#look();
     this.#ring();
   }
 

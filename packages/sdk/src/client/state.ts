@@ -60,7 +60,9 @@ export function finalState(state: FinalState["state"]): FinalState {
 export function reasonError(reason: Reason): CoupletError {
   if (reason.kind !== "unreachable") return new CoupletError("CPL-1601", reasonText(reason));
   const { attempts } = reason;
-  const telling = attempts.find((it) => it.kind === "wrongKey") ?? [...attempts].reverse().find((it) => it.kind === "relay");
+  const last = [...attempts].reverse();
+  const of = (kind: AttemptError["kind"]): AttemptError | undefined => last.find((it) => it.kind === kind);
+  const telling = of("wrongKey") ?? of("unsupported") ?? of("relay");
   return new CoupletError(telling?.code ?? "CPL-1601", `The host cannot be reached:${lines(attempts)}`, {
     next: telling?.next,
     cause: telling,

@@ -11,9 +11,12 @@ export type { HeldKey, StoredCredentials } from "./store/form.js";
  * those of one that was granted and not finished. Any method may reject: what cannot be kept is then an error of who asked.
  */
 export interface CredentialStore {
-  /** All that there are. */
-  list(): Promise<readonly StoredCredentials[]>;
-  /** Those of one host, unfinished ones first; none for an unknown host. */
+  /**
+   * All that there are. What cannot be read is told to `unusable`, stays where it is, and hides none of the others; where
+   * nobody wants to know, it is an error.
+   */
+  list(unusable?: Unusable): Promise<readonly StoredCredentials[]>;
+  /** Those of one host that can be read, unfinished ones first; none for an unknown host. Rejects when none of several can. */
   load(host: string): Promise<readonly StoredCredentials[]>;
   /**
    * Keeps them, wholly or not at all. Finished ones replace both; unfinished ones leave the finished alone, as those still
@@ -25,6 +28,9 @@ export interface CredentialStore {
   /** Makes a device key, where the store can keep a better one than bytes. */
   makeKey?(): Promise<StaticKey | null>;
 }
+
+/** Is told of stored credentials that cannot be used: `message` says which. */
+export type Unusable = (error: CoupletError) => void;
 
 /** Texts under keys, as keychains, key stores and files keep them: all that {@link KeyValueStore} needs. */
 export interface KeyValue {
@@ -49,15 +55,13 @@ export class KeyValueStore implements CredentialStore {
     this.#texts = texts;
   }
 
-  async list(): Promise<readonly StoredCredentials[]> {
+  async list(unusable?: Unusable): Promise<readonly StoredCredentials[]> {
     const keys = (await this.#texts.keys()).filter((key) => key.startsWith(PREFIX));
-    const read = await Promise.all(keys.map((key) => this.#read(key)));
-    return read.flatMap((found) => (found === null ? [] : [found]));
+    return listed(await Promise.allSettled(keys.map((key) => this.#read(key))), unusable);
   }
 
   async load(host: string): Promise<readonly StoredCredentials[]> {
-    const read = [await this.#read(PREFIX + host + PENDING), await this.#read(PREFIX + host)];
-    return read.flatMap((found) => (found === null ? [] : [found]));
+    return loaded(await Promise.allSettled([PENDING, ""].map((end) => this.#read(PREFIX + host + end))));
   }
 
   async save(credentials: StoredCredentials): Promise<void> {
@@ -68,11 +72,13 @@ export class KeyValueStore implements CredentialStore {
   }
 
   async remove(host: string): Promise<boolean> {
-    const known = (await this.load(host)).length > 0;
+    const keys = [PENDING, ""].map((end) => PREFIX + host + end);
+    // Also what cannot be read.
+    const known = await Promise.all(keys.map((key) => this.#texts.get(key)));
     // Both, whatever becomes of the first.
-    const ends = [PENDING, ""].map((end) => this.#texts.delete(PREFIX + host + end));
-    for (const ended of await Promise.allSettled(ends)) if (ended.status === "rejected") throw ended.reason;
-    return known;
+    const ended = await Promise.allSettled(keys.map((key) => this.#texts.delete(key)));
+    for (const one of ended) if (one.status === "rejected") throw one.reason;
+    return known.some((text) => text !== null);
   }
 
   async #read(key: string): Promise<StoredCredentials | null> {
@@ -82,9 +88,39 @@ export class KeyValueStore implements CredentialStore {
       if (text.length > TEXT_MAX) throw new RangeError();
       return JSON.parse(text) as StoredCredentials;
     } catch {
-      throw new CoupletError("CPL-1607", "the stored credentials are damaged");
+      throw new CoupletError("CPL-1607", `the credentials that are stored as ${key} are damaged`);
     }
   }
+}
+
+/** What of a host's entries can be read; that is an error only where none of several can. */
+export function loaded(read: readonly PromiseSettledResult<StoredCredentials | null>[]): StoredCredentials[] {
+  const errors: unknown[] = [];
+  const found = usable(read, (error) => void errors.push(error));
+  if (found.length === 0 && errors.length > 0) throw errors[0];
+  return found;
+}
+
+/** What of all entries can be read. */
+export function listed(
+  read: readonly PromiseSettledResult<StoredCredentials | null>[],
+  unusable: Unusable | undefined,
+): StoredCredentials[] {
+  return usable(read, (error) => {
+    // A store that does not work is no damaged entry.
+    if (unusable === undefined || !(error instanceof CoupletError)) throw error;
+    unusable(error);
+  });
+}
+
+function usable(
+  read: readonly PromiseSettledResult<StoredCredentials | null>[],
+  failed: (error: unknown) => void,
+): StoredCredentials[] {
+  return read.flatMap((one) => {
+    if (one.status === "rejected") failed(one.reason);
+    return one.status === "fulfilled" && one.value !== null ? [one.value] : [];
+  });
 }
 
 /** Keeps credentials in memory, for as long as the program runs. */

@@ -7,7 +7,8 @@ import type { State } from "../client/state.js";
 export type View =
   /** It is looked whether there is a pairing. */
   | { readonly view: "restoring" }
-  | { readonly view: "unpaired" }
+  /** Nothing is stored. `untold`: the host that was forgotten, when it could not be told. */
+  | { readonly view: "unpaired"; readonly untold?: string }
   | { readonly view: "connecting" | "finishing" }
   /** The host is told that it is forgotten. */
   | { readonly view: "leaving" }
@@ -92,14 +93,21 @@ export class Connector {
   /** Ends the pairing, here and at the host. */
   async forget(): Promise<void> {
     const host = this.#host;
+    const name = host?.name ?? "";
     const { signal } = this.#begin(false);
     this.#show({ view: "leaving" });
     try {
-      await host?.forget();
-      if (!signal.aborted) this.#show({ view: "unpaired" });
+      const isTold = (await host?.forget()) !== false;
+      if (!signal.aborted) this.#show({ view: "unpaired", ...(isTold ? {} : { untold: name }) });
     } catch (error) {
       this.#fail(error, signal);
     }
+  }
+
+  /** Opens anew the connection with a host that is over, by what is stored of it. */
+  async reopen(options: ConnectOptions): Promise<void> {
+    const id = this.#host?.id;
+    await this.restore({ ...options, ...(id === undefined ? {} : { id }) });
   }
 
   /** Tries now to reach a host that is away. */

@@ -12,6 +12,8 @@ export interface Actions {
   scan(): void;
   cancel(): void;
   retry(): void;
+  /** Opens the connection anew that is over. */
+  reopen(): void;
   forget(): void;
   /** Asks whether it is meant. */
   ask(): void;
@@ -59,8 +61,11 @@ export function render(shown: Shown, texts: Texts, actions: Actions, canScan: bo
     case "finishing":
     case "leaving":
       return busy(shown.view, texts, actions);
-    case "unpaired":
-      return { look: "plain", said: texts.unpaired, body: [title(texts.unpaired), hint(texts.unpairedHint), ...entry(texts, actions, canScan)] };
+    case "unpaired": {
+      const untold = shown.untold === undefined ? [] : [hint(texts.untold(shown.untold))];
+      const said = [texts.unpaired, ...untold.map((it) => it.textContent)].join(". ");
+      return { look: "plain", said, body: [title(texts.unpaired), ...untold, hint(texts.unpairedHint), ...entry(texts, actions, canScan)] };
+    }
     case "scanning":
       return scanning(texts, actions);
     case "approval":
@@ -156,8 +161,10 @@ function ofHost(host: Named, state: State, texts: Texts, actions: Actions): Rend
     default: {
       const text = texts[state.state === "forgotten" ? "gone" : state.state](host.name);
       const trouble = texts.error(state.error);
-      const again = row(button(texts.again, "main", actions.forget));
-      return { look: "bad", said: `${text}. ${trouble.next}`, body: [title(text), ...tell(trouble), again] };
+      // What is still good for a session is not given up by who only wants to go on.
+      const isStored = state.state === "closed" || state.state === "expired";
+      const buttons = isStored ? [button(texts.reopen, "main", actions.reopen), forget] : [button(texts.again, "main", actions.forget)];
+      return { look: "bad", said: `${text}. ${trouble.next}`, body: [title(text), ...tell(trouble), row(...buttons)] };
     }
   }
 }

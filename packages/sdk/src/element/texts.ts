@@ -44,6 +44,7 @@ export interface Texts {
   readonly expired: (hostName: string) => string;
   readonly gone: (hostName: string) => string;
   readonly closed: (hostName: string) => string;
+  readonly reopen: string;
   readonly again: string;
   readonly failed: string;
   readonly host: string;
@@ -52,6 +53,7 @@ export interface Texts {
   readonly forget: string;
   readonly forgetHint: (hostName: string) => string;
   readonly forgetSure: string;
+  readonly untold: (hostName: string) => string;
   readonly keep: string;
   readonly leaving: string;
   readonly error: (error: unknown) => Trouble;
@@ -100,14 +102,16 @@ export const ENGLISH: Texts = {
   expired: (hostName) => `This device’s access to ${hostName} has ended`,
   gone: (hostName) => `${hostName} is forgotten here`,
   closed: (hostName) => `The connection with ${hostName} is closed`,
+  reopen: "Connect again",
   again: "Pair again",
   failed: "That did not work",
   host: "Host",
   path: "Path",
   fingerprint: "Fingerprint",
   forget: "Forget this device",
-  forgetHint: (hostName) => `${hostName} is told, and what is stored here is removed. To come back, you need a new link.`,
+  forgetHint: (hostName) => `${hostName} is told, if it can be reached, and what is stored here is removed. To come back, you need a new link.`,
   forgetSure: "Forget",
+  untold: (hostName) => `${hostName} could not be told: its owner still sees this device, and can revoke it there.`,
   keep: "Keep",
   leaving: "Forgetting",
   error: troubleOf,

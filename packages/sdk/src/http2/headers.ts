@@ -27,14 +27,14 @@ export interface AnswerHead {
   readonly headers: Header[];
 }
 
-/** Reads an answer's head (RFC 9113, 8.3.2): one `:status`, before all else. */
+/** Reads an answer's head (RFC 9113, 8.3.2): one `:status`, before all else, of those that there are (RFC 9110, 15). */
 export function answerHead(list: readonly Header[]): AnswerHead {
   let status: number | null = null;
   const headers: Header[] = [];
   for (const [name, value] of list) {
     if (name.startsWith(":")) {
       if (name !== ":status" || status !== null || headers.length > 0) throw malformed("an answer has a wrong pseudo-header");
-      if (!/^[1-9][0-9]{2}$/.test(value)) throw malformed("an answer has a wrong status");
+      if (!/^[1-5][0-9]{2}$/.test(value)) throw malformed("an answer has a wrong status");
       status = Number(value);
       continue;
     }

@@ -1,6 +1,6 @@
 /** Node.js' connections: with authorities of the user's own, which its own `fetch` and WebSocket cannot be told. */
 import { createSocket } from "node:dgram";
-import { request as plain } from "node:http";
+import { request as plain, type IncomingMessage } from "node:http";
 import { request as secure } from "node:https";
 import { rootCertificates } from "node:tls";
 import { Readable } from "node:stream";
@@ -47,7 +47,21 @@ export async function nodeSockets(): Promise<OpenSocket> {
   };
 }
 
-/** A request on a connection of its own; no redirect is followed. */
+/** An answer as `fetch` gives it. Throws for what `fetch` refuses. */
+function response(answer: IncomingMessage): Response {
+  const headers = new Headers();
+  for (let at = 0; at + 1 < answer.rawHeaders.length; at += 2) {
+    headers.append(answer.rawHeaders[at] ?? "", answer.rawHeaders[at + 1] ?? "");
+  }
+  const status = answer.statusCode ?? 0;
+  if (status < 200 || status > 599) throw new TypeError("no status");
+  const isBodiless = [204, 205, 304].includes(status);
+  if (isBodiless) answer.resume();
+  const body = isBodiless ? null : (Readable.toWeb(answer) as ReadableStream<Uint8Array<ArrayBuffer>>);
+  return new Response(body, { status, headers });
+}
+
+/** A request on a connection of its own, which ends with it; no redirect is followed. */
 export const nodeFetch: Fetch = (url, init, relayCa) =>
   new Promise((resolve, reject) => {
     const send = url.startsWith("https:") ? secure : plain;
@@ -61,18 +75,16 @@ export const nodeFetch: Fetch = (url, init, relayCa) =>
       ...authorities(relayCa),
     };
     const request = send(url, options, (answer) => {
-      const headers = new Headers();
-      for (let at = 0; at + 1 < answer.rawHeaders.length; at += 2) {
-        headers.append(answer.rawHeaders[at] ?? "", answer.rawHeaders[at + 1] ?? "");
+      try {
+        resolve(response(answer));
+      } catch (error) {
+        request.destroy();
+        reject(error as Error);
       }
-      const status = answer.statusCode ?? 0;
-      const isBodiless = status < 200 || [204, 205, 304].includes(status);
-      if (isBodiless) answer.resume();
-      const body = isBodiless ? null : (Readable.toWeb(answer) as ReadableStream<Uint8Array<ArrayBuffer>>);
-      if (status < 200 || status > 599) return reject(new Error("no status"));
-      resolve(new Response(body, { status, headers }));
     });
     request.on("error", reject);
+    // Also where it ends without a word, as when the other end changes the protocol.
+    request.on("close", () => reject(new Error("the connection was closed")));
     request.end(init.body as string | undefined);
   });
 

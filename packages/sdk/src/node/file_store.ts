@@ -3,8 +3,8 @@ import { constants } from "node:fs";
 import { mkdir, open, lstat, readdir, rename, rm, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 
-import type { CredentialStore, StoredCredentials } from "../client/store.js";
-import { storedHost } from "../client/store/form.js";
+import { listed, loaded, type CredentialStore, type StoredCredentials, type Unusable } from "../client/store.js";
+import { newerForm, storedHost, VERSION } from "../client/store/form.js";
 import { CoupletError } from "../protocol/error.js";
 import { toHex } from "../protocol/digits.js";
 
@@ -29,22 +29,19 @@ export class FileStore implements CredentialStore {
     this.folder = folder;
   }
 
-  async list(): Promise<readonly StoredCredentials[]> {
+  async list(unusable?: Unusable): Promise<readonly StoredCredentials[]> {
     if (!(await this.#exists())) return [];
     // Hidden ones are drafts.
     const names = (await readdir(this.folder)).filter((name) => !name.startsWith(".") && name.endsWith(FINISHED));
-    const read: StoredCredentials[] = [];
-    for (const name of names.slice(0, FILES_MAX)) {
-      const found = await this.#read(join(this.folder, name));
-      if (found !== null) read.push(found);
-    }
-    return read;
+    const read: PromiseSettledResult<StoredCredentials | null>[] = [];
+    // One after the other: a folder of thousands opens one file at a time.
+    for (const name of names.slice(0, FILES_MAX)) read.push(...(await Promise.allSettled([this.#read(join(this.folder, name))])));
+    return listed(read, unusable);
   }
 
   async load(host: string): Promise<readonly StoredCredentials[]> {
     if (!(await this.#exists())) return [];
-    const found = [await this.#read(this.#path(host, PENDING)), await this.#read(this.#path(host, FINISHED))];
-    return found.filter((one) => one !== null);
+    return loaded(await Promise.allSettled([PENDING, FINISHED].map((end) => this.#read(this.#path(host, end)))));
   }
 
   async save(credentials: StoredCredentials): Promise<void> {
@@ -55,8 +52,7 @@ export class FileStore implements CredentialStore {
     const host = storedHost(credentials);
     const isFinished = credentials.paired_at !== undefined;
     const path = this.#path(host, isFinished ? FINISHED : PENDING);
-    // What is there must not be lost: only what can be read is replaced.
-    await this.#read(path);
+    await this.#mayReplace(path);
     const draft = join(this.folder, `.${host}.${toHex(crypto.getRandomValues(new Uint8Array(8)))}`);
     try {
       await writeWhole(draft, `${JSON.stringify(credentials, null, 2)}\n`);
@@ -112,16 +108,25 @@ export class FileStore implements CredentialStore {
       const found = await file.stat();
       if (!found.isFile()) throw exposed(path, "is no file");
       check(path, found);
-      if (found.size > FILE_MAX) throw damaged(path);
+      if (found.size > FILE_MAX) throw new Damaged(path);
       const text = await file.readFile("utf8");
       try {
         return JSON.parse(text) as StoredCredentials;
       } catch {
-        throw damaged(path);
+        throw new Damaged(path);
       }
     } finally {
       await file.close();
     }
+  }
+
+  /** What is there must not be lost: only what this version understands is replaced. */
+  async #mayReplace(path: string): Promise<void> {
+    const found = await this.#read(path).catch((error: unknown) => {
+      if (error instanceof Damaged) return null;
+      throw error;
+    });
+    if (found !== null && found.version > VERSION) throw newerForm();
   }
 
   async #sync(): Promise<void> {
@@ -160,6 +165,9 @@ function exposed(path: string, what: string): CoupletError {
   return new CoupletError("CPL-1607", `${path} ${what}`, { next: `See who could read it, then: chmod go= ${path}` });
 }
 
-function damaged(path: string): CoupletError {
-  return new CoupletError("CPL-1607", `${path} is damaged`, { next: `Remove ${path} and pair anew.` });
+/** What is in a file is nothing that any version writes. */
+class Damaged extends CoupletError {
+  constructor(path: string) {
+    super("CPL-1607", `${path} is damaged`, { next: `Remove ${path} and pair anew.` });
+  }
 }

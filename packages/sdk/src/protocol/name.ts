@@ -27,6 +27,31 @@ export function trimmed(text: string): string {
   return text.slice(start, end);
 }
 
+/**
+ * What a host calls itself, fit to be shown: without the characters that a name may not have, and no longer than one. A host
+ * may call itself what it likes, so it is not refused for it.
+ */
+export function shownName(text: string): string {
+  const all = trimmed(text.replace(new RegExp(FORBIDDEN.source, "gu"), ""));
+  return [...all].slice(0, NAME_MAX).join("");
+}
+
+/**
+ * Whether a person takes both for the same one: they differ in nothing but how their characters are written (NFKC, UAX #15),
+ * large and small letters, spaces and marks between letters.
+ */
+export function areAlike(one: string, other: string): boolean {
+  return reduced(one) === reduced(other);
+}
+
+function reduced(name: string): string {
+  // What is small letters only after composing, and the other way round.
+  const folded = name.normalize("NFKC").toLowerCase().normalize("NFKC");
+  const letters = folded.replace(new RegExp("[^\\p{Alphabetic}\\p{N}]", "gu"), "");
+  // A name of pictures alone is compared as it is.
+  return letters === "" ? folded : letters;
+}
+
 function refused(character: string): CoupletError {
   const number = (character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0");
   return new CoupletError("CPL-1205", `it contains the control character U+${number}: leave it out`);

@@ -19,6 +19,10 @@ import { Secret } from "./secret.js";
 /** The longest link that is looked at: an offer of {@link ENDPOINTS_MAX} endpoints of 255 bytes, in base32. */
 const LINK_MAX = 4096;
 const VERSION = 1;
+/** The highest version that there may be one day: any other first byte is that of some text. */
+const NEWEST = 15;
+/** What precedes the endpoints: version, suites, end, secret, host key. */
+const FIXED = 1 + 1 + 4 + 16 + 32;
 /** Suite 1: `25519_ChaChaPoly_SHA256`. */
 export const SUITE_1 = 0b01;
 
@@ -28,7 +32,7 @@ const WEB_PATH = "/P#";
 
 /** Which part of an offer is wrong. */
 export type OfferFailure =
-  "notALink" | "notBase32" | "version" | "short" | "trailing" | "noSuite" | "endpoint" | "duplicate" | "tooMany";
+  "notALink" | "damaged" | "version" | "short" | "trailing" | "noSuite" | "endpoint" | "duplicate" | "tooMany";
 
 /** An offer cannot be read; the text says why. Its code is `CPL-1605`. */
 export class OfferError extends CoupletError {
@@ -37,7 +41,7 @@ export class OfferError extends CoupletError {
   constructor(failure: OfferFailure, detail: string | number = "") {
     const texts: Record<OfferFailure, string> = {
       notALink: "this is no pairing link: it begins with COUPLET: or is https://RELAY/p#…",
-      notBase32: "the pairing link is damaged: copy it whole, or scan the code again",
+      damaged: "the pairing link is damaged: copy it whole, or scan the code again",
       version: `the offer is of version ${detail}, this program knows version ${VERSION}: update it`,
       short: `the offer breaks off within ${detail}`,
       trailing: "the offer has a trailing byte",
@@ -118,7 +122,7 @@ export function offerFromLink(link: string): Offer {
 
 function decoded(text: string): Uint8Array {
   const bytes = fromBase32(text);
-  if (bytes === null) throw new OfferError("notBase32");
+  if (bytes === null) throw new OfferError("damaged");
   return bytes;
 }
 
@@ -141,7 +145,10 @@ function decode(bytes: Uint8Array, relay: RelayEndpoint | null): Offer {
   };
   try {
     const version = take(1, "its version")[0] ?? 0;
-    if (version !== VERSION) throw new OfferError("version", version);
+    if (version !== VERSION) {
+      const isNewer = version > VERSION && version <= NEWEST && bytes.length >= FIXED;
+      throw isNewer ? new OfferError("version", version) : new OfferError("damaged");
+    }
     const suites = take(1, "its suites")[0] ?? 0;
     const expiresAt = view(take(4, "its end")).getUint32(0);
     const secret = take(16, "its secret");

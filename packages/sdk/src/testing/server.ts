@@ -13,8 +13,15 @@ const INTERNAL_ERROR = 0x2;
 /** What answers. */
 export type App = (request: Request) => Response | Promise<Response>;
 
-/** What WebSockets are opened with. */
-export type SocketApp = (socket: FakeWebSocket) => void;
+/** What WebSockets are opened with. An answer in their place refuses them. */
+export type SocketApp = (socket: FakeWebSocket) => Response | void;
+
+/** What a host answers in an app's place (spec/protocol.md, 5). */
+function brokeOff(detail: string): Response {
+  const code = "CPL-1503";
+  const problem = { type: `urn:couplet:error:${code}`, title: "The app broke off its answer", status: 502, detail, code };
+  return Response.json(problem, { status: 502, headers: { "content-type": "application/problem+json" } });
+}
 
 interface Stream {
   readonly body: ReadableStreamDefaultController<Uint8Array> | null;
@@ -169,8 +176,18 @@ export class FakeServer {
     }
   }
 
-  #answer(of: (name: string) => string, fields: readonly Header[], body: ReadableStream<Uint8Array> | null, signal: AbortSignal) {
-    return this.#app(request(of, fields, { method: of(":method"), body, duplex: "half", signal }));
+  async #answer(
+    of: (name: string) => string,
+    fields: readonly Header[],
+    body: ReadableStream<Uint8Array> | null,
+    signal: AbortSignal,
+  ): Promise<Response> {
+    try {
+      return await this.#app(request(of, fields, { method: of(":method"), body, duplex: "half", signal }));
+    } catch (error) {
+      // Whoever writes the test reads what their app threw.
+      return brokeOff(String(error));
+    }
   }
 
   /** A WebSocket, for as long as either end wants it. */
@@ -181,14 +198,13 @@ export class FakeServer {
     fields: readonly Header[],
     body: ReadableStream<Uint8Array>,
   ): Promise<void> {
-    // What the gateway says where the app switches to nothing.
-    const problem = { type: "urn:couplet:error:CPL-1503", title: "The app broke off its answer", status: 502, code: "CPL-1503" };
-    if (this.#sockets === undefined) return this.#write(id, stream, Response.json(problem, { status: 502 }));
+    if (this.#sockets === undefined) return this.#write(id, stream, brokeOff("No WebSocket is taken."));
     let written = Promise.resolve();
     const socket = new FakeWebSocket(request(of, fields, {}), (bytes) => {
       written = written.then(() => this.#give(id, stream, bytes)).catch(() => {});
     });
-    this.#sockets(socket);
+    const refusal = this.#sockets(socket);
+    if (refusal instanceof Response) return this.#write(id, stream, refusal);
     const head: Header[] = [[":status", "200"]];
     if (socket.protocol !== "") head.push(["sec-websocket-protocol", socket.protocol]);
     this.#send(h2.headerFrames(id, encodeHeaders(head, new Set()), false, h2.PAYLOAD_MAX));

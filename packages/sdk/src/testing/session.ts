@@ -17,8 +17,8 @@ export interface Sessions {
   decide(session: FakeSession, claim: Claim, proof: Proof): Promise<Control>;
   /** The device has the grant. */
   paired(session: FakeSession): void;
-  /** A session with a paired device opens: whether it may. */
-  opens(session: FakeSession): boolean;
+  /** A session with a paired device opens: null, or why it may not. */
+  opens(session: FakeSession): CloseReason | null;
   ended(session: FakeSession): void;
   /** What answers the requests of this device. */
   app(session: FakeSession): App;
@@ -131,7 +131,8 @@ export class FakeSession {
   }
 
   #serve(): void {
-    if (!this.#host.opens(this)) return this.leave("revoked");
+    const why = this.#host.opens(this);
+    if (why !== null) return this.leave(why);
     this.#server = new FakeServer((bytes) => this.#data(bytes), this.#host.app(this), this.#host.sockets);
     this.#heard = (frame) => {
       const opened = this.#session?.opener.open(frame);

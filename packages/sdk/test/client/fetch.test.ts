@@ -33,8 +33,8 @@ test("a request reaches the app as it was asked for", async () => {
 
   const plain = await seen("/lab?a=1#part");
   assert.deepEqual([plain.method, plain.path, plain.host, plain.headers["accept"]], ["GET", "/lab?a=1", "localhost", "*/*"]);
-  const whole = await seen(new URL("http://notes.example:8888/x"), { app: "notes", headers: { Cookie: "a=b", Host: "evil", TE: "x" } });
-  assert.deepEqual([whole.host, whole.headers["couplet-app"], whole.headers["cookie"], whole.headers["te"]], ["notes.example:8888", "notes", "a=b", undefined]);
+  const whole = await seen(new URL("http://localhost/x"), { app: "notes", headers: { Cookie: "a=b", Host: "evil", TE: "x" } });
+  assert.deepEqual([whole.host, whole.headers["couplet-app"], whole.headers["cookie"], whole.headers["te"]], ["localhost", "notes", "a=b", undefined]);
   const request = await seen(new Request("http://localhost/r", { method: "PUT", body: "text", headers: { "x-mine": "1" } }));
   assert.deepEqual([request.method, request.path, request.body, request.headers["x-mine"]], ["PUT", "/r", "text", "1"]);
   assert.equal((await seen("/e", { method: "post" })).headers["content-length"], "0");
@@ -207,12 +207,66 @@ test("redirects are followed within the address, as fetch does", async () => {
   await closes(stage);
 });
 
+test("no path leads to another authority, nor to the host itself", async () => {
+  const stage = await staged({ app: mirror, webSocket: () => assert.fail("it leads elsewhere") });
+  const { host, fake } = stage;
+  const elsewhere = ["couplet.internal", "other.example", "localhost:8888", "localhost.", "127.0.0.1"];
+  const forms = ["//", "\\\\", "/\\", "\\/", "/\t/", "/\n\\", " //", "///", "http://", "HTTP:\\\\", "https://", "ws://", "http://user@", "//user:word@"];
+  for (const form of forms) {
+    for (const name of elsewhere) {
+      const path = `${form}${name}/api/pair/me`;
+      await assert.rejects(host.fetch(path, { method: "DELETE" }), TypeError, JSON.stringify(path));
+      assert.throws(() => host.webSocket(path), TypeError, JSON.stringify(path));
+    }
+  }
+  for (const scheme of ["https:", "wss:", "file:", "javascript:", "data:", "blob:http:"]) {
+    await assert.rejects(host.fetch(`${scheme}//localhost/`), TypeError, scheme);
+  }
+  await assert.rejects(host.fetch(new Request("http://couplet.internal/api/pair/me")), TypeError);
+  await assert.rejects(host.fetch(new URL("http://couplet.internal/api/pair/me")), TypeError);
+  const path = async (given: string): Promise<string> => ((await (await host.fetch(given)).json()) as Seen).path;
+  // What only looks like an address.
+  assert.deepEqual(
+    [await path("/x//couplet.internal"), await path("/http://other/"), await path("/.//couplet.internal/x"), await path("/..//y"), await path("//localhost/z")],
+    ["/x//couplet.internal", "/http://other/", "//couplet.internal/x", "//y", "/z"],
+  );
+  assert.equal(fake.devices.length, 1);
+  assert.equal((await host.me()).device_name, "Phone");
+  await closes(stage);
+});
+
+test("an answer that the app does not get holds nothing open", async () => {
+  const ended: string[] = [];
+  const app = (request: Request): Response => {
+    const { pathname } = new URL(request.url);
+    const body = new ReadableStream<Uint8Array>({
+      pull: (its) => its.enqueue(new Uint8Array(1 << 10)),
+      cancel: () => void ended.push(pathname),
+    });
+    const answer = new Response(body, { status: pathname === "/600" ? 200 : 307, headers: { location: "/there" } });
+    return pathname === "/600" ? (Object.defineProperty(answer, "status", { value: 600 }) as Response) : answer;
+  };
+  const stage = await staged({ app });
+  const { host } = stage;
+  async function* once() {
+    yield new Uint8Array(1);
+  }
+  await assert.rejects(host.fetch("/error", { redirect: "error" }), TypeError);
+  await assert.rejects(host.fetch("/again", { method: "POST", body: once() }), TypeError);
+  await assert.rejects(host.fetch("/600"), ofCode("CPL-1602"));
+  await idle();
+  assert.deepEqual(ended, ["/error", "/again", "/600"]);
+  assert.equal(stage.fake.sessions.length, 1, "the session goes on");
+  await closes(stage);
+});
+
 test("what cannot be sent is refused before it is", async () => {
   const stage = await staged();
   const { host } = stage;
   for (const [url, init] of [
     ["ftp://localhost/", {}],
     ["http://user:word@localhost/", {}],
+    ["", { method: "TRACE" }],
     ["/", { body: "x" }],
     ["/", { method: "CONNECT" }],
     ["/", { method: "a b" }],

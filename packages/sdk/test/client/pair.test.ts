@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { test, type TestContext } from "node:test";
 
-import { Host, MemoryStore, pair, restore, type PairOptions, type PairState } from "../../src/index.js";
-import { FakeHost, type FakeHostOptions } from "../../src/testing.js";
+import { CoupletError, Host, MemoryStore, pair, restore, type PairOptions, type PairState } from "../../src/index.js";
+import type { Control } from "../../src/protocol/message.js";
+import { FakeHost, FakeSession, type FakeHostOptions } from "../../src/testing.js";
 import { closes, DrivenClock, idle, ofCode, online, passing, staged } from "./stage.js";
 
 /** Pairs in driven time. */
@@ -22,6 +23,14 @@ async function refused(fake: FakeHost, code: string, options: Partial<PairOption
   assert.equal((await storage.list()).length, 0, "nothing is kept");
   await clock.pass(2000);
   assert.equal(clock.pending, 0, "no alarm is left behind");
+}
+
+/** What the host says in place of each of its words, while this test runs. */
+function says(t: TestContext, instead: (control: Control) => readonly Control[]): void {
+  const { say } = FakeSession.prototype;
+  t.mock.method(FakeSession.prototype, "say", function (this: FakeSession, control: Control) {
+    for (const one of instead(control)) say.call(this, one);
+  });
 }
 
 test("a device pairs by its link, asks the app, and comes back without a link", async () => {
@@ -82,7 +91,7 @@ test("each refusal has its code, and nothing is kept", async () => {
   await assert.rejects(passing(turnedAway.clock, turnedAway.work), ofCode("CPL-1208"));
   const wrong = pairing(fake);
   await wrong.clock.pass(1000);
-  await assert.rejects(fake.approve("no code"), /another check code/);
+  for (const code of ["no code", "", "1"]) await assert.rejects(fake.approve(code), /another check code/);
   await assert.rejects(passing(wrong.clock, wrong.work), ofCode("CPL-1208"));
   await refused(fake, "CPL-1209");
 
@@ -101,6 +110,40 @@ test("each refusal has its code, and nothing is kept", async () => {
 test("a link that names no way for this device says so", async () => {
   const fake = new FakeHost();
   await refused(fake, "CPL-1601", { lan: false });
+});
+
+test("what a program lacks where it runs is said to its user, when pairing and afterwards", async (t) => {
+  const lacks = { next: "npm install ws" };
+  const openSocket = (): never => {
+    throw new CoupletError("CPL-1601", "This Node.js has no WebSocket", lacks);
+  };
+  const isSaid = (next: RegExp, message: RegExp) => (error: unknown): boolean => {
+    assert.ok(ofCode((error as CoupletError).code)(error));
+    assert.match((error as CoupletError).next, next);
+    assert.match((error as CoupletError).message, message);
+    return true;
+  };
+  for (const options of [{}, { address: "", relay: "relay.example" }]) {
+    const { clock, work } = pairing(new FakeHost(options), { openSocket });
+    await assert.rejects(passing(clock, work), isSaid(/npm install ws/, /has no WebSocket/), JSON.stringify(options));
+  }
+  const stage = await staged();
+  await closes(stage);
+  const [host] = await restore({ ...stage.given, storage: stage.storage, openSocket });
+  assert.ok(host !== undefined);
+  await stage.clock.pass(3000);
+  assert.ok(host.state.state === "offline" && isSaid(/npm install ws/, /has no WebSocket/)(host.state.error));
+  await closes({ clock: stage.clock, host });
+
+  // Of a runtime that has neither, the core says the same of itself; and pages cannot take a relay's own CA.
+  const own = globalThis.WebSocket;
+  t.after(() => (globalThis.WebSocket = own));
+  const far = new FakeHost({ address: "", relay: "relay.example" });
+  const ofCa = pairing(far, { fetch: undefined, openSocket: undefined, relayCa: "-----BEGIN CERTIFICATE-----" });
+  await assert.rejects(passing(ofCa.clock, ofCa.work), isSaid(/couplet\/node/, /own CA/));
+  globalThis.WebSocket = undefined as unknown as typeof WebSocket;
+  const bare = pairing(new FakeHost(), { openSocket: undefined });
+  await assert.rejects(passing(bare.clock, bare.work), isSaid(/couplet\/node/, /has no WebSocket/));
 });
 
 test("a host whose secrets are not its system's is not paired with, and gets no claim", async () => {
@@ -132,6 +175,49 @@ test("a host that is known under another key is told from it", async () => {
   await closes(stage);
 });
 
+test("so is one whose name only looks like that of a known host, and one that changes its name afterwards", async (t) => {
+  const stage = await staged({ name: "Anna's NAS" });
+  for (const name of ["ANNA\u2019S nas", "\uff21nna's NAS", "Annas-NAS", "Anna's  N\u200bA\u200bS", "\u202eAnna's NAS"]) {
+    const { clock, work } = pairing(new FakeHost({ name, address: "192.0.2.2:7878" }), { storage: stage.storage });
+    await assert.rejects(passing(clock, work), ofCode("CPL-1604"), name);
+  }
+  const other = pairing(new FakeHost({ name: "Anna's PC", address: "192.0.2.3:7878" }), { storage: stage.storage });
+  await closes({ clock: other.clock, host: await passing(other.clock, other.work) });
+
+  // The name that it grants is not the one that it had.
+  says(t, (control) => [control.t === "grant" ? { ...control, grant: { ...control.grant, hostName: "Anna's NAS" } } : control]);
+  const { clock, work } = pairing(new FakeHost({ name: "Bob's PC", address: "192.0.2.4:7878" }), { storage: stage.storage });
+  const host = await passing(clock, work);
+  assert.equal(host.name, "Bob's PC");
+  await closes({ clock, host });
+  await closes(stage);
+});
+
+test("what a host calls itself can be shown", async () => {
+  const fake = new FakeHost({ asks: true, name: "\u202eNAS\u0007\n\u200b " + "x".repeat(200) });
+  const { clock, states, work } = pairing(fake);
+  await clock.pass(1000);
+  const approval = states.at(-1);
+  assert.ok(approval?.state === "approval" && approval.hostName === "NAS " + "x".repeat(60), JSON.stringify(approval));
+  await fake.approve(approval.checkCode);
+  const host = await passing(clock, work);
+  assert.equal(host.name, approval.hostName);
+  await online(clock, host);
+  assert.equal(host.name, approval.hostName);
+  await closes({ clock, host });
+});
+
+test("old news of addresses while a pairing is finished are no news", async (t) => {
+  const news = (serial: bigint, address: string): Control => ({ t: "endpoints", serial, list: [{ kind: "lan", address }] });
+  const list = [news(7n, "192.0.2.1:7878"), news(3n, "192.0.2.66:1"), { ...news(8n, ""), list: [] } as Control];
+  says(t, (control) => (control.t === "paired" ? [...list, control] : [control]));
+  const { clock, storage, work } = pairing(new FakeHost());
+  const host = await passing(clock, work);
+  const [kept] = await storage.list();
+  assert.deepEqual([kept?.endpoints, Number(kept?.endpoints_serial)], [["lan 192.0.2.1:7878"], 7]);
+  await closes({ clock, host });
+});
+
 test("a pairing can be called off at any time", async () => {
   const reason = new Error("the user left");
   for (const after of [0, 500, 1500]) {
@@ -145,6 +231,74 @@ test("a pairing can be called off at any time", async () => {
     await clock.pass(2000);
     assert.equal(clock.pending, 0);
   }
+});
+
+test("a pairing that is called off after its grant, and before the host knows that it was taken, leaves nothing", async () => {
+  const reason = new Error("the user left");
+  for (const moment of ["saving", "saved"]) {
+    const fake = new FakeHost();
+    const storage = new MemoryStore();
+    const controller = new AbortController();
+    const save = storage.save.bind(storage);
+    storage.save = async (credentials) => {
+      await save(credentials);
+      if (moment === "saving") controller.abort(reason);
+    };
+    const onState = ({ state }: PairState): void => {
+      if (state === "finishing" && moment === "saved") controller.abort(reason);
+    };
+    const { clock, work } = pairing(fake, { signal: controller.signal, storage, onState });
+    await assert.rejects(passing(clock, work), reason);
+    assert.deepEqual(await storage.list(), [], "nothing is kept");
+    await clock.pass(2000);
+    assert.deepEqual(await restore({ storage, ...fake.connections, clock }), []);
+    assert.deepEqual([clock.pending, fake.sessions.length], [0, 0]);
+  }
+});
+
+test("the pairings that there were are as they were when a new one with their host is called off", async () => {
+  const stage = await staged();
+  const { clock, fake, storage, given } = stage;
+  const cut = (after: number): void => {
+    let seen = 0;
+    fake.tamper = (sent) => (seen++ < after ? [sent] : []);
+  };
+  // One that is not finished stands beside it: the host's last word did not come.
+  await closes(stage);
+  cut(2);
+  const again = pair(fake.link(), { name: "Phone", storage, ...given });
+  await assert.rejects(passing(clock, again), ofCode("CPL-1602"));
+  fake.tamper = (sent) => [sent];
+  const before = await storage.list();
+  assert.equal(before.length, 2);
+
+  const controller = new AbortController();
+  const onState = ({ state }: PairState): void => void (state === "finishing" && controller.abort());
+  await assert.rejects(passing(clock, pair(fake.link(), { name: "Phone", storage, ...given, onState, signal: controller.signal })), { name: "AbortError" });
+  assert.deepEqual(new Set((await storage.list()).map((it) => it.psk_id)), new Set(before.map((it) => it.psk_id)));
+  const [host] = await restore({ storage, ...given });
+  assert.ok(host !== undefined);
+  await online(clock, host);
+  await closes({ clock, host });
+});
+
+test("called off once the host may take it for done, a pairing is kept, says so, and is finished by the next session", async () => {
+  const fake = new FakeHost();
+  let seen = 0;
+  fake.tamper = (sent) => (seen++ < 2 ? [sent] : []);
+  const controller = new AbortController();
+  const reason = new Error("the user left");
+  const { clock, storage, work, states } = pairing(fake, { signal: controller.signal });
+  await clock.pass(100);
+  assert.equal(states.at(-1)?.state, "finishing");
+  controller.abort(reason);
+  await assert.rejects(passing(clock, work), (error: Error) => ofCode("CPL-1602")(error) && error.cause === reason);
+  fake.tamper = (sent) => [sent];
+  const [host] = await restore({ storage, ...fake.connections, clock });
+  assert.ok(host !== undefined);
+  await online(clock, host);
+  assert.equal((await storage.list())[0]?.paired_at !== undefined, true);
+  await closes({ clock, host });
 });
 
 test("a connection that ends at any message leaves both unpaired, or a pairing that the next session finishes", async () => {

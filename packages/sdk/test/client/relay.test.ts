@@ -206,14 +206,54 @@ test("the account is asked for at each use, and is not kept", async () => {
   };
   let n = 0;
   const [clock, storage] = [new DrivenClock(), new MemoryStore()];
-  const given = { ...fake.connections, fetch, clock, storage, account: () => `token.${(n += 1)}` };
+  const given = { ...fake.connections, fetch, clock, storage, account: { relay: "Relay.EXAMPLE", token: () => `token.${(n += 1)}` } };
   const host = await passing(clock, pair(fake.link(), { name: "Phone", ...given }));
   await online(clock, host);
   assert.deepEqual(shown, ["token.1", "token.2"]);
   assert.ok(!JSON.stringify(await storage.list()).includes("token."));
   await closes({ clock, host });
-  const bad = pair(fake.link(), { name: "Phone", ...given, storage: new MemoryStore(), account: "two words" });
-  await assert.rejects(passing(clock, bad), ofCode("CPL-1817"));
+  const none = async (): Promise<string> => {
+    throw new Error("signed out");
+  };
+  for (const token of ["two words", "", none, () => new Promise<string>(() => {})]) {
+    const bad = pair(fake.link(), { name: "Phone", ...given, storage: new MemoryStore(), account: { relay: RELAY, token } });
+    await assert.rejects(passing(clock, bad), ofCode("CPL-1817"));
+  }
+  for (const relay of ["", "https://relay.example", "relay.example/x", undefined as unknown as string]) {
+    await assert.rejects(pair(fake.link(), { name: "Phone", ...given, account: { relay, token: "t" } }), TypeError);
+    await assert.rejects(restore({ ...given, account: { relay, token: "t" } }), TypeError);
+  }
+});
+
+test("no other relay is shown the account, whatever a link or a host names", async () => {
+  for (const [named, isShown] of [[RELAY, true], ["RELAY.example", true], ["relay.example:8443", false], ["example", false], [`x.${RELAY}`, false]] as const) {
+    const fake = new FakeHost({ relay: RELAY, address: "" });
+    const shown: string[] = [];
+    const fetch: Fetch = (url, init, ca) => {
+      shown.push(String(init.body));
+      return fake.connections.fetch!(url, init, ca);
+    };
+    let asked = 0;
+    const token = (): string => `canary.${(asked += 1)}`;
+    const given = { ...fake.connections, fetch, clock: new DrivenClock(), account: { relay: named, token } };
+    const host = await passing(given.clock, pair(fake.link(), { name: "Phone", ...given, storage: new MemoryStore() }));
+    await online(given.clock, host);
+    assert.equal(shown.length, 2);
+    assert.ok(shown.every((body) => body.includes("canary.") === isShown), `${named}: ${shown.join(" ")}`);
+    assert.equal(asked > 0, isShown, "who is not shown it is no reason to ask for it");
+    await closes({ clock: given.clock, host });
+  }
+});
+
+test("an account that is not there keeps nobody from the local network", async () => {
+  const account = { relay: RELAY, token: () => new Promise<string>(() => {}) };
+  const fake = new FakeHost({ relay: RELAY });
+  const [clock, storage] = [new DrivenClock(), new MemoryStore()];
+  const given = { ...fake.connections, clock, storage, account };
+  const host = await passing(clock, pair(fake.link(), { name: "Phone", ...given }), 2000);
+  await online(clock, host);
+  assert.equal(host.state.state, "direct");
+  await closes({ clock, host });
 });
 
 test("the local network comes before the relay, which leads there where it does not", async () => {

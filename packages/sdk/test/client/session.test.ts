@@ -185,6 +185,32 @@ test("a host that says nothing is given up after a minute, and one that answers 
   await closes(stage);
 });
 
+test("a page in the background, whose alarms come once a minute, keeps its session and its WebSockets, and is answered", async () => {
+  const heard: unknown[] = [];
+  const stage = await staged({ webSocket: (socket) => void (socket.onmessage = (message) => socket.send(message)) });
+  const { clock, fake, host } = stage;
+  const socket = host.webSocket("/");
+  socket.addEventListener("message", ({ data }) => void heard.push(data));
+  await clock.pass(1000);
+  const [session] = fake.sessions;
+  const states: string[] = [];
+  host.on("state", ({ state }) => void states.push(state));
+  for (let minute = 0; minute < 10; minute += 1) {
+    clock.sleep(60_000);
+    await clock.pass(0);
+    socket.send(`minute ${minute}`);
+    const answer = host.fetch("/");
+    clock.sleep(59_000);
+    await clock.pass(0);
+    assert.equal(await (await answer).text(), "hello\n");
+  }
+  await idle();
+  assert.deepEqual([states, fake.sessions, heard.length], [["direct"], [session], 10]);
+  socket.close();
+  await clock.pass(1000);
+  await closes(stage);
+});
+
 test("a page that was asleep asks before it gives the host up", async () => {
   let changed: (change: Change) => void = () => {};
   const stage = await staged({}, { network: (tell) => ((changed = tell), () => {}) });
@@ -294,9 +320,35 @@ test("the newest addresses are kept, and older ones do not come back", async () 
   await closes(stage);
 });
 
+test("a host that was closed before is told that it is forgotten, and so is one that is not there any more", async () => {
+  const stage = await staged();
+  const { clock, fake, host, storage } = stage;
+  await closes(stage);
+  const states: string[] = [];
+  host.on("state", ({ state }) => void states.push(state));
+  assert.equal(await passing(clock, host.forget()), true);
+  assert.deepEqual([fake.devices, await storage.list(), states.at(-1)], [[], [], "forgotten"]);
+  assert.equal(await passing(clock, host.forget()), false, "nothing is there to say it with");
+
+  const away = await staged();
+  await closes(away);
+  away.fake.isReachable = false;
+  assert.equal(await passing(away.clock, away.host.forget()), false);
+  assert.deepEqual([away.fake.devices.length, await away.storage.list()], [1, []]);
+
+  const revoked = await staged();
+  revoked.fake.revoke();
+  await reaches(revoked.clock, revoked.host, "revoked");
+  assert.equal(await passing(revoked.clock, revoked.host.forget()), true);
+  for (const one of [stage, away, revoked]) {
+    await one.clock.pass(2000);
+    assert.equal(one.clock.pending, 0, "no alarm is left behind");
+  }
+});
+
 test("a host forgets and is forgotten", async () => {
   const { clock, fake, host, storage } = await staged();
-  await passing(clock, host.forget());
+  assert.equal(await passing(clock, host.forget()), true);
   assert.equal(host.state.state, "forgotten");
   assert.deepEqual([fake.devices.length, (await storage.list()).length], [0, 0]);
   await assert.rejects(host.fetch("/"), ofCode("CPL-1608"));
@@ -307,7 +359,7 @@ test("a host forgets and is forgotten", async () => {
   const away = await staged();
   away.fake.isReachable = false;
   away.fake.cut();
-  await passing(away.clock, away.host.forget());
+  assert.equal(await passing(away.clock, away.host.forget()), false, "its owner still sees the device");
   assert.deepEqual([away.host.state.state, (await away.storage.list()).length], ["forgotten", 0]);
 });
 

@@ -118,6 +118,14 @@ test("who sends waits while much waits to be sent, and no longer than the connec
   socket.bufferedAmount = 1000;
   await passing(clock, drained);
 
+  // Without a clock that goes, as in a page in the background.
+  socket.bufferedAmount = 300_000;
+  const heard = wire.drained();
+  await idle();
+  socket.bufferedAmount = 1000;
+  socket.happen("message", { data: new ArrayBuffer(5) } as Event);
+  await heard;
+
   socket.bufferedAmount = 300_000;
   const cut = wire.drained();
   socket.happen("close", { code: 1006 });

@@ -4,10 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { KeyValueStore, MemoryStore, restore, type CredentialStore, type StoredCredentials } from "../../src/index.js";
+import { KeyValueStore, MemoryStore, pair, restore, type CredentialStore, type StoredCredentials } from "../../src/index.js";
 import { FileStore } from "../../src/node.js";
 import { readForm, storedHost, writeForm } from "../../src/client/store/form.js";
-import { closes, ofCode, staged } from "./stage.js";
+import { FakeHost } from "../../src/testing.js";
+import { closes, ofCode, online, passing, staged } from "./stage.js";
 
 /** Two forms as they are stored, of different hosts. */
 async function forms(): Promise<readonly StoredCredentials[]> {
@@ -86,6 +87,83 @@ test("files keep credentials, for their owner alone", async () => {
   } finally {
     await rm(parent, { recursive: true });
   }
+});
+
+test("one damaged entry hides no other, is named, stays, and can be removed or paired over", async () => {
+  const parent = await mkdtemp(join(tmpdir(), "couplet-"));
+  const texts = new Map<string, string>();
+  const keychain = new KeyValueStore({
+    get: async (key) => texts.get(key) ?? null,
+    set: async (key, value) => void texts.set(key, value),
+    delete: async (key) => void texts.delete(key),
+    keys: async () => [...texts.keys()],
+  });
+  const write = async (host: string, text: string) => writeFile(join(parent, "hosts", `${host}.json`), text, { mode: 0o600 });
+  const stores = [
+    [keychain, async (host: string, text: string) => void texts.set(`couplet.${host}`, text)],
+    [new FileStore(join(parent, "hosts")), write],
+  ] as const;
+  try {
+    for (const [store, overwrite] of stores) {
+      const stage = await staged({ relay: "relay.example" }, { storage: store });
+      const good = stage.host.id;
+      await closes(stage);
+      const [other] = await forms();
+      assert.ok(other !== undefined);
+      const bad = storedHost(other);
+      await store.save(other);
+      for (const damage of ["{", JSON.stringify({ ...other, psk: "" }), "5"]) {
+        await overwrite(bad, damage);
+        const told: string[] = [];
+        const { given } = stage;
+        const hosts = await restore({ ...given, storage: store, onUnusable: ({ code, message }) => void told.push(`${code} ${message}`) });
+        assert.deepEqual(hosts.map((it) => it.id), [good]);
+        for (const host of hosts) await passing(stage.clock, host.close());
+        assert.ok(told.length === 1 && told[0]?.startsWith("CPL-1607"), String(told));
+        if (damage === "{") assert.ok(told[0]?.includes(bad), String(told));
+        // Nobody is kept from pairing.
+        const fake = new FakeHost({ address: "192.0.2.9:1", name: "Another" });
+        const paired = await passing(stage.clock, pair(fake.link(), { ...fake.connections, clock: stage.clock, name: "Phone", storage: store }));
+        await passing(stage.clock, paired.close());
+        assert.equal(await store.remove(paired.id), true);
+      }
+      await overwrite(bad, "{");
+      await store.save(other);
+      assert.deepEqual(await store.load(bad), [other], "what is damaged can be replaced");
+      await overwrite(bad, "{");
+      await assert.rejects(store.load(bad), ofCode("CPL-1607"), "it is not as if it were not there");
+      assert.deepEqual([await store.remove(bad), (await store.list()).length], [true, 1]);
+    }
+    const [, files] = stores;
+    const [other] = await forms();
+    assert.ok(other !== undefined);
+    await files[1](storedHost(other), JSON.stringify({ version: 2 }));
+    await assert.rejects(files[0].save(other), ofCode("CPL-1607"), "a later version's is not");
+  } finally {
+    await rm(parent, { recursive: true });
+  }
+});
+
+test("a number of news that cannot be counted is no news, and ends nothing", async () => {
+  const stage = await staged();
+  const { clock, fake, host, storage, given } = stage;
+  const list = [{ kind: "lan", address: "192.0.2.66:1" }] as const;
+  for (const serial of [2n ** 64n - 1n, 2n ** 53n]) fake.sessions[0]?.say({ t: "endpoints", list, serial });
+  await clock.pass(1000);
+  assert.equal(host.state.state, "direct");
+  fake.sessions[0]?.say({ t: "endpoints", list: [...list, { kind: "lan", address: "192.0.2.1:7878" }], serial: 2n ** 53n - 1n });
+  await clock.pass(1000);
+  await closes(stage);
+  const [form] = await storage.list();
+  assert.deepEqual([form?.endpoints_serial, form?.endpoints.length], [Number.MAX_SAFE_INTEGER, 2]);
+  // As `couplet connect` writes what such a host says.
+  const text = JSON.stringify(form).replace(/"endpoints_serial":[0-9]+/, '"endpoints_serial":18446744073709551615');
+  const beyond = new MemoryStore();
+  await beyond.save(JSON.parse(text) as StoredCredentials);
+  const [again] = await restore({ ...given, storage: beyond });
+  assert.ok(again !== undefined);
+  await online(clock, again);
+  await closes({ clock, host: again });
 });
 
 test("a form is read as it was written, and what is damaged or newer is refused", async () => {

@@ -139,9 +139,9 @@ test("base32 has one form", () => {
   const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
   const last = alphabet.indexOf(link.slice(-1));
   assert.equal(last & 0b1111, 0);
-  const isNotBase32 = isOfferError("notBase32");
+  const isDamaged = isOfferError("damaged");
   for (let unused = 1; unused < 16; unused += 1) {
-    assert.throws(() => offerFromLink(link.slice(0, -1) + alphabet[last | unused]), isNotBase32);
+    assert.throws(() => offerFromLink(link.slice(0, -1) + alphabet[last | unused]), isDamaged);
   }
   const spoilt = [
     `${link}====`,
@@ -149,7 +149,7 @@ test("base32 has one form", () => {
     link.replace("COUPLET:", "COUPLET: "),
     `${link.slice(0, 40)}-${link.slice(40)}`,
   ];
-  for (const wrong of spoilt) assert.throws(() => offerFromLink(wrong), isNotBase32, wrong);
+  for (const wrong of spoilt) assert.throws(() => offerFromLink(wrong), isDamaged, wrong);
   const starts = [
     "COUPLET",
     "COUPLET//",
@@ -281,9 +281,16 @@ test("sizes at the limits pass and one more does not", () => {
     Uint8Array.from({ length: 3 * count }, (_, at) => [9, 1, at / 3][at % 3] ?? 0);
   assert.deepEqual(offerFromBytes(with_(unknown(8))).endpoints, []);
   assert.throws(() => offerFromBytes(with_(unknown(9))), isOfferError("tooMany"));
+  // Only what can be an offer is said to be of a newer version: any text has a first byte.
+  const begins = (first: number, length: number): Uint8Array => Uint8Array.from({ length }, (_, at) => (at === 0 ? first : 0x5a));
+  for (const version of [2, 15]) assert.throws(() => offerFromBytes(begins(version, FIXED)), isOfferError("version"));
+  for (const [version, length] of [[0, 80], [16, 80], [107, 80], [255, 80], [2, FIXED - 1], [2, 1]] as const) {
+    assert.throws(() => offerFromBytes(begins(version, length)), isOfferError("damaged"), `${version} ${length}`);
+  }
+  assert.throws(() => offerFromLink("COUPLET:NONSENSE"), isOfferError("damaged"));
   // Longer links are not looked at.
   const long = (length: number): string => `COUPLET:${"A".repeat(length - 8)}`;
-  assert.throws(() => offerFromLink(long(4096)), isOfferError("version"));
+  assert.throws(() => offerFromLink(long(4096)), isOfferError("damaged"));
   assert.throws(() => offerFromLink(long(4097)), isOfferError("notALink"));
   assert.throws(() => offerFromLink(`${" ".repeat(1_000_000)}x ${" ".repeat(1_000_000)}`), isOfferError("notALink"));
   for (let length = 0; length < FIXED; length += 1) {

@@ -5,12 +5,13 @@
 import { lanEndpoint, relayName, ENDPOINTS_MAX, type Endpoint } from "../../protocol/endpoint.js";
 import { CoupletError } from "../../protocol/error.js";
 import { fromBase64Url, toBase64Url } from "../../protocol/digits.js";
+import { shownName } from "../../protocol/name.js";
 import { PublicKey, StaticSecret, WebKey, type StaticKey } from "../../protocol/identity.js";
 import { Secret, SecretText } from "../../protocol/secret.js";
 import { hostId, type Credentials } from "../credentials.js";
 
 /** The form that is written. */
-const VERSION = 1;
+export const VERSION = 1;
 
 /** A key that WebCrypto holds: what stores of structured clones, as IndexedDB is, keep as it is. */
 export interface HeldKey {
@@ -75,11 +76,7 @@ export function writeForm(credentials: Credentials): StoredCredentials {
  */
 export async function readForm(stored: StoredCredentials): Promise<Credentials> {
   if (typeof stored !== "object" || stored === null || !(stored.version >= 1)) throw damaged();
-  if (stored.version > VERSION) {
-    throw new CoupletError("CPL-1607", "the stored credentials were written by a newer version", {
-      next: "Update this app.",
-    });
-  }
+  if (stored.version > VERSION) throw newerForm();
   try {
     return {
       hostName: text(stored.host_name),
@@ -96,12 +93,17 @@ export async function readForm(stored: StoredCredentials): Promise<Credentials> 
       roomNumber: number(stored.room_number ?? 0, 0xffff_ffff),
       relayCa: stored.relay_ca === undefined ? null : text(stored.relay_ca),
       endpoints: stored.endpoints.slice(0, ENDPOINTS_MAX).flatMap(place),
-      endpointsSerial: BigInt(number(stored.endpoints_serial ?? 0, Number.MAX_SAFE_INTEGER)),
+      endpointsSerial: BigInt(serial(stored.endpoints_serial ?? 0)),
       pairedAt: stored.paired_at === undefined ? null : number(stored.paired_at, Number.MAX_SAFE_INTEGER),
     };
-  } catch (cause) {
-    throw cause instanceof CoupletError ? cause : damaged();
+  } catch {
+    throw damaged(typeof stored.host_name === "string" ? stored.host_name : "");
   }
+}
+
+/** They are no damage, but a later version's. */
+export function newerForm(): CoupletError {
+  return new CoupletError("CPL-1607", "the stored credentials were written by a newer version", { next: "Update this app." });
 }
 
 function writeKey(key: StaticKey): string | HeldKey {
@@ -135,11 +137,18 @@ function text(value: unknown): string {
   return value;
 }
 
+/** One beyond what is counted here exactly, as `couplet connect` may have written it, is above all that can come. */
+function serial(value: unknown): number {
+  const isBeyond = Number.isInteger(value) && (value as number) > Number.MAX_SAFE_INTEGER;
+  return isBeyond ? Number.MAX_SAFE_INTEGER : number(value, Number.MAX_SAFE_INTEGER);
+}
+
 function number(value: unknown, most: number): number {
   if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0 || value > most) throw damaged();
   return value;
 }
 
-function damaged(): CoupletError {
-  return new CoupletError("CPL-1607", "the stored credentials are damaged");
+function damaged(host = ""): CoupletError {
+  const of = shownName(host);
+  return new CoupletError("CPL-1607", `the stored credentials${of === "" ? "" : ` of ${of}`} are damaged`);
 }

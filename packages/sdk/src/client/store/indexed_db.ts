@@ -10,7 +10,7 @@
 import { utf8 } from "../../protocol/bytes.js";
 import { CoupletError } from "../../protocol/error.js";
 import { WebKey, type StaticKey } from "../../protocol/identity.js";
-import type { CredentialStore } from "../store.js";
+import { listed, loaded, type CredentialStore, type Unusable } from "../store.js";
 import { storedHost, type HeldKey, type StoredCredentials } from "./form.js";
 
 const STORE = "credentials";
@@ -56,17 +56,17 @@ export class IndexedDbStore implements CredentialStore {
     this.#name = name;
   }
 
-  async list(): Promise<readonly StoredCredentials[]> {
+  async list(unusable?: Unusable): Promise<readonly StoredCredentials[]> {
     const database = await this.#open();
     const rows = await done<Row[]>(database.transaction(STORE).objectStore(STORE).getAll());
-    return this.#read(database, rows);
+    return listed(await this.#read(database, rows), unusable);
   }
 
   async load(host: string): Promise<readonly StoredCredentials[]> {
     const database = await this.#open();
     const rows = database.transaction(STORE).objectStore(STORE);
     const found = await Promise.all([host + PENDING, host].map((key) => done<Row | undefined>(rows.get(key))));
-    return this.#read(database, found.flatMap((row) => (row === undefined ? [] : [row])));
+    return loaded(await this.#read(database, found.flatMap((row) => (row === undefined ? [] : [row]))));
   }
 
   async save(credentials: StoredCredentials): Promise<void> {
@@ -170,9 +170,9 @@ export class IndexedDbStore implements CredentialStore {
     return { iv, bytes };
   }
 
-  async #read(database: IDBDatabase, rows: readonly Row[]): Promise<StoredCredentials[]> {
+  async #read(database: IDBDatabase, rows: readonly Row[]): Promise<PromiseSettledResult<StoredCredentials>[]> {
     const key = rows.length > 0 ? await this.#wrapping(database) : null;
-    return Promise.all(rows.map((row) => unseal(row, key)));
+    return Promise.allSettled(rows.map((row) => unseal(row, key)));
   }
 }
 
@@ -186,6 +186,6 @@ async function unseal(row: Row, key: CryptoKey | null): Promise<StoredCredential
     text.fill(0);
     return deviceKey === undefined ? read : { ...read, device_key: deviceKey };
   } catch (cause) {
-    throw new CoupletError("CPL-1607", "the stored credentials are damaged", { cause });
+    throw new CoupletError("CPL-1607", `the stored credentials of the host ${row?.host} are damaged`, { cause });
   }
 }
