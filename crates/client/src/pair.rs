@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use couplet_protocol::alike::alike;
 use couplet_protocol::frame::CloseCode;
 use couplet_protocol::handshake::HandshakeError;
 use couplet_protocol::message::{Claim, Control, Grant};
@@ -194,7 +195,9 @@ async fn agree<F: Future<Output = bool> + Send>(
     (on_code, confirm): (impl FnOnce(&CheckCode) + Send, Option<impl FnOnce(Meeting) -> F + Send>),
 ) -> Result<Credentials, PairError> {
     let unasked = if confirm.is_some() { Duration::ZERO } else { UNASKED };
-    let grant = granted(opened, &meeting.check_code, unasked, on_code).await?;
+    let mut grant = granted(opened, &meeting.check_code, unasked, on_code).await?;
+    // By the name that was compared with those of known hosts, not by another one now.
+    grant.host_name.clone_from(&meeting.host_name);
     let is_invited = confirm.is_some();
     if let Some(confirm) = confirm
         && !confirmed(opened, confirm(meeting)).await
@@ -319,15 +322,15 @@ async fn known_hosts(store: &Arc<dyn CredentialStore>) -> Result<Vec<Credentials
 /// The known host of which the offer seems to be, by name or by address, but with another key. Many hosts share a relay.
 fn other_key(known: &[Credentials], offer: &Offer, name: Option<&str>) -> Option<OtherKey> {
     let there = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Lan(_)) && offer.endpoints.contains(endpoint);
-    let alike = |credentials: &&Credentials| match name {
-        Some(name) => credentials.host_name == name,
+    let is_of = |credentials: &&Credentials| match name {
+        Some(name) => alike(&credentials.host_name, name),
         None => credentials.endpoints.iter().any(there),
     };
     // One that was paired with this very key settles it.
     if known.iter().any(|credentials| credentials.keys.host_key == offer.host_key) {
         return None;
     }
-    known.iter().find(alike).map(|credentials| OtherKey {
+    known.iter().find(is_of).map(|credentials| OtherKey {
         host: credentials.id(),
         host_name: credentials.host_name.clone(),
         pinned: credentials.keys.host_key.fingerprint(),

@@ -194,7 +194,13 @@ async fn a_host_with_another_key_is_found_out() {
     let elsewhere = granting(&namesake).await;
     let link = namesake.link(&[elsewhere.address]);
     let by_name = soon(pair(&link, request("Laptop"), &store, silent)).await.unwrap_err();
-    for error in [by_address, by_name] {
+    // A name that only looks like it is the same to a person.
+    let mut lookalike = namesake.clone();
+    lookalike.name = format!(" {}.", host.name.to_uppercase());
+    let elsewhere = granting(&lookalike).await;
+    let link_alike = lookalike.link(&[elsewhere.address]);
+    let by_looks = soon(pair(&link_alike, request("Laptop"), &store, silent)).await.unwrap_err();
+    for error in [by_address, by_name, by_looks] {
         let PairError::OtherKey(keys) = &error else { panic!("{error}") };
         assert_eq!(keys.pinned, host.key.public().fingerprint());
         assert_eq!(keys.offered, other.key.public().fingerprint());

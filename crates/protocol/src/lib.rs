@@ -4,6 +4,7 @@
 //! Pure: no I/O, no clock, no async. Time and randomness come in as arguments, so that both ends of a
 //! conversation can be tested on a desk. Parsing happens here, once, into types that cannot be wrong.
 
+pub mod alike;
 pub mod api;
 mod cbor;
 pub mod check_code;

@@ -1,6 +1,5 @@
 //! Pairing, as the doors, the owner and the library's user see it: the ceremony, the devices, the upkeep.
 
-mod alike;
 mod ceremony;
 mod claims;
 mod devices;

@@ -1,12 +1,12 @@
 //! What the owner decides: approve, reject, withdraw.
 
+use couplet_protocol::alike::alike;
 use couplet_protocol::api::{ApproveRequest, AuditEntry, EventKind, PairingInfo, PairingState};
 use couplet_protocol::{Code, MatchNumber};
 use rusqlite::Transaction;
 use uuid::Uuid;
 
 use super::Core;
-use super::alike::alike;
 use super::ceremony::Step;
 use super::claims::Verdict;
 use super::steps::refused;
@@ -116,7 +116,7 @@ fn is_of(number: Option<MatchNumber>, typed: Option<&str>) -> Result<bool, Failu
 fn check_name(tx: &Transaction<'_>, row: &PairingRow, now: Timestamp) -> Result<(), Failure> {
     let waits = |other: &PairingRow| other.state == PairingState::Approval && other.expires_at > now;
     let is_alike = |other: &PairingRow| match (&other.device_name, &row.device_name) {
-        (Some(other), Some(name)) => alike(other, name),
+        (Some(other), Some(name)) => alike(other.as_str(), name.as_str()),
         _ => false,
     };
     let open = offers::open(tx)?;
