@@ -8,6 +8,8 @@ export const locale = "en-GB";
 
 const plural = (n: number, one: string, many: string) => `${n} ${n === 1 ? one : many}`;
 
+const list = (parts: string[]) => new Intl.ListFormat(locale, { type: "conjunction" }).format(parts);
+
 function ago(seconds: number): string {
   if (seconds < 60) return "just now";
   if (seconds < 3600) return `${Math.floor(seconds / 60)}m ago`;
@@ -239,6 +241,17 @@ export const texts = {
     gone: (name: string) => `${name} no longer waits for its PIN.`,
     dismissOf: (name: string) => `Dismiss: ${name} no longer waits for its PIN`,
     rejectOf: (name: string) => `Reject ${name}`,
+    rejectAll: "Reject all",
+    rejectAllOf: (n: number) => `Reject all ${n} devices that ask to pair by PIN`,
+    rejectAllTitle: (n: number) => `Reject all ${n}?`,
+    rejectAllDetail(names: string[], others: number): string {
+      const all = others > 0 ? [...names, plural(others, "other", "others")] : names;
+      return `${list(all)} are turned away. They may ask again after a minute.`;
+    },
+    clear: "Clear ended",
+    clearOf: (n: number) => `Clear ended: ${plural(n, "request", "requests")}`,
+    cleared: (n: number) => `${plural(n, "request that had ended is", "requests that had ended are")} cleared.`,
+    more: (n: number) => `${n} more ${n === 1 ? "asks" : "ask"}. Answer these, or clear those that have ended, to see ${n === 1 ? "it" : "them"}.`,
   },
 
   watches: {
