@@ -122,6 +122,12 @@ async fn everything_is_done_by_keys_alone() {
     // What had the focus is gone: the page has it.
     has_focus(&dashboard, "Devices").await;
 
+    tab_to(&dashboard, "Host").await;
+    dashboard.browser.press(Key::Enter).await;
+    has_focus(&dashboard, "Host").await;
+    dashboard.says("this browser").await;
+    all_is_reached(&dashboard).await;
+
     tab_to(&dashboard, "Activity").await;
     dashboard.browser.press(Key::Enter).await;
     has_focus(&dashboard, "Activity").await;

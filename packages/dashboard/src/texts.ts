@@ -72,6 +72,8 @@ const actions: Record<string, string> = {
   "device.revoked": "Device revoked",
   "owner.login": "Signed in to the dashboard",
   "owner.logout": "Signed out of the dashboard",
+  "owner.logout_other": "Signed a browser out",
+  "owner.logout_others": "Signed every other browser out",
   "owner.logout_all": "Signed every browser out",
 };
 
@@ -122,6 +124,9 @@ export const texts = {
       return `Nobody answered ${name} in time. Let it try again with a new code.`;
     },
     wanted: (name: string) => `${name} waits for your approval.`,
+    login: (network: string) => `A browser at ${network} has signed in. Was it not you? Sign it out on the page “Host”.`,
+    loggedOut: (name: string) => `${name} is signed out.`,
+    othersLoggedOut: "Every other browser is signed out.",
   },
 
   missed: {
@@ -273,8 +278,22 @@ export const texts = {
     session: "Signed in until",
     until: (date: string) => `${date}, or until nobody has used the page for an hour`,
     token: "the owner's token",
+  },
+
+  sessions: {
+    title: "Signed-in browsers",
+    lead: "Whoever uses one of these is the owner of this host. Sign out what you do not know, and what you do not need.",
+    unknown: "A browser",
+    current: "this browser",
+    network: "Address",
+    since: "Signed in",
+    used: "Last used",
+    signOut: "Sign out",
+    signOutHere: "Sign out this browser",
+    signOutOf: (name: string, network: string) => `Sign out ${name} at ${network}`,
+    others: "Sign out all others",
     everywhere: "Sign out everywhere",
-    everywhereHint: "Ends the dashboard in every browser, this one too. Do it if somebody else may be signed in.",
+    everywhereHint: "“Everywhere” is this browser, too. Both also end the links that nobody has opened yet.",
   },
 
   doctor: {
