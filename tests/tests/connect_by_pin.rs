@@ -240,6 +240,9 @@ async fn a_request_that_comes_to_nothing_says_why() {
     let rejected = host.owner().post(&format!("/mobile/pairing/{id}/reject")).send().await.unwrap();
     assert_eq!(rejected.status().as_u16(), 204);
     ends(pairing, 4, "CPL-1228").await;
+    let (code, _, stderr) = laptop.run(&arguments(&host)).await;
+    assert!(code == 4 && stderr.contains("ask again in"), "who was turned away waits: {code} {stderr}");
+    host.set_clock("+61");
 
     // Guessed three times, of which one is right by chance once in 333333 runs.
     let guesses = typing(&laptop, &host, "000000\\n111111\\n222222\\n");
@@ -256,7 +259,7 @@ async fn a_request_that_comes_to_nothing_says_why() {
     // Nobody answered.
     let pairing = Running::start_typing(laptop.command(&arguments(&host)));
     awaited(&host, "Laptop").await;
-    host.set_clock("+301");
+    host.set_clock("+400");
     ends(pairing, 3, "CPL-1229").await;
 
     let (code, _, stderr) = laptop.run(&[&app.url()]).await;

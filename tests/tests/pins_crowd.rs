@@ -1,8 +1,8 @@
 //! Pairing by PIN where several ask: which of them is meant, and who makes way.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use couplet_protocol::api::DeviceList;
-use e2e::by_pin::{Phone, answer, logged, many, refused, request, requests};
+use couplet_protocol::api::{DeviceList, PinRequest};
+use e2e::by_pin::{Phone, answer, logged, many, other, refused, request, requests};
 use e2e::host::PATIENCE;
 use e2e::{Running, Terminal, TestHost};
 use reqwest::Method;
@@ -101,7 +101,7 @@ async fn who_only_asks_makes_way_for_who_waits_and_is_not_written_down() {
         let names: Vec<_> = requests(&host).await.into_iter().map(|request| request.device_name).collect();
         assert_eq!(names, ["iPad", "Made up", "Made up", "Made up"], "{offset}");
     }
-    refused(Phone::new(&host).poll(&first.unwrap()).await, 410, "CPL-1229");
+    refused(Phone::at(&host, [127, 0, 0, 10]).poll(&first.unwrap()).await, 410, "CPL-1229");
     host.set_clock("+500");
     e2e::eventually("all have ended", PATIENCE, async || requests(&host).await.is_empty()).await;
     assert_eq!(logged(&host).await, [""; 0], "nothing came of any");
@@ -140,4 +140,101 @@ async fn a_device_takes_its_request_back() {
         answers.push(withdraw("clm_AAAAAAAAAAAAAAAAAAAAAA").await.0);
     }
     assert_eq!(answers.last(), Some(&429), "{answers:?}");
+}
+
+/// Who keeps all places by asking on and on is turned away at once, and cannot take them again before others have.
+#[tokio::test]
+async fn places_that_strangers_hold_are_freed_by_one_command() {
+    let host = TestHost::start(|setup| {
+        many(setup);
+        setup.env("COUPLET_LIMITS__MAX_CLAIMS", "4").movable_clock();
+    })
+    .await;
+    let strangers: Vec<_> = (10..14).map(|last| Phone::at(&host, [127, 0, 0, last])).collect();
+    let mut asked = Vec::new();
+    for stranger in &strangers {
+        asked.push(stranger.ask("Stranger").await);
+    }
+    host.set_clock("+16");
+    for (stranger, id) in strangers.iter().zip(&asked) {
+        assert_eq!(stranger.poll(id).await.0, 202);
+    }
+    let phone = Phone::at(&host, [127, 0, 0, 2]);
+    refused(phone.ask_as("iPad").await, 409, "CPL-1206");
+
+    let (code, _, said) = Running::start(host.command(&["reject", "--all"])).ended(PATIENCE).await;
+    assert!(code == 0 && said.contains("4 devices were turned away"), "{said}");
+    for (stranger, id) in strangers.iter().zip(&asked) {
+        refused(stranger.poll(id).await, 410, "CPL-1228");
+        let (status, problem) = stranger.ask_as("Stranger").await;
+        assert!(problem["detail"].as_str().unwrap().contains("seconds"), "{problem}");
+        refused((status, problem), 410, "CPL-1228");
+    }
+    let id = phone.ask("iPad").await;
+    host.set_clock("+77");
+    assert_eq!(strangers[0].ask_as("Stranger").await.0, 200, "it has waited");
+    assert_eq!(phone.send(&id, &request(&host, "iPad").await.pin.expose()).await.0, 200);
+
+    let (code, listed, _) = Running::start(host.command(&["reject", "--all", "--json"])).ended(PATIENCE).await;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert!(code == 0 && listed["pairings"][0]["device_name"] == "Stranger", "{listed}");
+    let (code, _, said) = Running::start(host.command(&["reject", "--all"])).ended(PATIENCE).await;
+    assert!(code == 0 && said.contains("No device waits"), "{said}");
+}
+
+/// Asks and sends three wrong PINs, as far as that goes: what the last one is answered.
+async fn guess(host: &TestHost, last: u8) -> (u16, Value) {
+    let guesser = Phone::at(host, [127, 0, 0, last]);
+    let id = guesser.ask("Guesser").await;
+    let wrong = other(&request(host, "Guesser").await.pin.expose());
+    for _ in 0..2 {
+        guesser.send(&id, &wrong).await;
+    }
+    guesser.send(&id, &wrong).await
+}
+
+#[tokio::test]
+async fn whoever_guesses_gets_few_guesses_and_shuts_nobody_out() {
+    let host = TestHost::start(many).await;
+    // A source has six in an hour.
+    for _ in 0..2 {
+        refused(guess(&host, 10).await, 410, "CPL-1227");
+    }
+    refused(guess(&host, 10).await, 429, "CPL-1207");
+    let shown = request(&host, "Guesser").await;
+    assert_eq!(answer_unheard(&host, &shown).await, 429, "not even the right one");
+    // Another device is let in at its first try meanwhile.
+    let phone = Phone::at(&host, [127, 0, 0, 30]);
+    let id = phone.ask("iPad").await;
+    assert_eq!(phone.send(&id, &request(&host, "iPad").await.pin.expose()).await.0, 200);
+
+    // All together have 24 in a day, as long as the owner lets nobody in.
+    for last in 11..17 {
+        refused(guess(&host, last).await, 410, "CPL-1227");
+    }
+    let late = Phone::at(&host, [127, 0, 0, 31]);
+    let id = late.ask("Late").await;
+    let pin = request(&host, "Late").await.pin.expose();
+    let (status, problem) = late.send(&id, &pin).await;
+    assert!(problem["detail"].as_str().unwrap().contains("couplet approve"), "{problem}");
+    refused((status, problem), 429, "CPL-1207");
+    // A no, a code that is shown anew and a yes to nobody bring no more guesses: who guesses could cause them.
+    assert_eq!(answer(&host, &shown.id.to_string(), "reject").await, 204);
+    assert_eq!(answer(&host, &shown.id.to_string(), "accept").await, 409);
+    assert_eq!(host.owner().post("/api/pair/generate").send().await.unwrap().status(), 200);
+    refused(late.send(&id, &pin).await, 429, "CPL-1207");
+    // The request waits on, and its owner lets it in without a PIN. From then on they count again.
+    assert_eq!(late.poll(&id).await.0, 202);
+    assert_eq!(answer(&host, &request(&host, "Late").await.id.to_string(), "accept").await, 204);
+    assert_eq!(late.poll(&id).await.0, 200);
+    let later = Phone::at(&host, [127, 0, 0, 32]);
+    let id = later.ask("Later").await;
+    assert_eq!(later.send(&id, &request(&host, "Later").await.pin.expose()).await.0, 200);
+}
+
+/// The right PIN of the first guesser's request, sent by it.
+async fn answer_unheard(host: &TestHost, shown: &PinRequest) -> u16 {
+    let guesser = Phone::at(host, [127, 0, 0, 10]);
+    let id = guesser.ask("Guesser").await;
+    guesser.send(&id, &shown.pin.expose()).await.0
 }

@@ -167,7 +167,14 @@ Examples:
   couplet approve ipad 123456")]
     Approve(Approve),
     /// Turn a waiting device away
-    Reject(Decide),
+    #[command(after_help = "\
+An address that was turned away waits a minute before it may ask to pair by PIN again.
+
+Examples:
+  couplet reject                  who waits? asks, on a terminal
+  couplet reject ipad
+  couplet reject --all            everybody who waits")]
+    Reject(Reject),
     /// Enrol this host with a relay, so that devices reach it from anywhere
     #[command(after_help = "\
 The relay's operator prints a token with couplet relay invite. It is a secret until it is used: with - or nothing it is
@@ -299,6 +306,16 @@ pub(crate) struct Approve {
     /// The six digits that the device shows; without them you are asked
     #[arg(value_name = "CODE", requires = "pairing")]
     pub(crate) check_code: Option<String>,
+}
+
+/// `couplet reject`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Reject {
+    #[command(flatten)]
+    pub(crate) decide: Decide,
+    /// Turn away everybody who waits
+    #[arg(long, conflicts_with = "pairing")]
+    pub(crate) all: bool,
 }
 
 /// What `couplet approve` and `couplet reject` take.

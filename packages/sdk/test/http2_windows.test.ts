@@ -50,6 +50,20 @@ test("an aborted upload whose source goes on leaves the connection's window to t
   assert.equal(await text(body), "all");
 });
 
+test("answers that nobody reads hold no other answer back", { timeout: 20_000 }, async (t) => {
+  const bounds = { streams: 64, streamWindow: 65_535, connectionWindow: 100_000 };
+  const { connection } = await running(t, (stream, headers) => {
+    stream.respond({ ":status": 200 });
+    stream.end(Buffer.alloc(headers["x-large"] === "1" ? 1 << 20 : 50_000, "x"));
+  }, { maxSessionMemory: 100 }, bounds);
+  // As long as those are that stay within their window, which are over, or not, which go on.
+  const unread = [];
+  for (let at = 0; at < 63; at += 1) unread.push(await connection.request({ ...GET, headers: [["x-large", String(at % 2)]] }));
+  assert.equal((await text((await connection.request(GET)).body)).length, 50_000);
+  // They are as they were for who reads them after all.
+  for (const { body } of unread.slice(0, 2)) assert.ok((await text(body)).length >= 50_000);
+});
+
 test("a server that allows no header table takes every request (RFC 7541, 4.2)", { timeout: 20_000 }, async (t) => {
   const { connection } = await running(
     t,

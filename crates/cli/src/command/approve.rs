@@ -8,7 +8,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::Global;
-use crate::args::{Approve, Decide};
+use crate::args::{Approve, Decide, Reject};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{self, plain};
@@ -32,6 +32,9 @@ impl Decision {
         }
     }
 }
+
+/// What is answered about a device that does not wait any more.
+const OVER: [Code; 3] = [Code::NoSuchPairing, Code::AlreadyDecided, Code::ClaimExpired];
 
 /// A device that waits.
 #[derive(Debug)]
@@ -95,9 +98,38 @@ pub(super) async fn approve(global: &Global, args: &Approve) -> anyhow::Result<(
     run(global, &args.decide, Decision::Approve, args.check_code.as_deref()).await
 }
 
-/// Turns one waiting device away.
-pub(super) async fn reject(global: &Global, args: &Decide) -> anyhow::Result<()> {
-    run(global, args, Decision::Reject, None).await
+/// Turns one waiting device away, or all.
+pub(super) async fn reject(global: &Global, args: &Reject) -> anyhow::Result<()> {
+    if args.all {
+        reject_all(global, &args.decide).await
+    } else {
+        run(global, &args.decide, Decision::Reject, None).await
+    }
+}
+
+/// Turns everybody away who waits now. What has ended by itself meanwhile needs no answer.
+async fn reject_all(global: &Global, args: &Decide) -> anyhow::Result<()> {
+    let client = super::client(global).await?;
+    let mut rejected = Vec::new();
+    for Waiting { pairing, .. } in waiting(&client).await? {
+        match decide(&client, pairing.id, Decision::Reject, None).await {
+            Ok(()) => rejected.push(pairing),
+            Err(failure) if OVER.iter().any(|code| failure.is(*code)) => {}
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    if args.json.json {
+        let one = |pairing: &PairingInfo| json!({"pairing_id": pairing.id, "device_name": pairing.device_name});
+        let done = json!({"decision": "reject", "pairings": rejected.iter().map(one).collect::<Vec<_>>()});
+        output::json(&done)?;
+    } else {
+        output::message(&match rejected.len() {
+            0 => "No device waits for an answer.".to_owned(),
+            1 => "One device was turned away.".to_owned(),
+            n => format!("{n} devices were turned away."),
+        });
+    }
+    Ok(())
 }
 
 async fn run(global: &Global, args: &Decide, decision: Decision, code: Option<&str>) -> anyhow::Result<()> {

@@ -67,7 +67,6 @@ impl Core {
         let ttl = lifetime(ttl, self.config.limits.offer_seconds)?;
         let link_ttl = lifetime(link_ttl, self.config.limits.link_seconds)?;
         self.rates.generate.take(&())?;
-        self.pin_tries.owner_acts();
         let (now, most) = (self.now(), self.config.limits.max_offers);
         let token = PairToken::from_entropy(crate::random::bytes());
         let token_end = now.after(ttl);

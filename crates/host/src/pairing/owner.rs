@@ -31,12 +31,17 @@ impl Core {
     /// The owner says yes. A device that polls may collect its credential; one that waits in its session is sent it,
     /// if the check code is the one that it shows.
     pub(crate) async fn approve(&self, id: Uuid, check_code: Option<&str>) -> Result<(), Failure> {
-        self.pin_tries.owner_acts();
         let now = self.now();
         let asked = self.store.read(move |tx| undecided(tx, id, now)).await?;
-        if asked.wants_check_code() {
-            return self.approve_sealed(asked, check_code).await;
+        match asked.wants_check_code() {
+            true => self.approve_sealed(asked, check_code).await?,
+            false => self.approve_claim(id, now).await?,
         }
+        self.pin_tries.owner_let_in();
+        Ok(())
+    }
+
+    async fn approve_claim(&self, id: Uuid, now: Timestamp) -> Result<(), Failure> {
         let work = move |tx: &Transaction<'_>| {
             let mut row = undecided(tx, id, now)?;
             if row.waits_by_pin() {
@@ -52,7 +57,6 @@ impl Core {
 
     /// The owner says no.
     pub(crate) async fn reject(&self, id: Uuid) -> Result<(), Failure> {
-        self.pin_tries.owner_acts();
         self.decide_no(id, Code::PairingRejected).await
     }
 
@@ -67,7 +71,7 @@ impl Core {
         let (claims, pins, tell) = (self.claims.clone(), self.pins.clone(), self.tell());
         let after = move |result: &((), Vec<News>)| {
             claims.conclude(id, Verdict::Refused(Code::PairingRejected));
-            pins.forget(id);
+            pins.turn_away(id, now);
             tell(result);
         };
         self.store.write(work, after).await.map(|((), _)| ())

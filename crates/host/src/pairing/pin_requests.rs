@@ -3,7 +3,7 @@
 //!
 //! Entries are put in and taken out on the database's thread, right behind the commits that they belong to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,9 +22,27 @@ const WRONG_MAX: u8 = 3;
 /// seconds.
 const SILENT: Duration = Duration::from_secs(15);
 
-/// What the host remembers of the requests that are not over. Clones share it; the bound on open claims bounds it.
+/// How long a number is not given again once its request is over: an owner may look at a page or a terminal that still
+/// shows it.
+const NUMBER_RESTS: Duration = Duration::from_secs(300);
+/// How long an address that the owner turned away may not ask again: time for others to get the place that it held.
+const TURNED_AWAY: Duration = Duration::from_secs(60);
+/// How many such addresses are remembered: as many as there are places, some times over.
+const TURNED_AWAY_MOST: usize = 256;
+
+/// What the host remembers of the requests that are not over, and of what has just ended. Clones share it; the bound on
+/// open claims, how many numbers there are, and [`TURNED_AWAY_MOST`] bound it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pins(Arc<Mutex<HashMap<Uuid, Live>>>);
+pub(super) struct Pins(Arc<Mutex<Held>>);
+
+#[derive(Debug, Default)]
+struct Held {
+    live: HashMap<Uuid, Live>,
+    /// The numbers of those that are over, and until when they rest, oldest first.
+    resting: VecDeque<(Timestamp, MatchNumber)>,
+    /// From where those came that the owner turned away, and until when they have to wait, oldest first.
+    turned_away: VecDeque<(Timestamp, IpAddr)>,
+}
 
 #[derive(Clone, Debug)]
 pub(super) struct Live {
@@ -91,50 +109,79 @@ impl Live {
 
 impl Pins {
     pub(super) fn hold(&self, pairing: Uuid, live: Live) {
-        self.live().insert(pairing, live);
+        let mut held = self.held();
+        held.resting.retain(|(_, number)| *number != live.number);
+        held.live.insert(pairing, live);
     }
 
     /// It is over.
-    pub(super) fn forget(&self, pairing: Uuid) {
-        self.live().remove(&pairing);
+    pub(super) fn forget(&self, pairing: Uuid, now: Timestamp) {
+        let mut held = self.held();
+        if let Some(live) = held.live.remove(&pairing) {
+            held.resting.push_back((now.after(NUMBER_RESTS), live.number));
+        }
+    }
+
+    /// The same, by the owner's no: where it came from has to wait before it asks again.
+    pub(super) fn turn_away(&self, pairing: Uuid, now: Timestamp) {
+        let mut held = self.held();
+        if let Some(source) = held.live.get(&pairing).map(|live| live.device.source()) {
+            held.turned_away.retain(|(_, from)| *from != source);
+            if held.turned_away.len() >= TURNED_AWAY_MOST {
+                held.turned_away.pop_front();
+            }
+            held.turned_away.push_back((now.after(TURNED_AWAY), source));
+        }
+        drop(held);
+        self.forget(pairing, now);
+    }
+
+    /// Until when this source may not ask, because the owner has turned it away.
+    pub(super) fn waits_until(&self, source: IpAddr, now: Timestamp) -> Option<Timestamp> {
+        let held = self.held();
+        held.turned_away.iter().find(|(until, from)| *from == source && now < *until).map(|(until, _)| *until)
     }
 
     /// The request that waits from the same source, and which pairing it is.
     pub(super) fn of_source(&self, source: IpAddr, now: Timestamp) -> Option<(Uuid, Live)> {
-        let live = self.live();
-        let found = live.iter().find(|(_, live)| live.device.source() == source && now < live.expires_at);
+        let held = self.held();
+        let found = held.live.iter().find(|(_, live)| live.device.source() == source && now < live.expires_at);
         found.map(|(pairing, live)| (*pairing, live.clone()))
     }
 
     /// What the owner is shown of it.
     pub(super) fn shown(&self, pairing: Uuid) -> Option<(Pin, MatchNumber)> {
-        self.live().get(&pairing).map(|live| (live.pin.clone(), live.number))
+        self.held().live.get(&pairing).map(|live| (live.pin.clone(), live.number))
     }
 
-    /// A number that no request has.
-    pub(super) fn free_number(&self) -> Option<MatchNumber> {
-        let taken: Vec<_> = self.live().values().map(|live| live.number).collect();
-        MatchNumber::free(crate::random::bytes(), &taken)
+    /// A number that no request has, and none had lately; when all others are taken, the one that has rested longest.
+    pub(super) fn free_number(&self, now: Timestamp) -> Option<MatchNumber> {
+        let mut held = self.held();
+        held.resting.retain(|(until, _)| now < *until);
+        let live = held.live.values().map(|live| live.number);
+        let taken: Vec<_> = live.chain(held.resting.iter().map(|(_, number)| *number)).collect();
+        let free = MatchNumber::free(crate::random::bytes(), &taken);
+        free.or_else(|| held.resting.front().map(|(_, number)| *number))
     }
 
     /// Its device says something.
     pub(super) fn hear(&self, pairing: Uuid, now: Timestamp) {
-        if let Some(live) = self.live().get_mut(&pairing) {
+        if let Some(live) = self.held().live.get_mut(&pairing) {
             live.heard = now;
         }
     }
 
     /// Of these requests the one whose device has been silent longest, if that is long enough to take it for gone.
     pub(super) fn most_silent(&self, of: &[Uuid], now: Timestamp) -> Option<Uuid> {
-        let live = self.live();
-        let heard = of.iter().filter_map(|pairing| Some((live.get(pairing)?.heard, *pairing)));
+        let held = self.held();
+        let heard = of.iter().filter_map(|pairing| Some((held.live.get(pairing)?.heard, *pairing)));
         heard.filter(|(heard, _)| heard.after(SILENT) <= now).min().map(|(_, pairing)| pairing)
     }
 
     /// Compares what was typed. None: there is no such request any more.
     pub(super) fn check(&self, pairing: Uuid, typed: &Pin) -> Option<Checked> {
-        let mut all = self.live();
-        let live = all.get_mut(&pairing)?;
+        let mut held = self.held();
+        let live = held.live.get_mut(&pairing)?;
         if live.wrong >= WRONG_MAX {
             return Some(Checked::Spent);
         }
@@ -148,7 +195,7 @@ impl Pins {
         })
     }
 
-    fn live(&self) -> MutexGuard<'_, HashMap<Uuid, Live>> {
+    fn held(&self) -> MutexGuard<'_, Held> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -173,7 +220,7 @@ mod tests {
         let secrets = (
             ClaimToken::from_entropy([1; 16]),
             Pin::parse("123456").unwrap(),
-            pins.free_number().expect("one is free"),
+            pins.free_number(Timestamp::from_millis(heard)).expect("one is free"),
         );
         let times = (Timestamp::from_millis(heard), Timestamp::from_millis(end));
         pins.hold(pairing, Live::new(secrets, device, times));
@@ -194,7 +241,7 @@ mod tests {
         assert_eq!(check("123455"), Some(Checked::Wrong(1)));
         assert_eq!(check("000000"), Some(Checked::Spent));
         assert_eq!(check("123456"), Some(Checked::Spent));
-        pins.forget(PAIRING);
+        pins.forget(PAIRING, Timestamp::from_millis(0));
         assert_eq!(check("123456"), None);
     }
 
@@ -225,12 +272,55 @@ mod tests {
         for n in 0..900 {
             hold(&pins, Uuid::from_u128(n), 0, 1000);
         }
-        let mut numbers: Vec<_> = pins.live().values().map(|live| live.number).collect();
+        let mut numbers: Vec<_> = pins.held().live.values().map(|live| live.number).collect();
         numbers.sort();
         numbers.dedup();
-        assert_eq!((numbers.len(), pins.free_number()), (900, None));
-        pins.forget(Uuid::from_u128(5));
-        assert!(pins.free_number().is_some());
+        let at = Timestamp::from_millis;
+        assert_eq!((numbers.len(), pins.free_number(at(0))), (900, None));
+        // Where no other is left, the one that has rested longest.
+        let of = |n| pins.shown(Uuid::from_u128(n)).map(|(_, number)| number);
+        let (first, second) = (of(5), of(6));
+        pins.forget(Uuid::from_u128(5), at(0));
+        pins.forget(Uuid::from_u128(6), at(1));
+        assert_eq!(pins.free_number(at(2)), first);
+        hold(&pins, Uuid::from_u128(5), 2, 1000);
+        assert_eq!((of(5), pins.free_number(at(3))), (first, second));
+    }
+
+    #[test]
+    fn a_number_rests_before_another_request_has_it() {
+        let pins = Pins::default();
+        let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
+        for n in 0..899 {
+            hold(&pins, Uuid::from_u128(n), 0, 1000);
+        }
+        let number = pins.shown(Uuid::from_u128(7)).unwrap().1;
+        pins.forget(Uuid::from_u128(7), at(10));
+        let last = pins.free_number(at(11));
+        assert!(last.is_some() && last != Some(number), "the one that nobody had");
+        assert_eq!(pins.free_number(at(309)), last);
+        let drawn: Vec<_> = (0..100).filter_map(|_| pins.free_number(at(310))).collect();
+        assert!(drawn.contains(&number), "it has rested");
+    }
+
+    #[test]
+    fn who_was_turned_away_waits_a_minute_and_the_memory_of_it_is_bounded() {
+        let (pins, at) = (held(300_000), |seconds: i64| Timestamp::from_millis(seconds * 1000));
+        let source: IpAddr = [192, 168, 1, 7].into();
+        assert_eq!(pins.waits_until(source, at(0)), None);
+        pins.turn_away(PAIRING, at(5));
+        assert_eq!((pins.waits_until(source, at(64)), pins.waits_until(source, at(65))), (Some(at(65)), None));
+        assert!(pins.shown(PAIRING).is_none() && pins.waits_until([192, 168, 1, 8].into(), at(6)).is_none());
+        pins.turn_away(PAIRING, at(30));
+        assert_eq!(pins.waits_until(source, at(31)), Some(at(65)), "what is over is not turned away again");
+        for last in 0..600_u32 {
+            let n = Uuid::from_u128(u128::from(last) + 10);
+            hold(&pins, n, 0, 1000);
+            let address = IpAddr::from([10, 0, (last >> 8) as u8, last as u8]);
+            pins.held().live.get_mut(&n).unwrap().device.address = address;
+            pins.turn_away(n, at(6));
+        }
+        assert_eq!(pins.held().turned_away.len(), TURNED_AWAY_MOST);
     }
 
     proptest! {

@@ -1,4 +1,7 @@
 //! How many wrong PINs count before none does any more. In memory: a restart is an act of the owner.
+//!
+//! Who guesses from many addresses can use up what all have together. That takes the PIN from those who would type it, and
+//! not the way in: a request waits on, and its owner lets it in by its number, as if no PIN had been shown.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -13,7 +16,7 @@ use crate::problem::Failure;
 /// How many wrong PINs may come from one source in an hour: two requests' worth.
 const OF_SOURCE: usize = 6;
 const HOUR: Duration = Duration::from_secs(3600);
-/// How many in a day from everybody, unless the owner does something meanwhile: with one in a million for each, who
+/// How many in a day from everybody, unless the owner lets a device in meanwhile: with one in a million for each, who
 /// guesses for a year while nobody looks is right with a chance of one in a hundred.
 const OF_ALL: usize = 24;
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -39,8 +42,9 @@ impl PinTries {
         let Some(until) = until else { return Ok(()) };
         let seconds = now.until(until).as_secs() + 1;
         let next = format!(
-            "Too many PINs were wrong. They count again in {seconds} seconds, or when the host's owner does something: \
-             turns away who is not known (couplet reject), or shows a code to scan instead (couplet pair)."
+            "Too many PINs were wrong lately. This request waits on: its owner can let it in without a PIN, by the number \
+             that the device shows (couplet approve), or show a code to scan instead (couplet pair). PINs count again \
+             in {seconds} seconds."
         );
         Err(Failure::new(Code::RateLimited, next).retry_after(seconds))
     }
@@ -54,8 +58,9 @@ impl PinTries {
         wrong.push_back((now, source));
     }
 
-    /// The owner is there: what was wrong before counts no more.
-    pub(super) fn owner_acts(&self) {
+    /// The owner has looked at what waits and let a device in: what was wrong before counts no more. A no is not enough,
+    /// nor is a new code: who guesses could bring about the one, and a page that renews its code does the other.
+    pub(super) fn owner_let_in(&self) {
         self.wrong().clear();
     }
 
@@ -97,7 +102,7 @@ mod tests {
         assert_eq!(looked_at, OF_ALL);
         assert!(tries.check(from(99), at(23)).is_err() && tries.check(from(99), at(24)).is_ok());
         assert_eq!(fail(&tries, 1, 3, at(24)), 3);
-        tries.owner_acts();
+        tries.owner_let_in();
         assert!(tries.check(from(1), at(24)).is_ok());
     }
 }

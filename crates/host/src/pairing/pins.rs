@@ -74,8 +74,11 @@ impl Core {
                 let asked = Asked { live, pairing: waits, instead_of: None };
                 return if asked.live.device == device { Ok((asked, news)) } else { Err(pending(&asked.live, now)) };
             }
+            if let Some(until) = remembered.waits_until(device.source(), now) {
+                return Err(turned_away(until, now));
+            }
             let instead_of = make_way(tx, &remembered, now, &limits, &mut news)?;
-            let number = remembered.free_number().ok_or_else(too_many_offers)?;
+            let number = remembered.free_number(now).ok_or_else(too_many_offers)?;
             row.claim(claimant, now, &mut news)?;
             row.ask(tx, Some(&id.digest()), now, &limits, &mut news)?;
             if let Some(asked) = news.pop() {
@@ -88,7 +91,7 @@ impl Core {
         let tell = self.tell();
         let after = move |result: &(Asked, Vec<News>)| {
             let asked = &result.0;
-            asked.instead_of.iter().for_each(|gone| pins.forget(*gone));
+            asked.instead_of.iter().for_each(|gone| pins.forget(*gone, now));
             match asked.pairing == pairing {
                 // Before the device can send the PIN.
                 true => pins.hold(pairing, asked.live.clone()),
@@ -181,7 +184,7 @@ impl Core {
         let (pins, tell) = (self.pins.clone(), self.tell());
         let after = move |result: &((), Vec<News>)| {
             if left == 0 {
-                pins.forget(id);
+                pins.forget(id, now);
             }
             tell(result);
         };
@@ -254,9 +257,9 @@ impl Core {
     }
 
     fn forget_and_tell(&self) -> impl FnOnce(&(Uuid, Vec<News>)) + Send + 'static {
-        let (pins, tell) = (self.pins.clone(), self.tell());
+        let (pins, tell, now) = (self.pins.clone(), self.tell(), self.now());
         move |result| {
-            pins.forget(result.0);
+            pins.forget(result.0, now);
             tell(result);
         }
     }
@@ -332,6 +335,12 @@ fn pending(live: &Live, now: Timestamp) -> Failure {
          seconds."
     );
     Failure::new(Code::PinPending, next).retry_after(seconds)
+}
+
+fn turned_away(until: Timestamp, now: Timestamp) -> Failure {
+    let seconds = now.until(until).as_secs() + 1;
+    let next = format!("The owner said no to what came from this address. It may ask again in {seconds} seconds.");
+    Failure::new(Code::PinRejected, next).retry_after(seconds)
 }
 
 fn as_request(row: &PairingRow, (pin, match_number): (Pin, MatchNumber)) -> PinRequest {

@@ -242,7 +242,9 @@ pub(super) fn refused(code: Code) -> Failure {
         Code::PairTokenInvalid => "Ask the owner for a new code (`couplet pair`) and scan it soon.",
         Code::PairTokenUsed => "Each code pairs one device. Ask the owner for a new one: `couplet pair`.",
         Code::PairingRejected => "The owner said no. If that was a mistake, start again with a new code.",
-        Code::ClaimExpired => "Start again with a new code, and ask the owner to answer.",
+        Code::ClaimExpired => {
+            "Start again with a new code; ask the owner to answer, and keep the device awake until it is paired."
+        }
         Code::ClaimCollected => "The credential is shown once. If it was lost, revoke the device and pair again.",
         Code::ClaimInvalid => "Start again with a new code.",
         Code::WatchNonceInvalid => "Ask for a new nonce (GET /watch/pairing-info); each is good for a minute.",

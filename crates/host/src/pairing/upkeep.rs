@@ -131,7 +131,7 @@ impl Core {
         let after = move |result: &(Vec<Uuid>, Vec<News>)| {
             for id in &result.0 {
                 claims.conclude(*id, Verdict::Refused(Code::ClaimExpired));
-                pins.forget(*id);
+                pins.forget(*id, now);
             }
             tell(result);
         };

@@ -41,6 +41,8 @@ const RENEW_EVERY: Duration = Duration::from_secs(600);
 const DRAINED: Duration = Duration::from_secs(2);
 /// How much a relay may tell in a minute: far more than its own bounds on sessions and locks let happen.
 const EVENTS: u32 = 240;
+/// How many lines a minute a relay has its host write about them.
+const REMARKS: u32 = 12;
 /// How many sids are remembered, so that none is dialled twice.
 const SIDS: usize = 256;
 /// How many connections for sessions there may be beyond the sessions themselves (spec/protocol.md, 6).
@@ -79,6 +81,24 @@ struct Memory {
     /// Whether a relay that hung up was asked why, since the link was last a good one.
     asked_why: bool,
     events: Rate<()>,
+    remarks: Remarks,
+}
+
+/// Bounds what a relay has its host write into the log: so many lines a minute about what it says. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Remarks(Arc<Rate<()>>);
+
+impl Default for Remarks {
+    fn default() -> Self {
+        Remarks(Arc::new(Rate::per_minute(REMARKS)))
+    }
+}
+
+impl Remarks {
+    /// Whether one more is written.
+    pub(super) fn may(&self) -> bool {
+        self.0.take(&()).is_ok()
+    }
 }
 
 /// Keeps the link until the relay refuses this host for good. Drop it to stop; sessions go on.
@@ -123,6 +143,7 @@ impl Memory {
             renewed: None,
             asked_why: false,
             events: Rate::per_minute(EVENTS),
+            remarks: Remarks::default(),
         }
     }
 
@@ -215,10 +236,10 @@ impl Memory {
 
     async fn take(&mut self, event: &Event, tls: &TlsConnector) -> Option<End> {
         match event.name.as_str() {
-            "pair-cmd" => self.command(read::<PairCommand>(event)?, tls),
-            "room-locked" => self.locked(read::<RoomLocked>(event)?).await,
+            "pair-cmd" => self.command(self.read::<PairCommand>(event)?, tls),
+            "room-locked" => self.locked(self.read::<RoomLocked>(event)?).await,
             "drain" => {
-                let drain: Drain = read(event)?;
+                let drain: Drain = self.read(event)?;
                 let is_own = sessions::is_of(&drain.relay_url, &self.enrolment.hosts).is_some();
                 tracing::info!(target: "couplet::relay", is_own, "the relay is about to stop");
                 return Some(End::Drained);
@@ -227,6 +248,14 @@ impl Memory {
             _ => {}
         }
         None
+    }
+
+    fn read<T: DeserializeOwned>(&self, event: &Event) -> Option<T> {
+        let body = serde_json::from_str(&event.data);
+        if body.is_err() && self.remarks.may() {
+            tracing::warn!(target: "couplet::relay", "the relay says something that cannot be read");
+        }
+        body.ok()
     }
 
     /// A device is there. Each command is followed once.
@@ -239,10 +268,13 @@ impl Memory {
         }
         self.sids.push_back(command.sid);
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            tracing::warn!(target: "couplet::relay", sid = %command.sid, "too many sessions come through the relay");
+            if self.remarks.may() {
+                tracing::warn!(target: "couplet::relay", sid = %command.sid, "too many sessions come through the relay");
+            }
             return;
         };
-        let session = sessions::run(self.core.clone(), self.enrolment.clone(), tls.clone(), command, place);
+        let (enrolment, remarks) = (self.enrolment.clone(), self.remarks.clone());
+        let session = sessions::run(self.core.clone(), enrolment, tls.clone(), command, (place, remarks));
         self.core.tunnels().spawn(session);
     }
 
@@ -250,10 +282,15 @@ impl Memory {
     async fn locked(&self, locked: RoomLocked) {
         let room = locked.room_id;
         let Some((device, number)) = self.core.relay().owner(room) else {
-            return tracing::info!(target: "couplet::relay", %room, "a room is locked after wrong credentials");
+            if self.remarks.may() {
+                tracing::info!(target: "couplet::relay", %room, "a room is locked after wrong credentials");
+            }
+            return;
         };
-        tracing::warn!(target: "couplet::relay", %room, %device, number,
-            "a room is locked after wrong credentials; its device has others");
+        if self.remarks.may() {
+            tracing::warn!(target: "couplet::relay", %room, %device, number,
+                "a room is locked after wrong credentials; its device has others");
+        }
         match self.core.store().write(move |tx| rooms::locked(tx, device, number), |_| ()).await {
             Ok(_) => self.core.relay().touch(),
             Err(failure) => tracing::warn!(target: "couplet::relay", %failure, "no other room is made for the device"),
@@ -378,14 +415,6 @@ fn changes_rooms(kind: EventKind) -> bool {
             | EventKind::RelayLost
             | EventKind::RelayRefused
     )
-}
-
-fn read<T: DeserializeOwned>(event: &Event) -> Option<T> {
-    let body = serde_json::from_str(&event.data);
-    if body.is_err() {
-        tracing::warn!(target: "couplet::relay", "the relay says something that cannot be read");
-    }
-    body.ok()
 }
 
 #[cfg(test)]

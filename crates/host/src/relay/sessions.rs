@@ -10,6 +10,7 @@ use tokio_rustls::TlsConnector;
 
 use super::dial::{connect, upgrade};
 use super::enrolment::Enrolment;
+use super::link::Remarks;
 use crate::pairing::Core;
 use crate::tunnel::{self, Origin};
 
@@ -19,16 +20,22 @@ pub(super) async fn run(
     enrolment: Enrolment,
     tls: TlsConnector,
     command: PairCommand,
-    place: OwnedSemaphorePermit,
+    (place, remarks): (OwnedSemaphorePermit, Remarks),
 ) {
     let sid = command.sid;
     let Some(at) = is_of(&command.relay_url, &enrolment.hosts) else {
-        return tracing::warn!(target: "couplet::relay", %sid, "the relay names another place than its own; not dialled");
+        if remarks.may() {
+            tracing::warn!(target: "couplet::relay", %sid, "the relay names another place than its own; not dialled");
+        }
+        return;
     };
     let dialled = async { upgrade(connect(&tls, &at).await?, &sid.path(), HOST_UPGRADE).await };
     let (stream, ahead) = match dialled.await {
         Ok(dialled) => dialled,
-        Err(trouble) => return tracing::info!(target: "couplet::relay", %sid, %trouble, "a session came to nothing"),
+        Err(trouble) if remarks.may() => {
+            return tracing::info!(target: "couplet::relay", %sid, %trouble, "a session came to nothing");
+        }
+        Err(_) => return,
     };
     // The relay's word, and only for limits and for people.
     let source = command.remote_ip.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));

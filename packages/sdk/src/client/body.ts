@@ -102,6 +102,10 @@ async function allOf(body: Pick<ByteLink, "receive" | "close">): Promise<ArrayBu
   return joined(...parts).buffer;
 }
 
+/** Ends answers that nobody can read any more, so that they take no place among those under way; where the engine tells. */
+const dropped =
+  typeof FinalizationRegistry === "undefined" ? null : /* @__PURE__ */ new FinalizationRegistry<() => void>((end) => end());
+
 /** An answer's body. What is not read holds the app back; who cancels it ends the request. */
 export async function incoming(
   body: Pick<ByteLink, "receive" | "close">,
@@ -109,7 +113,7 @@ export async function incoming(
   ended: () => void,
 ): Promise<Incoming> {
   if (typeof ReadableStream === "undefined") return allOf(body).finally(ended);
-  return new ReadableStream(
+  const stream: Incoming = new ReadableStream(
     {
       async pull(controller) {
         try {
@@ -129,4 +133,9 @@ export async function incoming(
     },
     { highWaterMark: 0 },
   );
+  dropped?.register(stream, () => {
+    ended();
+    body.close();
+  });
+  return stream;
 }

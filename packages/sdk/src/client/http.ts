@@ -21,7 +21,7 @@ const PONG = 5000;
 /** How much of what refuses a WebSocket is read, in bytes. */
 const PROBLEM_MAX = 16 * 1024;
 
-/** What spec/protocol.md, 5 allows; and how much of one answer, and of all, may be under way and unread. */
+/** What spec/protocol.md, 5 allows; how much of each answer may wait to be read, and how much of all may be on its way. */
 const BOUNDS = { streams: 64, headerList: 16 * 1024, streamWindow: 1 << 19, connectionWindow: 4 << 20 } as const;
 
 /** Statuses whose answers have no body, which a Response may not be given one for (Fetch, 2.2.3). */

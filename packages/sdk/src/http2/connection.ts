@@ -88,7 +88,6 @@ export class Connection {
       outbox: this.#outbox,
       window: this.#window,
       frameSize: () => Math.min(this.#peer.frameSize, frames.PAYLOAD_MAX),
-      credit: (bytes) => this.#credit(bytes),
       earn: () => this.#ledger.earn(),
       over: (stream, left) => this.#streamOver(stream, left),
     };
@@ -215,11 +214,6 @@ export class Connection {
     if (stream.id === 1) block = Uint8Array.of(NO_TABLE, ...block);
     this.#outbox.control(frames.headerFrames(stream.id, block, ends, this.#owner.frameSize()));
     stream.begin(ends);
-  }
-
-  #credit(bytes: number): void {
-    const increment = this.#receive.release(bytes);
-    if (increment > 0) this.#outbox.control(frames.windowFrame(0, increment));
   }
 
   #streamOver(stream: Stream, left: number | null): void {
@@ -370,7 +364,11 @@ export class Connection {
   #onData(frame: Frame): void {
     const size = frame.payload.length;
     const stream = this.#streamOf(frame);
+    // Given back at once: an answer that nobody reads holds its own stream back, and no other. What all of them may hold
+    // is bounded by the windows of the streams.
     if (!this.#receive.accept(size)) throw violation(codes.FLOW_CONTROL_ERROR, "more came than the window allows");
+    const increment = this.#receive.release(size);
+    if (increment > 0) this.#outbox.control(frames.windowFrame(0, increment));
     const piece = frames.unpadded(frame);
     const ends = (frame.flags & frames.FLAG_END_STREAM) !== 0;
     if (piece.length === 0 && !ends) this.#ledger.charge();
@@ -379,7 +377,6 @@ export class Connection {
       return;
     }
     this.#past.check(frame.stream, size);
-    this.#credit(size);
   }
 
   #onHeaders(frame: Frame): void {

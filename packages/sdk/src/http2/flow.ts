@@ -61,6 +61,11 @@ export class ReceiveWindow {
     this.#left = size;
   }
 
+  /** What may still come, in bytes. */
+  get left(): number {
+    return this.#left;
+  }
+
   /** So many bytes came, padding and all; false: more than may come. */
   accept(bytes: number): boolean {
     this.#left -= bytes;

@@ -43,21 +43,18 @@ export class Inbox {
     const piece = this.#pieces[this.#first];
     if (!piece) return null;
     this.#first += 1;
-    if (this.empty) {
-      this.#pieces = [];
-      this.#first = 0;
-      this.#open = null;
-    } else if (this.#first >= 64) {
+    if (this.empty) this.clear();
+    else if (this.#first >= 64) {
       this.#pieces.splice(0, this.#first);
       this.#first = 0;
     }
     return piece;
   }
 
-  /** Drops all; how many bytes that were. */
-  clear(): number {
-    let bytes = 0;
-    for (let piece = this.shift(); piece; piece = this.shift()) bytes += piece.length;
-    return bytes;
+  /** Drops all. */
+  clear(): void {
+    this.#pieces = [];
+    this.#first = 0;
+    this.#open = null;
   }
 }

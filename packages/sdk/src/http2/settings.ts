@@ -19,7 +19,7 @@ export interface Bounds {
   readonly queue: number;
   /** Bytes of one answer that may wait for their reader: at most 2^31-1. */
   readonly streamWindow: number;
-  /** Bytes of all answers that may wait for their readers. As many streams as fit can stall without stalling others. */
+  /** Bytes of all answers that may be on their way. Those that wait for their readers do not count. */
   readonly connectionWindow: number;
   /** The longest list of headers that is taken, as RFC 9113, 6.5.2 counts it. */
   readonly headerList: number;
@@ -35,7 +35,7 @@ export const BOUNDS: Bounds = {
   streams: 100,
   queue: 256,
   streamWindow: 1 << 20,
-  connectionWindow: 16 << 20,
+  connectionWindow: 4 << 20,
   headerList: 64 << 10,
   sensitive: ["authorization", "proxy-authorization", "cookie"],
   linger: 5_000,

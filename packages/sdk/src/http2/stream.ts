@@ -28,7 +28,7 @@ export interface Http2Response {
   readonly status: number;
   /** In the order in which they came, names in lower case. */
   readonly headers: Header[];
-  /** What is not read holds up to a window of memory, and the connection's flow: read it or close it. */
+  /** What is not read holds up to a window of memory: read it or close it. */
   readonly body: Http2Body;
   /** What came behind the body; none for most. Rejects when the answer broke off. */
   readonly trailers: Promise<Header[]>;
@@ -42,8 +42,6 @@ export interface StreamOwner {
   readonly outbox: Outbox;
   readonly window: SendWindow;
   frameSize(): number;
-  /** So many bytes of the connection's window have been taken by a reader, or dropped. */
-  credit(bytes: number): void;
   /** The server has been sent something that it answers with others. */
   earn(): void;
   /** Both halves are over. `left`: what the server may still send to a stream that this end reset; null: nothing. */
@@ -62,7 +60,6 @@ export class Stream {
   readonly #init: RequestInit;
   readonly #inbox = new Inbox();
   readonly #receive: ReceiveWindow;
-  #windowLeft: number;
   /** The answer's head has come. */
   #answered = false;
   #interim = 0;
@@ -99,7 +96,6 @@ export class Stream {
     this.#init = init;
     this.#settle = settle;
     this.window = new SendWindow(window);
-    this.#windowLeft = owner.bounds.streamWindow;
     this.#receive = new ReceiveWindow(owner.bounds.streamWindow);
     this.#trailers = new Promise((resolve, reject) => {
       this.#resolveTrailers = resolve;
@@ -156,8 +152,6 @@ export class Stream {
   /** Part of the body; `size` counts its padding, too. */
   onData(piece: Uint8Array, size: number, shared: boolean, ends: boolean): void {
     const problem = this.#problem(piece, size);
-    this.#windowLeft -= size;
-    if (problem || this.#discards) this.#owner.credit(size);
     if (problem) throw problem;
     if (!this.#discards) {
       if (piece.length > 0) this.#deliver(piece, shared);
@@ -197,7 +191,7 @@ export class Stream {
     }
     this.#owner.outbox.control(resetFrame(this.id, code));
     this.#drop(reason);
-    this.#giveUp(reason, this.#remoteOver ? 0 : this.#windowLeft);
+    this.#giveUp(reason, this.#remoteOver ? 0 : this.#receive.left);
   }
 
   /** It is over without a frame of this end. An answer that has come as a whole stays. `left` as the owner's. */
@@ -218,7 +212,7 @@ export class Stream {
 
   #drop(reason: unknown): void {
     this.#failure ??= { reason };
-    this.#owner.credit(this.#inbox.clear());
+    this.#inbox.clear();
     this.#waiting?.reject(reason);
     this.#waiting = null;
     this.#unlisten();
@@ -270,12 +264,9 @@ export class Stream {
   }
 
   #credit(bytes: number): void {
-    if (bytes === 0) return;
-    this.#owner.credit(bytes);
-    if (this.#remoteOver) return;
+    if (bytes === 0 || this.#remoteOver) return;
     const increment = this.#receive.release(bytes);
     if (increment === 0) return;
-    this.#windowLeft += increment;
     this.#owner.outbox.control(windowFrame(this.id, increment));
   }
 
@@ -403,6 +394,6 @@ export class Stream {
   #expire(why: unknown): void {
     if (this.#reported) return;
     this.#owner.outbox.control(resetFrame(this.id, CANCEL));
-    this.#giveUp(why, this.#windowLeft);
+    this.#giveUp(why, this.#receive.left);
   }
 }

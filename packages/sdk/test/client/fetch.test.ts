@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 
 import { closes, idle, ofCode, passing, staged } from "./stage.js";
 
@@ -8,6 +10,12 @@ async function mirror(request: Request): Promise<Response> {
   const { pathname, search, host } = new URL(request.url);
   const headers = Object.fromEntries(request.headers);
   return Response.json({ method: request.method, path: pathname + search, host, headers, body: await request.text() });
+}
+
+/** What collects garbage. */
+function collector(): () => void {
+  setFlagsFromString("--expose-gc");
+  return runInNewContext("gc") as () => void;
 }
 
 interface Seen {
@@ -99,6 +107,21 @@ test("large bodies stream both ways, and who does not read holds the app back", 
   };
   await passing(clock, all());
   assert.equal(read, 40 << 20);
+  await closes(stage);
+});
+
+test("answers that the app has dropped take no place among those under way", { timeout: 60_000 }, async () => {
+  const endless = (): Response => new Response(new ReadableStream<Uint8Array>({ pull: (its) => its.enqueue(new Uint8Array(64 << 10)) }));
+  const stage = await staged({ app: (request) => (request.url.endsWith("/endless") ? endless() : new Response("done")) });
+  const { host } = stage;
+  const collect = collector();
+  for (let at = 0; at < 64; at += 1) assert.equal((await host.fetch("/endless")).status, 200);
+  const last = host.fetch("/");
+  for (let turns = 0; turns < 50; turns += 1) {
+    collect();
+    await idle();
+  }
+  assert.equal(await (await last).text(), "done");
   await closes(stage);
 });
 
