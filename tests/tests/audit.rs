@@ -30,6 +30,8 @@ async fn the_log_is_listed_by_kind_device_and_time() {
         setup.movable_clock();
     })
     .await;
+    let (out, err) = succeeds(&host, &[]).await;
+    assert!(out.is_empty() && err.contains("nothing has happened on this host yet"), "{out}{err}");
     let phone = host.pair_device("Old phone").await;
     host.revoke(&phone).await;
     host.set_clock("+3d");

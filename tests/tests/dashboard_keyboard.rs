@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use e2e::browser::thirtyfour::Key;
+use e2e::by_pin::{Phone, answer, many, request};
 use e2e::plain::exchange;
 use e2e::{Dashboard, TestHost};
 use serde_json::{Value, json};
@@ -121,6 +122,12 @@ async fn everything_is_done_by_keys_alone() {
     // What had the focus is gone: the page has it.
     has_focus(&dashboard, "Devices").await;
 
+    tab_to(&dashboard, "Host").await;
+    dashboard.browser.press(Key::Enter).await;
+    has_focus(&dashboard, "Host").await;
+    dashboard.says("this browser").await;
+    all_is_reached(&dashboard).await;
+
     tab_to(&dashboard, "Activity").await;
     dashboard.browser.press(Key::Enter).await;
     has_focus(&dashboard, "Activity").await;
@@ -129,6 +136,38 @@ async fn everything_is_done_by_keys_alone() {
     tab_to(&dashboard, "Sign out").await;
     dashboard.browser.press(Key::Enter).await;
     dashboard.says("couplet dashboard").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_end_leave_the_focus_where_one_goes_on() {
+    let host = TestHost::start(many).await;
+    let dashboard = Dashboard::open(&host).await;
+    let mut asking = Vec::new();
+    for last in 1..=4 {
+        let phone = Phone::at(&host, [127, 0, 0, last]);
+        asking.push((phone.ask(&format!("Phone {last}")).await, phone));
+        dashboard.says(&format!("Phone {last} asks to pair")).await;
+    }
+    all_is_reached(&dashboard).await;
+    // One that ends under the fingers; and two more.
+    tab_to(&dashboard, "Reject Phone 2").await;
+    for n in [1, 0, 2] {
+        let id = request(&host, &format!("Phone {}", n + 1)).await.id.to_string();
+        assert_eq!(answer(&host, &id, "reject").await, 204);
+        dashboard.says(&format!("Phone {} no longer waits", n + 1)).await;
+        has_focus(&dashboard, "Dismiss: Phone 2 no longer waits for its PIN").await;
+    }
+    // On to the next that is over, then to the last, then to what they stand in.
+    for next in ["Dismiss: Phone 3 no longer waits for its PIN", "Dismiss: Phone 1 no longer waits for its PIN", "Pairing by PIN"] {
+        dashboard.browser.press(Key::Enter).await;
+        has_focus(&dashboard, next).await;
+    }
+    tab_to(&dashboard, "Reject Phone 4").await;
+    dashboard.browser.press(Key::Enter).await;
+    has_focus(&dashboard, "Dismiss: Phone 4 no longer waits for its PIN").await;
+    // With the last of them the section goes.
+    has_focus(&dashboard, "Devices").await;
+    assert_eq!(asking[3].1.poll(&asking[3].0).await.0, 410);
 }
 
 #[tokio::test(flavor = "multi_thread")]

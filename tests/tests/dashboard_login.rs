@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "whatever goes wrong here fails the test")]
 
 use couplet_protocol::Code;
-use couplet_protocol::api::{AuditList, LoginAnswer, LoginLinks, OwnerStatus, QrAnswer};
+use couplet_protocol::api::{AuditList, LoginAnswer, LoginLinks, OwnerSessionInfo, OwnerSessionList, OwnerStatus, QrAnswer};
+use e2e::by_pin::Phone;
 use e2e::host::{Caller, PATIENCE};
 use e2e::program::couplet;
 use e2e::raw::ask;
@@ -40,11 +41,36 @@ fn cookie(answer: &Response) -> String {
 }
 
 async fn signed_in(host: &TestHost) -> Session {
-    let answer = login(host, &token(host).await).await;
+    session(login(host, &token(host).await).await).await
+}
+
+/// The session that an answer opens.
+async fn session(answer: Response) -> Session {
     assert_eq!(answer.status(), 200);
     let cookie = cookie(&answer).split(';').next().unwrap().to_owned();
     let LoginAnswer { page_key, .. } = answer.json().await.unwrap();
     Session { cookie, page_key: page_key.expose().to_owned() }
+}
+
+/// Who is signed in, as this session or the owner's token is told.
+async fn listed(host: &TestHost, session: Option<&Session>) -> Vec<OwnerSessionInfo> {
+    let ask = |caller: Caller| caller.get("/api/owner/sessions");
+    let asked = session.map_or_else(|| ask(host.owner()), |session| session.asks(ask(host.anyone())));
+    asked.send().await.unwrap().json::<OwnerSessionList>().await.unwrap().sessions
+}
+
+/// Ends what this path names, as a page of this session does.
+async fn ends(host: &TestHost, session: &Session, path: &str) -> Response {
+    let ask = session.asks(host.anyone().delete(&format!("/api/owner/sessions{path}")));
+    ask.header("origin", host.pairing_url()).send().await.unwrap()
+}
+
+/// Why a session is over, as its page is told.
+async fn why(host: &TestHost, session: &Session) -> String {
+    let answer = session.asks(host.anyone().get("/api/owner")).send().await.unwrap();
+    let detail = problem::expect(answer, Code::OwnerSessionOver).await.detail;
+    assert!(detail.ends_with("Sign in anew: run `couplet dashboard` on the host and open its link."), "{detail}");
+    detail
 }
 
 async fn is_refused(request: RequestBuilder, code: Code) {
@@ -178,6 +204,109 @@ async fn the_owner_signs_every_browser_out() {
     }
     let login = host.anyone().post("/api/owner/login").header("origin", host.pairing_url());
     is_refused(login.json(&json!({ "token": unused })), Code::LoginLinkInvalid).await;
+}
+
+#[tokio::test]
+async fn the_owner_sees_which_browsers_are_signed_in() {
+    let host = TestHost::start(|setup| {
+        setup.movable_clock();
+    })
+    .await;
+    let fox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+    let login = host.anyone().post("/api/owner/login").header("user-agent", fox);
+    let one = session(login.json(&json!({ "token": token(&host).await })).send().await.unwrap()).await;
+    let told = host.event("owner.login", |_| true).await;
+    assert_eq!(told["network"], json!("127.0.0.1"));
+    host.set_clock("+1800");
+    let other = signed_in(&host).await;
+    // From where its page asks last; what the page asks for by itself is no use of it.
+    let elsewhere = Phone::at(&host, [127, 0, 0, 9]);
+    let asked = one.asks(elsewhere.http.get(format!("{}/api/owner", elsewhere.base))).send().await.unwrap();
+    assert_eq!(asked.status(), 200);
+    let by_token = listed(&host, None).await;
+    assert!(by_token.iter().all(|session| !session.current), "{by_token:?}");
+    assert_eq!(by_token[0].network, "127.0.0.9");
+    let all = listed(&host, Some(&one)).await;
+    let [first, second] = &all[..] else { panic!("{all:?}") };
+    assert_eq!((first.current, first.browser.as_deref(), second.current), (true, Some("Firefox on Linux"), false));
+    assert_eq!((second.browser.as_deref(), second.network.as_str()), (None, "127.0.0.1"), "it does not say");
+    assert!(first.created_at == first.last_used && first.created_at < second.created_at, "{all:?}");
+    assert!(first.expires_at < second.expires_at, "{all:?}");
+
+    // Somebody uses it, and it is over no sooner than the other.
+    host.set_clock("+1900");
+    let used = one.asks(host.anyone().get("/api/owner")).header("couplet-used", "1").send().await.unwrap();
+    assert_eq!(used.status(), 200);
+    let all = listed(&host, Some(&one)).await;
+    assert!(all[0].last_used > all[1].last_used && all[0].created_at < all[1].created_at, "{all:?}");
+    host.set_clock("+5450");
+    let left: Vec<_> = listed(&host, Some(&one)).await.iter().map(|session| session.id).collect();
+    assert_eq!(left, [all[0].id], "nobody has used the other for an hour");
+    assert!(why(&host, &other).await.starts_with("Nobody has used it for an hour."));
+    is_refused(host.anyone().get("/api/owner/sessions"), Code::OwnerRequired).await;
+}
+
+#[tokio::test]
+async fn the_owner_signs_one_browser_out_or_all_others() {
+    let host = TestHost::start(|_| {}).await;
+    let (here, there, third) = (signed_in(&host).await, signed_in(&host).await, signed_in(&host).await);
+    let events = follow(&host, &there).await;
+    let id = listed(&host, Some(&there)).await.into_iter().find(|session| session.current).unwrap().id;
+    assert_eq!(ends(&host, &here, &format!("/{id}")).await.status(), 204);
+    timeout(PATIENCE, events).await.expect("the events end").unwrap();
+    host.event("owner.logout", |_| true).await;
+    assert!(why(&host, &there).await.starts_with("The owner has signed this browser out"));
+    for unknown in [id.to_string(), "00000000-0000-0000-0000-000000000000".to_owned(), "nonsense".to_owned()] {
+        problem::expect(ends(&host, &here, &format!("/{unknown}")).await, Code::NoSuchOwnerSession).await;
+    }
+    // What is not understood ends nothing.
+    for query in ["?others=maybe", "?other=true"] {
+        problem::expect(ends(&host, &here, query).await, Code::MalformedQuery).await;
+    }
+    assert_eq!(listed(&host, Some(&here)).await.len(), 2);
+
+    let unused = token(&host).await;
+    assert_eq!(ends(&host, &here, "?others=true").await.status(), 204);
+    assert!(why(&host, &third).await.starts_with("The owner has signed this browser out"));
+    let left = listed(&host, Some(&here)).await;
+    assert!(left.len() == 1 && left[0].current, "{left:?}");
+    problem::expect(login(&host, &unused).await, Code::LoginLinkInvalid).await;
+    let audit: AuditList = host.owner().expect(Method::GET, "/api/audit?action=owner", 200, None).await;
+    let [others, other, ..] = &audit.entries[..] else { panic!("{audit:?}") };
+    assert_eq!((others.action.as_str(), other.action.as_str()), ("owner.logout_others", "owner.logout_other"));
+    assert_eq!(other.detail.as_deref(), Some("A browser at 127.0.0.1"));
+
+    // With the owner's token nobody asks, so nobody stays.
+    let answer = host.owner().delete("/api/owner/sessions?others=true").send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), listed(&host, None).await.len()), (204, 0));
+}
+
+#[tokio::test]
+async fn a_page_is_told_why_its_session_is_over() {
+    let mut host = TestHost::start(|setup| {
+        setup.env("COUPLET_LIMITS__EXCHANGE_PER_MINUTE", "100").movable_clock();
+    })
+    .await;
+    let out = signed_in(&host).await;
+    let logout = out.asks(host.anyone().post("/api/owner/logout")).header("origin", host.pairing_url());
+    assert_eq!(logout.send().await.unwrap().status(), 204);
+    assert!(why(&host, &out).await.starts_with("You have signed out in this browser."));
+    let oldest = signed_in(&host).await;
+    for _ in 0..16 {
+        signed_in(&host).await;
+    }
+    assert!(why(&host, &oldest).await.starts_with("More browsers have signed in"));
+    let session = signed_in(&host).await;
+    for seconds in (3000..43_200).step_by(3000) {
+        host.set_clock(&format!("+{seconds}"));
+        let used = session.asks(host.anyone().get("/api/owner")).header("couplet-used", "1");
+        assert_eq!(used.send().await.unwrap().status(), 200, "{seconds}");
+    }
+    host.set_clock("+43260");
+    assert!(why(&host, &session).await.starts_with("It has lasted for twelve hours."));
+    let session = signed_in(&host).await;
+    host.restart().await;
+    assert!(why(&host, &session).await.starts_with("The host has started again since"));
 }
 
 #[tokio::test]

@@ -140,6 +140,106 @@ async fn no_button_moves_under_the_pointer_and_who_looks_like_another_is_not_let
     assert_eq!(cards, json!(1));
 }
 
+/// Asks from as many addresses, the first at 127.0.1.`first`.
+async fn crowd(host: &TestHost, first: u8, count: u8) -> Vec<(Phone, String)> {
+    let mut asking = Vec::new();
+    for last in first..first + count {
+        let phone = Phone::at(host, [127, 0, 1, last]);
+        let id = phone.ask(&format!("Stranger {last}")).await;
+        asking.push((phone, id));
+    }
+    asking
+}
+
+/// They take their requests back.
+async fn leave(crowd: Vec<(Phone, String)>) {
+    for (phone, id) in crowd {
+        let answer = phone.http.delete(format!("{}/mobile/pairing/{id}", phone.base)).send().await.unwrap();
+        assert_eq!(answer.status(), 204);
+    }
+}
+
+async fn places_are_over(dashboard: &Dashboard, count: usize) {
+    dashboard.browser.holds(&format!("document.querySelectorAll('.gone').length === {count}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_keeps_its_place_however_many_others_end_until_the_owner_clears_them() {
+    let host = TestHost::start(many).await;
+    let dashboard = Dashboard::open(&host).await;
+    let above = crowd(&host, 1, 20).await;
+    dashboard.says("Stranger 20 asks to pair").await;
+    Phone::new(&host).ask("Mine").await;
+    dashboard.says("Mine asks to pair").await;
+    let before = places(&dashboard, "Mine").await;
+    assert!(before.as_str().unwrap().matches(',').count() >= 3, "two buttons: {before}");
+    leave(above).await;
+    places_are_over(&dashboard, 20).await;
+    assert_eq!(places(&dashboard, "Mine").await, before);
+    // More than there ever were at once, and up to the last place.
+    for (first, count, over) in [(21, 20, 40), (41, 23, 63)] {
+        let below = crowd(&host, first, count).await;
+        dashboard.says(&format!("Stranger {} asks to pair", first + count - 1)).await;
+        leave(below).await;
+        places_are_over(&dashboard, over).await;
+        assert_eq!(places(&dashboard, "Mine").await, before, "{over} are over");
+    }
+
+    // Who asks now takes nobody's place.
+    let late = crowd(&host, 64, 2).await;
+    dashboard.says("2 more ask.").await;
+    assert_eq!(places(&dashboard, "Mine").await, before);
+    assert_eq!(dashboard.browser.evaluate("document.querySelectorAll('.wanted').length").await, json!(1));
+    dashboard.press("Clear ended: 63 requests").await;
+    places_are_over(&dashboard, 0).await;
+    dashboard.says("Stranger 65 asks to pair").await;
+    dashboard.browser.holds("document.activeElement.id === 'pins'").await;
+    assert_eq!(dashboard.browser.evaluate("document.body.innerText.includes('more ask')").await, json!(false));
+    leave(late).await;
+    places_are_over(&dashboard, 2).await;
+    allow(&dashboard, &host, "Mine").await;
+    dashboard.browser.holds("!document.querySelector('#pins')").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_ask_are_rejected_after_one_question_and_nobody_else() {
+    let host = TestHost::start(many).await;
+    let dashboard = Dashboard::open(&host).await;
+    let mut asking = crowd(&host, 1, 1).await;
+    dashboard.says("Stranger 1 asks to pair").await;
+    assert_eq!(dashboard.browser.evaluate("document.body.innerText.includes('Reject all')").await, json!(false));
+    let before = places(&dashboard, "Stranger 1").await;
+    asking.extend(crowd(&host, 2, 2).await);
+    dashboard.says("Stranger 3 asks to pair").await;
+    assert_eq!(places(&dashboard, "Stranger 1").await, before, "what comes above moves nothing");
+    dashboard.look("pins-many").await;
+
+    dashboard.press("Reject all 3 devices that ask to pair by PIN").await;
+    dashboard.says("Stranger 1, Stranger 2 and Stranger 3 are turned away.").await;
+    dashboard.look("pins-reject-all").await;
+    dashboard.press("Cancel").await;
+    dashboard.browser.holds("document.activeElement.innerText === 'Reject all'").await;
+    for (phone, id) in &asking {
+        assert_eq!(phone.poll(id).await.0, 202);
+    }
+
+    // Who asks while the owner is asked was not meant; who is over already is no hindrance.
+    dashboard.press("Reject all 3 devices that ask to pair by PIN").await;
+    dashboard.browser.shows("dialog").await;
+    let late = crowd(&host, 9, 1).await;
+    dashboard.says("Stranger 9 asks to pair").await;
+    let (gone, rejected) = (asking.remove(0), asking);
+    leave(vec![gone]).await;
+    dashboard.press("Reject all").await;
+    dashboard.browser.holds("!document.querySelector('dialog')").await;
+    places_are_over(&dashboard, 3).await;
+    for (phone, id) in &rejected {
+        refused(phone.poll(id).await, 410, "CPL-1228");
+    }
+    assert_eq!(late[0].0.poll(&late[0].1).await.0, 202);
+    dashboard.look("pins-ended").await;
+}
+
 /// The way in without a camera and without a link, the owner at the dashboard all the while.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_laptop_is_paired_by_the_pin_on_the_page_and_let_in_there_by_its_check_code() {

@@ -117,7 +117,7 @@ async fn a_session_ends_an_hour_after_its_owner_has_used_a_page() {
     assert_eq!(dashboard.browser.run(asks, Value::Null).await, json!(200));
     host.set_clock("+6700");
     dashboard.says("CPL-1117").await;
-    dashboard.says("for one without use").await;
+    dashboard.says("Nobody has used it for an hour.").await;
     dashboard.says("couplet dashboard").await;
     dashboard.look("unused").await;
     assert_eq!(dashboard.browser.evaluate("document.querySelectorAll('nav, dialog').length").await, json!(0));

@@ -85,6 +85,17 @@ Examples:
   couplet doctor --only relay --only clock
   couplet doctor --json | jq -r '.findings[] | select(.state == \"failed\") | .found'";
 
+const DASHBOARD: &str = "\
+The dashboard does in a browser what pair, devices, approve and reject do here. The link is a secret until it is used,
+and ends after ten minutes; a browser stays signed in for twelve hours, or until nobody has used it for an hour. Between
+machines the dashboard is plain HTTP: use it on networks that you trust, or at 127.0.0.1 on the host itself.
+
+Examples:
+  couplet dashboard                    sign a browser in
+  couplet dashboard --list             which browsers are signed in
+  couplet dashboard --sign-out 3f2a    end one: its id, the beginning of that, or its name
+  couplet dashboard --sign-out         end all of them";
+
 /// Pair phones, watches, editors and other clients with a server that you own.
 #[derive(Debug, Parser)]
 #[command(name = "couplet", version, propagate_version = true, arg_required_else_help = true)]
@@ -144,17 +155,8 @@ code is the only one.")]
     /// List, add, rename, limit and revoke devices
     Devices(Devices),
     /// Print a link that signs you in to the dashboard, once
-    #[command(after_help = "\
-The dashboard does in a browser what pair, devices, approve and reject do here. The link is a secret until it is used,
-and ends after ten minutes; a browser stays signed in for twelve hours. Between machines the dashboard is plain HTTP: use it
-on networks that you trust, or at 127.0.0.1 on the host itself.")]
-    Dashboard {
-        /// Sign every browser out instead, and end the links that nobody has opened yet
-        #[arg(long, conflicts_with = "json")]
-        sign_out: bool,
-        #[command(flatten)]
-        json: Json,
-    },
+    #[command(after_help = DASHBOARD)]
+    Dashboard(Dashboard),
     /// Let a waiting device in
     #[command(after_help = "\
 A device in a sealed session shows six digits, the check code. Type them here: so you let in the device in your hand, and
@@ -282,6 +284,19 @@ pub(crate) enum Link {
     App,
     /// couplet://…, for apps that speak plain HTTP on the LAN
     Lan,
+}
+
+/// `couplet dashboard`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Dashboard {
+    /// List the browsers that are signed in instead
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Sign a browser out instead; without naming one every browser, and end the links that nobody has opened yet
+    #[arg(long, value_name = "BROWSER", num_args = 0..=1, conflicts_with_all = ["list", "json"])]
+    pub(crate) sign_out: Option<Option<String>>,
+    #[command(flatten)]
+    pub(crate) json: Json,
 }
 
 /// `couplet approve`.

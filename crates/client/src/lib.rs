@@ -30,7 +30,7 @@ pub use credentials::{Credentials, HostId, Keys, Token};
 pub use error::{ConnectError, OtherKey, PairError, RequestError};
 pub use http::{Body, BodyError, Upgrade, Upgraded};
 pub use pair::{Meeting, PairRequest, pair, pair_invited};
-pub use pin::{PinAnswer, PinError, PinRequest};
+pub use pin::{PinAnswer, PinError, PinPairing};
 pub use random::NoRandomness;
 pub use relay::{AccountFile, RelayAccount, RelayCa, RelayCaError, RelayFailure, RelayTrust};
 pub use state::{Reason, State};

@@ -21,7 +21,7 @@ const ANSWER: Duration = Duration::from_secs(15);
 
 /// A device's request that waits at a host.
 #[derive(Debug)]
-pub struct PinRequest {
+pub struct PinPairing {
     at: SocketAddr,
     id: ClaimToken,
     number: MatchNumber,
@@ -88,7 +88,7 @@ impl PinError {
     }
 }
 
-impl PinRequest {
+impl PinPairing {
     /// Asks the host at this address, which shows the PIN to its owner from now on.
     ///
     /// # Errors
@@ -100,7 +100,7 @@ impl PinRequest {
             "request_key": key.as_str() });
         let answer = send(at, Method::POST, "/mobile/pairing", body.to_string().into()).await?;
         let asked: PinPairingAnswer = read(at, StatusCode::OK, &answer)?;
-        Ok(PinRequest { at, id: asked.id, number: asked.match_number })
+        Ok(PinPairing { at, id: asked.id, number: asked.match_number })
     }
 
     /// What this device is to show: the host's owner sees the same beside its request, and beside no other.
@@ -187,7 +187,7 @@ mod tests {
             // Who has heard enough hangs up.
             let _ = stream.write_all(answer.as_bytes()).await;
         });
-        let error = PinRequest::ask(at, "Laptop", "Linux").await.unwrap_err();
+        let error = PinPairing::ask(at, "Laptop", "Linux").await.unwrap_err();
         server.await.unwrap();
         error
     }
@@ -222,7 +222,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_there_is_unreachable() {
         let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let error = PinRequest::ask(gone, "Laptop", "Linux").await.unwrap_err();
+        let error = PinPairing::ask(gone, "Laptop", "Linux").await.unwrap_err();
         assert!(error.code() == Code::HostUnreachable && error.to_string().contains(&gone.to_string()), "{error}");
     }
 

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use couplet_protocol::SERVICE_TYPE;
 use couplet_protocol::api::{Door, PairingState};
 use mdns_sd::{DaemonEvent, IfKind, Receiver, ServiceDaemon, ServiceInfo};
 use tokio::sync::broadcast::error::RecvError;
@@ -16,8 +17,6 @@ use crate::pairing::Core;
 use crate::random;
 use crate::store::offers::{self, PairingRow};
 
-/// What hosts are found by.
-const SERVICE: &str = "_couplet._tcp.local.";
 /// How often the host looks whether it is still to be seen, and where; news of pairings come at once.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long the responder may take for each of its last words, and before they are said once more.
@@ -102,7 +101,7 @@ impl Announcement {
         let (instance, label) = (random_label(), random_label());
         let told = HashMap::from([("v".to_owned(), "1".to_owned())]);
         let mut service =
-            ServiceInfo::new(SERVICE, &instance, &format!("{label}.local."), addresses.as_slice(), port, told)?;
+            ServiceInfo::new(SERVICE_TYPE, &instance, &format!("{label}.local."), addresses.as_slice(), port, told)?;
         service.set_interfaces(interfaces.clone());
         // Nobody else makes up the same names: there is nothing to wait for.
         service.set_requires_probe(false);

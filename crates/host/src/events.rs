@@ -98,6 +98,13 @@ impl News {
         news
     }
 
+    /// News of the owner, who came from this address.
+    pub(crate) fn of_owner(kind: EventKind, at: Timestamp, network: String) -> Self {
+        let mut news = News::new(kind, at);
+        news.0.network = Some(network);
+        news
+    }
+
     /// Why it came to that.
     pub(crate) fn because(mut self, code: Option<Code>) -> Self {
         self.0.code = code.map(|code| code.to_string());

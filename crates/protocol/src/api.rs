@@ -21,7 +21,10 @@ use crate::credential::{ClaimToken, PairToken};
 use crate::name::{DeviceModel, DeviceName, DevicePlatform};
 use crate::scope::Scope;
 
-pub use dashboard::{LoginAnswer, LoginLinks, LoginRequest, OwnerStatus, QrAnswer, QrRequest, RelayState, RelayStatus};
+pub use dashboard::{
+    LoginAnswer, LoginLinks, LoginRequest, OwnerSessionInfo, OwnerSessionList, OwnerStatus, QrAnswer, QrRequest,
+    RelayState, RelayStatus,
+};
 
 /// Body of `POST /api/pair/generate`; an empty body is the same as `{}`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]

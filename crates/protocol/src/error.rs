@@ -70,6 +70,7 @@ codes! {
     LoginLinkUsed = 1116, 410, "The login link was already used";
     OwnerSessionOver = 1117, 401, "The dashboard's session has ended";
     LoginNameUnsafe = 1118, 403, "Nobody signs in under a name that others can claim";
+    NoSuchOwnerSession = 1119, 404, "No such browser is signed in to the dashboard";
     // 12xx: pairing
     PairTokenInvalid = 1201, 400, "The pairing token is unknown or has expired";
     PairTokenUsed = 1203, 410, "The pairing token was already used";

@@ -45,3 +45,6 @@ pub use room::{CredentialHash, RoomId};
 pub use schedule::{DerivationFailed, OfferKeys};
 pub use scope::Scope;
 pub use session::Session;
+
+/// The DNS-SD service type, in mDNS' domain, by which a host is found nearby while its owner pairs (spec/protocol.md, 7).
+pub const SERVICE_TYPE: &str = "_couplet._tcp.local.";

@@ -9,6 +9,7 @@ import type {
   GenerateAnswer,
   LoginAnswer,
   NetworkPath,
+  OwnerSessionInfo,
   OwnerStatus,
   PairingInfo,
   PinRequest,
@@ -22,6 +23,7 @@ export type { AuditEntry, DoctorReport, Finding, LoginAnswer, OwnerStatus, PinRe
 export type Device = DeviceInfo;
 export type HostEvent = Event;
 export type Offer = GenerateAnswer;
+export type OwnerSession = OwnerSessionInfo;
 export type Pairing = PairingInfo;
 export type Path = NetworkPath;
 export type QrCode = QrAnswer;

@@ -1,9 +1,9 @@
 // Who is paired: names, what each may do, and the end of it.
 
-import { useRef, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 
 import { call, type Device, type Problem } from "./api";
-import { Ago, Day, Dialog, Facts, fullDate, ProblemNote } from "./parts";
+import { Ago, Confirm, Day, Dialog, Facts, fullDate, ProblemNote } from "./parts";
 import { refreshDevices, useShared, words } from "./state";
 import { texts } from "./texts";
 
@@ -195,36 +195,13 @@ function Revoke(props: { device: Device; onClose: () => void }) {
     await call("DELETE", `/api/pair/devices/${device.device_id}`);
     await refreshDevices(device.kind);
   };
-  return <Confirm title={texts.revoke.title(device.device_name)} act={revoke} onClose={props.onClose} />;
-}
-
-/** Asks before what cannot be undone. */
-function Confirm(props: { title: string; act: () => Promise<void>; onClose: () => void }) {
-  const [problem, setProblem] = useState<Problem | null>(null);
-  const busy = useRef(false);
-  async function act(): Promise<void> {
-    if (busy.current) return;
-    busy.current = true;
-    try {
-      await props.act();
-      props.onClose();
-    } catch (error) {
-      setProblem(words(error));
-      busy.current = false;
-    }
-  }
   return (
-    <Dialog title={props.title} onClose={props.onClose}>
-      <p>{texts.revoke.detail}</p>
-      {problem && <ProblemNote problem={problem} />}
-      <div class="actions">
-        <button type="button" class="danger" onClick={() => void act()}>
-          {texts.revoke.confirm}
-        </button>
-        <button type="button" onClick={props.onClose}>
-          {texts.cancel}
-        </button>
-      </div>
-    </Dialog>
+    <Confirm
+      title={texts.revoke.title(device.device_name)}
+      detail={texts.revoke.detail}
+      action={texts.revoke.confirm}
+      act={revoke}
+      onClose={props.onClose}
+    />
   );
 }

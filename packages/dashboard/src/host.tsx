@@ -1,9 +1,10 @@
-// The host itself: its version, its relay, what stands in its way, this browser's session.
+// The host itself: its version, its relay, who is signed in, what stands in its way.
 
 import type { RelayStatus } from "./api";
 import { Doctor } from "./doctor";
 import { Ago, Facts, fullDate, Marked } from "./parts";
-import { notify, signOutEverywhere, useShared, words } from "./state";
+import { Sessions } from "./sessions";
+import { useShared } from "./state";
 import { texts } from "./texts";
 
 export function HostPage() {
@@ -18,10 +19,7 @@ export function HostPage() {
           [texts.host.session, status.session_expires_at ? texts.host.until(fullDate(status.session_expires_at)) : texts.host.token],
         ]}
       />
-      <p class="dim">{texts.host.everywhereHint}</p>
-      <button type="button" onClick={() => void signOutEverywhere().catch((error) => notify(false, words(error).title))}>
-        {texts.host.everywhere}
-      </button>
+      <Sessions />
       <section aria-labelledby="relay">
         <h2 id="relay">{texts.relay.title}</h2>
         {status.relay ? <Relay relay={status.relay} /> : <p><Marked text={texts.relay.none} /></p>}

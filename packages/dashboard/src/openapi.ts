@@ -156,7 +156,7 @@ export interface components {
             device_model?: string | null;
             /** @description Its system. */
             platform?: string | null;
-            /** @description The address that the device came from. */
+            /** @description The address that the device, or the owner, came from. */
             network?: string | null;
             path?: components["schemas"]["NetworkPath"] | null;
             /** @description The relay that it is about, or that the device came through. */
@@ -176,7 +176,7 @@ export interface components {
          * @description The kinds of [`Event`].
          * @enum {string}
          */
-        EventKind: "offer.created" | "offer.claimed" | "approval.wanted" | "pairing.approved" | "offer.released" | "device.paired" | "offer.expired" | "pairing.rejected" | "device.updated" | "device.revoked" | "session.opened" | "session.closed" | "relay.connected" | "relay.lost" | "relay.refused";
+        EventKind: "offer.created" | "offer.claimed" | "approval.wanted" | "pairing.approved" | "offer.released" | "device.paired" | "offer.expired" | "pairing.rejected" | "device.updated" | "device.revoked" | "session.opened" | "session.closed" | "relay.connected" | "relay.lost" | "relay.refused" | "owner.login" | "owner.logout";
         /** @description Body of `POST /api/pair/exchange`. */
         ExchangeRequest: {
             /** @description The one-time token from the QR. */
@@ -327,6 +327,31 @@ export interface components {
          * @enum {string}
          */
         NetworkPath: "lan" | "relay";
+        /** @description A browser that is signed in to the dashboard. */
+        OwnerSessionInfo: {
+            /**
+             * Format: uuid
+             * @description Names it in `DELETE /api/owner/sessions/{id}`. It opens nothing.
+             */
+            id: string;
+            /** @description What the browser calls itself, `Firefox on Android`; null when it says nothing that is known. A hint, no proof. */
+            browser?: string | null;
+            /** @description The address that its page asked from last. */
+            network: string;
+            /** @description When it signed in. */
+            created_at: string;
+            /** @description When somebody used it last: what its page asks for by itself does not count. */
+            last_used: string;
+            /** @description When it ends, unless somebody uses it before. */
+            expires_at: string;
+            /** @description Whether it is the one that asks. */
+            current: boolean;
+        };
+        /** @description Answer of `GET /api/owner/sessions`. */
+        OwnerSessionList: {
+            /** @description In the order in which they signed in. */
+            sessions: components["schemas"]["OwnerSessionInfo"][];
+        };
         /** @description Answer of `GET /api/owner`. */
         OwnerStatus: {
             /** @description What the owner calls this host. */
@@ -639,6 +664,8 @@ export type LoginLinks = components['schemas']['LoginLinks'];
 export type LoginRequest = components['schemas']['LoginRequest'];
 export type MeAnswer = components['schemas']['MeAnswer'];
 export type NetworkPath = components['schemas']['NetworkPath'];
+export type OwnerSessionInfo = components['schemas']['OwnerSessionInfo'];
+export type OwnerSessionList = components['schemas']['OwnerSessionList'];
 export type OwnerStatus = components['schemas']['OwnerStatus'];
 export type PairUrlAnswer = components['schemas']['PairUrlAnswer'];
 export type PairingFeature = components['schemas']['PairingFeature'];

@@ -1,11 +1,11 @@
 // Pieces that several pages use.
 
 import type { ComponentChildren, RefObject } from "preact";
-import { useEffect, useId, useLayoutEffect, useRef } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import { Problem } from "./api";
 import { clock } from "./clock";
-import { useShared, useTicks } from "./state";
+import { useShared, useTicks, words } from "./state";
 import { locale, texts } from "./texts";
 
 /** A modal dialog of the browser's own: it keeps the focus, and Escape closes it. */
@@ -17,11 +17,12 @@ export function Dialog(props: { title: string; onClose: () => void; children: Co
   useLayoutEffect(() => {
     const shown = dialog.current;
     const before = document.activeElement;
+    const around = before?.closest("dialog") ?? null;
     shown?.showModal();
     return () => {
       shown?.close();
       // What was pressed may be gone with what it was about.
-      if (!(before instanceof HTMLElement && before.isConnected)) queueMicrotask(focusPage);
+      if (!(before instanceof HTMLElement && before.isConnected)) queueMicrotask(() => focusTitle(around));
     };
   }, []);
   useEffect(() => {
@@ -49,6 +50,43 @@ export function Dialog(props: { title: string; onClose: () => void; children: Co
   );
 }
 
+/** Asks before what cannot be undone. */
+export function Confirm(props: {
+  title: string;
+  detail: string;
+  action: string;
+  act: () => Promise<void>;
+  onClose: () => void;
+}) {
+  const [problem, setProblem] = useState<Problem | null>(null);
+  const busy = useRef(false);
+  async function act(): Promise<void> {
+    if (busy.current) return;
+    busy.current = true;
+    try {
+      await props.act();
+      props.onClose();
+    } catch (error) {
+      setProblem(words(error));
+      busy.current = false;
+    }
+  }
+  return (
+    <Dialog title={props.title} onClose={props.onClose}>
+      <p>{props.detail}</p>
+      {problem && <ProblemNote problem={problem} />}
+      <div class="actions">
+        <button type="button" class="danger" onClick={() => void act()}>
+          {props.action}
+        </button>
+        <button type="button" onClick={props.onClose}>
+          {texts.cancel}
+        </button>
+      </div>
+    </Dialog>
+  );
+}
+
 /** What a screen reader is told. Each dialog has its own: while it is open, nothing outside is heard. */
 export function Spoken() {
   const { announcement } = useShared();
@@ -61,7 +99,12 @@ export function Spoken() {
 
 /** Puts the focus where the page begins. */
 export function focusPage(): void {
-  document.querySelector<HTMLElement>("main h1")?.focus();
+  focusTitle(null);
+}
+
+/** Puts the focus where the dialog begins, or the page. */
+export function focusTitle(dialog: HTMLElement | null): void {
+  (dialog ?? document).querySelector<HTMLElement>(dialog ? "h2" : "main h1")?.focus();
 }
 
 /** Gives the focus to the page when what holds it goes; in a dialog, that one cares for it. */

@@ -1,21 +1,27 @@
 // Devices that ask to pair by PIN: the host shows digits, the device's person types them; or the owner allows it, when
 // the device shows the number that stands there.
 
+import { type RefObject } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
-import { call, type PinRequest, type Problem } from "./api";
+import { call, type PinRequest, Problem } from "./api";
 import { clock } from "./clock";
-import { Countdown, Facts, ProblemNote, useFocusBack } from "./parts";
-import { refreshPins, useShared, useTicks, words } from "./state";
+import { Confirm, Countdown, Facts, focusTitle, ProblemNote } from "./parts";
+import { announce, refreshPins, useShared, useTicks, words } from "./state";
 import { texts } from "./texts";
 
 /** How long the places of requests are kept once none waits any more. */
 const KEPT = 3000;
-/** How many places there are at most for requests that are over. */
-const GONE_MOST = 32;
+/** How many places there are. Who asks when all are taken is counted, until the owner clears those of requests that are over. */
+const PLACES = 64;
+/** How many names a question has. */
+const NAMED = 5;
 
-/** Where a request is shown. When it is over its place stays, so that no button moves to where another one was. */
-type Place = { request: PinRequest; gone: boolean; height: number };
+/**
+ * Where a request is shown. When it is over its place stays, so that no button moves to where another one was. `held`: it
+ * had the focus when it ended.
+ */
+type Place = { request: PinRequest; gone: boolean; height: number; held: boolean };
 
 /** Nothing on a host without this door, or when nobody asks. */
 export function Pins() {
@@ -37,39 +43,133 @@ export function Pins() {
     return () => clearTimeout(timer);
   }, [over, shown.length]);
 
-  if (shown.length === 0) return null;
-  return (
-    <section aria-labelledby="pins">
-      <h2 id="pins">{texts.pins.title}</h2>
-      {shown.map((place) => {
-        const { id } = place.request;
-        if (!place.gone) return <Pin key={id} place={place} />;
-        return <Gone key={`${id} gone`} place={place} onDismiss={() => keep(shown.filter((other) => other !== place))} />;
-      })}
-    </section>
-  );
+  return shown.length === 0 ? null : <Places places={shown} waiting={pins ?? []} keep={keep} />;
 }
 
 /** Who waits stays where it is shown, who is new comes last. */
 function settle(places: Place[], requests: PinRequest[]): Place[] {
   const waiting = new Map(requests.map((request) => [request.id, request]));
-  const settled = places.map((place) => {
+  for (const place of places) {
     const request = waiting.get(place.request.id);
     waiting.delete(place.request.id);
-    return { request: request ?? place.request, gone: request === undefined, height: place.height };
+    place.gone = request === undefined;
+    place.request = request ?? place.request;
+  }
+  const added = [...waiting.values()].slice(0, Math.max(0, PLACES - places.length));
+  return [...places, ...added.map((request) => ({ request, gone: false, height: 0, held: false }))];
+}
+
+function Places(props: { places: Place[]; waiting: PinRequest[]; keep: (places: Place[]) => void }) {
+  const { places, waiting } = props;
+  const [rejecting, setRejecting] = useState<PinRequest[] | null>(null);
+  const section = useRef<HTMLElement>(null);
+  const heading = useRef<HTMLHeadingElement>(null);
+  useTitleFocus(section);
+  // Which of the places that are over gets the focus once the one before has made way.
+  const next = useRef<number | null>(null);
+  useLayoutEffect(() => {
+    if (next.current === null) return;
+    const left = section.current?.querySelectorAll<HTMLElement>(".gone button") ?? [];
+    (left[Math.min(next.current, left.length - 1)] ?? heading.current)?.focus();
+    next.current = null;
   });
-  const gone = settled.filter((place) => place.gone);
-  const dropped = new Set(gone.slice(0, Math.max(0, gone.length - GONE_MOST)));
-  const added = [...waiting.values()].map((request) => ({ request, gone: false, height: 0 }));
-  return [...settled.filter((place) => !dropped.has(place)), ...added];
+  const gone = places.filter((place) => place.gone);
+  const more = waiting.length - (places.length - gone.length);
+
+  function dismiss(place: Place): void {
+    next.current = gone.indexOf(place);
+    props.keep(places.filter((other) => other !== place));
+  }
+
+  function clear(): void {
+    next.current = 0;
+    announce(texts.pins.cleared(gone.length));
+    props.keep(places.filter((place) => !place.gone));
+  }
+
+  return (
+    <section ref={section} aria-labelledby="pins">
+      <div class="pins-head">
+        <h2 ref={heading} id="pins" tabIndex={-1}>
+          {texts.pins.title}
+        </h2>
+        {/* Its room is there before its buttons are: they move nothing below. */}
+        <div class="actions">
+          {waiting.length > 1 && (
+            <button type="button" aria-label={texts.pins.rejectAllOf(waiting.length)} onClick={() => setRejecting(waiting)}>
+              {texts.pins.rejectAll}
+            </button>
+          )}
+          {gone.length > 0 && (
+            <button type="button" aria-label={texts.pins.clearOf(gone.length)} onClick={clear}>
+              {texts.pins.clear}
+            </button>
+          )}
+        </div>
+      </div>
+      {places.map((place) => {
+        const { id } = place.request;
+        if (!place.gone) return <Pin key={id} place={place} />;
+        return <Gone key={`${id} gone`} place={place} onDismiss={() => dismiss(place)} />;
+      })}
+      {more > 0 && <p>{texts.pins.more(more)}</p>}
+      {rejecting && <RejectAll requests={rejecting} onClose={() => setRejecting(null)} />}
+    </section>
+  );
+}
+
+/** Gives the focus to what the section is in when it goes with it. */
+function useTitleFocus(section: RefObject<HTMLElement | null>): void {
+  useLayoutEffect(() => {
+    const dialog = section.current?.closest("dialog") ?? null;
+    return () => {
+      if (section.current?.contains(document.activeElement)) queueMicrotask(() => focusTitle(dialog));
+    };
+  }, []);
+}
+
+/** Turns away those that wait when it is asked, and nobody who comes later. */
+function RejectAll(props: { requests: PinRequest[]; onClose: () => void }) {
+  const { requests } = props;
+  async function reject(): Promise<void> {
+    try {
+      for (const { id } of requests) await rejected(id);
+    } finally {
+      await refreshPins();
+    }
+  }
+  const names = requests.slice(0, NAMED).map((request) => request.device_name);
+  return (
+    <Confirm
+      title={texts.pins.rejectAllTitle(requests.length)}
+      detail={texts.pins.rejectAllDetail(names, requests.length - names.length)}
+      action={texts.pins.rejectAll}
+      act={reject}
+      onClose={props.onClose}
+    />
+  );
+}
+
+/** Turns a device away. One that is over meanwhile is no failure. */
+async function rejected(id: string): Promise<void> {
+  try {
+    await call("POST", `/mobile/pairing/${id}/reject`);
+  } catch (error) {
+    if (!(error instanceof Problem && [404, 409, 410].includes(error.status))) throw error;
+  }
 }
 
 function Gone(props: { place: Place; onDismiss: () => void }) {
-  const name = props.place.request.device_name;
+  const { place } = props;
+  const name = place.request.device_name;
+  const button = useRef<HTMLButtonElement>(null);
+  useLayoutEffect(() => {
+    if (place.held) button.current?.focus();
+  }, []);
   return (
-    <div class="card gone" style={{ minHeight: `${props.place.height}px` }}>
+    <div class="card gone" style={{ minHeight: `${place.height}px` }}>
       <p>{texts.pins.gone(name)}</p>
-      <button type="button" class="quiet" aria-label={texts.pins.dismissOf(name)} onClick={props.onDismiss}>
+      <button ref={button} type="button" class="quiet" aria-label={texts.pins.dismissOf(name)} onClick={props.onDismiss}>
         <span aria-hidden="true">✕</span>
       </button>
     </div>
@@ -88,11 +188,16 @@ function Pin(props: { place: Place }) {
   const [problem, setProblem] = useState<Problem | null>(null);
   const busy = useRef(false);
   const card = useRef<HTMLDivElement>(null);
-  useFocusBack(card);
   useTicks(500);
   useLayoutEffect(() => {
     props.place.height = card.current?.getBoundingClientRect().height ?? 0;
   });
+  useLayoutEffect(
+    () => () => {
+      props.place.held = card.current?.contains(document.activeElement) ?? false;
+    },
+    [],
+  );
   const name = request.device_name;
   const number = request.match_number;
 

@@ -9,6 +9,7 @@ import {
   type HostEvent,
   json,
   type LoginAnswer,
+  type OwnerSession,
   type OwnerStatus,
   type Pairing,
   pageKey,
@@ -44,6 +45,8 @@ export type State = {
   /** How often everything was read anew after events may have been missed. */
   rejoined: number;
   status: OwnerStatus | null;
+  /** Which browsers are signed in. */
+  sessions: OwnerSession[] | null;
   devices: Device[] | null;
   pairings: Pairing[];
   /** Null, here and below: this host has no such door, or it is not known yet. */
@@ -62,6 +65,7 @@ let state: State = {
   live: null,
   rejoined: 0,
   status: null,
+  sessions: null,
   devices: null,
   pairings: [],
   watches: null,
@@ -193,24 +197,41 @@ async function isOwner(): Promise<boolean> {
   );
 }
 
-/** The session has ended: nothing of what it showed stays. */
+/** The session has ended: nothing of what it showed stays. Its key does, so that the host says why wherever it is asked again. */
 function over(why: Problem | null): void {
   if (state.owner.is !== "owner") return;
   following?.abort();
-  pageKey.forget();
-  const nothing = { status: null, devices: null, pairings: [], watches: null, pins: null, audit: null, notices: [] };
+  const nothing = { status: null, sessions: null, devices: null, pairings: [], watches: null, pins: null, audit: null, notices: [] };
   change({ ...nothing, owner: { is: "stranger", why } });
 }
 
 export async function signOut(): Promise<void> {
   await call("POST", "/api/owner/logout");
-  over(null);
+  left();
 }
 
 /** Ends the session of every browser. */
 export async function signOutEverywhere(): Promise<void> {
   await call("DELETE", "/api/owner/sessions");
+  left();
+}
+
+/** The owner has signed out here. */
+function left(): void {
+  pageKey.forget();
   over(null);
+}
+
+/** Ends the session of another browser. */
+export async function signOutOther(id: string): Promise<void> {
+  await call("DELETE", `/api/owner/sessions/${id}`);
+  await refreshSessions();
+}
+
+/** Ends the session of every browser but this one. */
+export async function signOutOthers(): Promise<void> {
+  await call("DELETE", "/api/owner/sessions?others=true");
+  await refreshSessions();
 }
 
 /** Reads into the state; a session that has ended ends the page, anything else is left to the stream's own tries. */
@@ -245,6 +266,10 @@ const refreshStatus = reader(async () => {
   const status = await json<OwnerStatus>("GET", "/api/owner");
   clock.sync(status.now, began, performance.now());
   change({ status });
+});
+
+const refreshSessions = reader(async () => {
+  change({ sessions: (await json<{ sessions: OwnerSession[] }>("GET", "/api/owner/sessions")).sessions });
 });
 
 const readDevices = reader(async () => {
@@ -305,7 +330,14 @@ export async function readOlder(): Promise<void> {
 
 async function refresh(): Promise<void> {
   await refreshStatus();
-  await Promise.all([refreshDevices(), refreshPairings(), refreshWatches(), refreshPins(), refreshAudit()]);
+  await Promise.all([
+    refreshSessions(),
+    refreshDevices(),
+    refreshPairings(),
+    refreshWatches(),
+    refreshPins(),
+    refreshAudit(),
+  ]);
 }
 
 /** An event changes lists; which, its name says. */
@@ -313,13 +345,15 @@ function hear(event: HostEvent): void {
   for (const hearer of hearers) hearer(event);
   const [of] = event.event.split(".");
   if (of === "relay") void refreshStatus();
+  if (of === "owner") void refreshSessions();
   if (of === "device" || of === "session") void refreshDevices();
   if (of === "device") void refreshWatches();
-  if (of !== "relay" && of !== "session") void Promise.all([refreshPairings(), refreshPins()]);
+  if (of !== "relay" && of !== "session" && of !== "owner") void Promise.all([refreshPairings(), refreshPins()]);
   if (of !== "session") void refreshAudit();
   const name = event.device_name ?? texts.aDevice;
   if (event.event === "device.paired") notify(true, texts.notice.paired(name));
   if (event.event === "device.revoked") notify(true, texts.notice.revoked(name));
+  if (event.event === "owner.login") notify(true, texts.notice.login(event.network ?? ""));
   if (event.event === "approval.wanted") announce(texts.notice.wanted(name));
   if (event.event === "pairing.rejected" && event.device_name) notify(false, texts.notice.rejected(name));
   if (event.event === "offer.expired" && event.device_name) {

@@ -8,6 +8,8 @@ export const locale = "en-GB";
 
 const plural = (n: number, one: string, many: string) => `${n} ${n === 1 ? one : many}`;
 
+const list = (parts: string[]) => new Intl.ListFormat(locale, { type: "conjunction" }).format(parts);
+
 function ago(seconds: number): string {
   if (seconds < 60) return "just now";
   if (seconds < 3600) return `${Math.floor(seconds / 60)}m ago`;
@@ -70,6 +72,8 @@ const actions: Record<string, string> = {
   "device.revoked": "Device revoked",
   "owner.login": "Signed in to the dashboard",
   "owner.logout": "Signed out of the dashboard",
+  "owner.logout_other": "Signed a browser out",
+  "owner.logout_others": "Signed every other browser out",
   "owner.logout_all": "Signed every browser out",
 };
 
@@ -120,6 +124,9 @@ export const texts = {
       return `Nobody answered ${name} in time. Let it try again with a new code.`;
     },
     wanted: (name: string) => `${name} waits for your approval.`,
+    login: (network: string) => `A browser at ${network} has signed in. Was it not you? Sign it out on the page “Host”.`,
+    loggedOut: (name: string) => `${name} is signed out.`,
+    othersLoggedOut: "Every other browser is signed out.",
   },
 
   missed: {
@@ -239,6 +246,17 @@ export const texts = {
     gone: (name: string) => `${name} no longer waits for its PIN.`,
     dismissOf: (name: string) => `Dismiss: ${name} no longer waits for its PIN`,
     rejectOf: (name: string) => `Reject ${name}`,
+    rejectAll: "Reject all",
+    rejectAllOf: (n: number) => `Reject all ${n} devices that ask to pair by PIN`,
+    rejectAllTitle: (n: number) => `Reject all ${n}?`,
+    rejectAllDetail(names: string[], others: number): string {
+      const all = others > 0 ? [...names, plural(others, "other", "others")] : names;
+      return `${list(all)} are turned away. They may ask again after a minute.`;
+    },
+    clear: "Clear ended",
+    clearOf: (n: number) => `Clear ended: ${plural(n, "request", "requests")}`,
+    cleared: (n: number) => `${plural(n, "request that had ended is", "requests that had ended are")} cleared.`,
+    more: (n: number) => `${n} more ${n === 1 ? "asks" : "ask"}. Answer these, or clear those that have ended, to see ${n === 1 ? "it" : "them"}.`,
   },
 
   watches: {
@@ -260,8 +278,22 @@ export const texts = {
     session: "Signed in until",
     until: (date: string) => `${date}, or until nobody has used the page for an hour`,
     token: "the owner's token",
+  },
+
+  sessions: {
+    title: "Signed-in browsers",
+    lead: "Whoever uses one of these is the owner of this host. Sign out what you do not know, and what you do not need.",
+    unknown: "A browser",
+    current: "this browser",
+    network: "Address",
+    since: "Signed in",
+    used: "Last used",
+    signOut: "Sign out",
+    signOutHere: "Sign out this browser",
+    signOutOf: (name: string, network: string) => `Sign out ${name} at ${network}`,
+    others: "Sign out all others",
     everywhere: "Sign out everywhere",
-    everywhereHint: "Ends the dashboard in every browser, this one too. Do it if somebody else may be signed in.",
+    everywhereHint: "“Everywhere” is this browser, too. Both also end the links that nobody has opened yet.",
   },
 
   doctor: {

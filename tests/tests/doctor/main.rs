@@ -169,16 +169,22 @@ async fn the_owner_has_it_over_http_and_nobody_asks_for_what_there_is_not() {
 
 #[tokio::test]
 async fn a_port_that_another_program_has_is_named_with_who_listens() {
-    let folder = tempfile::tempdir().unwrap();
-    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // In a network of its own, where nobody else takes the port once it is free.
+    let (network, folder) = (Network::new("taken").await, tempfile::tempdir().unwrap());
+    let other = network.listen();
     let taken = other.local_addr().unwrap();
-    let report = at(&folder.path().join("state"), &["--only", "ports", "--listen", &taken.to_string()]).await;
+    let listening = async |at: &str| {
+        let report = looked(within(&network, folder.path(), &["doctor", "--only", "ports", "--listen", at])).await;
+        assert!(!report.running);
+        report
+    };
+    let report = listening(&taken.to_string()).await;
     let found = failure(&report, &format!("{taken} is taken"), Code::PortInUse);
     assert!(found.command.as_ref().unwrap().contains(&format!(":{}", taken.port())), "{found:?}");
-    let report = at(&folder.path().join("state"), &["--only", "ports", "--listen", "192.0.2.1:7878"]).await;
+    let report = listening("192.0.2.1:7878").await;
     failure(&report, "192.0.2.1:7878", Code::AddressUnusable);
     drop(other);
-    all_well(&at(&folder.path().join("state"), &["--only", "ports", "--listen", &taken.to_string()]).await);
+    all_well(&listening(&taken.to_string()).await);
 }
 
 #[tokio::test]

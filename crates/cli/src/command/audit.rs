@@ -40,7 +40,10 @@ pub(super) async fn run(global: &Global, args: &Audit) -> anyhow::Result<()> {
         return log.follow(last.unwrap_or_default(), devices, signals, events).await;
     }
     if entries.is_empty() && !log.json {
-        output::message("The log has no such entry.");
+        output::message(match log.filter.is_empty() && args.before.is_none() {
+            true => "The log is empty: nothing has happened on this host yet. Next: couplet pair",
+            false => "The log has no such entry.",
+        });
         return Ok(());
     }
     log.show(&entries, &devices, true)?;

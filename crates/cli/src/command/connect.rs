@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use couplet_client::{AccountFile, CredentialStore, Credentials, FileStore, PinRequest, RelayAccount};
+use couplet_client::{AccountFile, CredentialStore, Credentials, FileStore, PinPairing, RelayAccount};
 use couplet_protocol::Code;
 use etcetera::BaseStrategy;
 use http::HeaderValue;
@@ -145,7 +145,7 @@ async fn link(
     target: &str,
     args: &Connect,
     (looks, may_ask): (bool, bool),
-    asked: &OnceCell<PinRequest>,
+    asked: &OnceCell<PinPairing>,
 ) -> Result<(Zeroizing<String>, Option<by_pin::Invited>), Failure> {
     if target == "-" {
         return Ok((read_link()?, None));

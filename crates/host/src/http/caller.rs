@@ -9,10 +9,10 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Method, Uri, Version, header};
 
-use super::guard::CheckedHost;
+use super::guard::{CheckedHost, Source};
 use crate::auth::{Asked, authority, invalid, is_owner, is_signed, single};
 use crate::gateway::COOKIE;
-use crate::logins::OwnerSession;
+use crate::logins::{Ending, OwnerSession};
 use crate::net;
 use crate::pairing::Pairing;
 use crate::problem::Failure;
@@ -26,8 +26,6 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const COUPLET_PAGE: HeaderName = HeaderName::from_static("couplet-page");
 /// That the owner has done something on the page since its last request that said so.
 const COUPLET_USED: HeaderName = HeaderName::from_static("couplet-used");
-/// How many cookies of our name are looked at: other servers of the same address can set some.
-const COOKIES: usize = 4;
 
 /// Proof that the owner calls.
 #[derive(Clone, Debug)]
@@ -66,20 +64,38 @@ fn browser(parts: &Parts, pairing: &Pairing, page_key: &str) -> Result<Arc<Owner
     if !parts.method.is_safe() && !parts.headers.contains_key(header::ORIGIN) {
         return Err(Failure::new(Code::OriginNotAllowed, "A session of the dashboard is for its own pages."));
     }
-    let (core, host) = (pairing.core(), parts.extensions.get::<CheckedHost>());
-    let session = host.and_then(|CheckedHost(authority)| {
-        let open = |cookie: &str| core.logins().session(cookie, page_key, authority, core.now());
-        cookies(&parts.headers).take(COOKIES).find_map(open)
-    });
-    let session = session.ok_or_else(|| {
-        let next = "It lasts for twelve hours, and for one without use. Sign in anew: run `couplet dashboard` on the \
-                    host and open its link.";
-        Failure::new(Code::OwnerSessionOver, next)
-    })?;
+    let (core, now) = (pairing.core(), pairing.core().now());
+    let asked = (parts.extensions.get::<CheckedHost>(), parts.extensions.get::<Source>());
+    let (Some(CheckedHost(authority)), Some(source)) = asked else { return Err(over(Ending::Unknown)) };
+    let mut found = Err(Ending::Unknown);
+    // All of our name, as many as a head has room for: other servers of the same address can set some, and those of longer
+    // paths come first.
+    for cookie in cookies(&parts.headers) {
+        match core.logins().session((cookie, page_key), (authority, source.ip), now) {
+            Err(Ending::Unknown) => {}
+            known => found = known,
+        }
+    }
+    let session = found.map_err(over)?;
     if parts.headers.contains_key(&COUPLET_USED) {
-        session.used(core.now());
+        session.used(now);
     }
     Ok(session)
+}
+
+fn over(why: Ending) -> Failure {
+    let why = match why {
+        Ending::Unused => "Nobody has used it for an hour.",
+        Ending::Old => "It has lasted for twelve hours.",
+        Ending::SignedOut => "You have signed out in this browser.",
+        Ending::Ended => {
+            "The owner has signed this browser out, in another one or with `couplet dashboard --sign-out`."
+        }
+        Ending::Replaced => "More browsers have signed in than may be at once, and this was the oldest.",
+        Ending::Unknown => "The host has started again since, or the page was opened at another address of it.",
+    };
+    let next = "Sign in anew: run `couplet dashboard` on the host and open its link.";
+    Failure::new(Code::OwnerSessionOver, format!("{why} {next}"))
 }
 
 /// The values of the cookies that have our name.

@@ -2,6 +2,7 @@
 
 mod audit;
 mod authz;
+mod browser;
 pub(crate) mod caller;
 mod dashboard;
 mod devices;
@@ -54,7 +55,8 @@ fn documented() -> OpenApiRouter<Pairing> {
         .routes(routes!(owner::link))
         .routes(routes!(owner::login))
         .routes(routes!(owner::logout))
-        .routes(routes!(owner::logout_all))
+        .routes(routes!(owner::sessions, owner::logout_all))
+        .routes(routes!(owner::logout_other))
         .routes(routes!(owner::qr))
         .routes(routes!(tunnel::tunnel))
         .routes(routes!(authz::authz))

@@ -1,17 +1,25 @@
-//! `/api/owner`: signing in to the dashboard, signing out, and how the host stands; `/api/qr`.
+//! `/api/owner`: signing in to the dashboard, signing out, who is signed in, and how the host stands; `/api/qr`.
+#![allow(unused_qualifications, reason = "utoipa writes them for query parameters")]
 
-use axum::extract::{Extension, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Extension, Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use couplet_protocol::api::{LoginAnswer, LoginLinks, LoginRequest, OwnerStatus, QrAnswer, QrRequest};
+use couplet_protocol::api::{
+    LoginAnswer, LoginLinks, LoginRequest, OwnerSessionInfo, OwnerSessionList, OwnerStatus, QrAnswer, QrRequest,
+};
 use couplet_protocol::{Code, Problem};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
+use super::browser::called;
 use super::caller::Owner;
+use super::devices::Id;
 use super::guard::{CheckedHost, Source};
 use super::json::Json;
 use crate::auth::single;
 use crate::gateway::COOKIE;
-use crate::logins::SESSION;
+use crate::logins::{OwnerSession, SESSION, Visitor};
 use crate::pairing::Pairing;
 use crate::problem::Failure;
 use crate::qr::Qr;
@@ -58,7 +66,8 @@ pub(super) async fn login(
     pairing.core().admit(source.ip)?;
     let Json(body) = body?;
     let by_tls = single(&headers, &header::ORIGIN)?.is_some_and(|origin| origin.starts_with("https://"));
-    let opened = pairing.core().login(&body.token, (&host.0, by_tls), source.ip).await?;
+    let visitor = Visitor { address: source.ip, browser: called(&headers) };
+    let opened = pairing.core().login(&body.token, (&host.0, by_tls), &visitor).await?;
     let answer = LoginAnswer { page_key: opened.page_key.clone(), expires_at: opened.expires_at.to_rfc3339() };
     let mut response = axum::Json(answer).into_response();
     let cookie = cookie(opened.cookie.expose(), SESSION.as_secs(), by_tls)?;
@@ -82,16 +91,67 @@ pub(super) async fn logout(
     Ok(response)
 }
 
+/// Lists the browsers that are signed in.
+#[utoipa::path(get, path = "/api/owner/sessions", tag = "owner", security(("owner" = [])),
+    responses((status = 200, body = OwnerSessionList), (status = 401, body = Problem)))]
+pub(super) async fn sessions(owner: Owner, State(pairing): State<Pairing>) -> axum::Json<OwnerSessionList> {
+    let current = owner.session.map(|session| session.id);
+    let core = pairing.core();
+    let info = |session: &OwnerSession| OwnerSessionInfo {
+        id: session.id,
+        browser: session.browser.clone(),
+        network: session.address().to_string(),
+        created_at: session.opened_at.to_rfc3339(),
+        last_used: session.used_at().to_rfc3339(),
+        expires_at: session.ends_at().to_rfc3339(),
+        current: Some(session.id) == current,
+    };
+    axum::Json(OwnerSessionList { sessions: core.logins().sessions(core.now()).iter().map(|s| info(s)).collect() })
+}
+
+/// Which browsers are signed out.
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    /// `true`: all but the one that asks.
+    #[serde(default)]
+    others: bool,
+}
+
 /// Signs out every browser, and ends the links that nobody has opened yet.
-#[utoipa::path(delete, path = "/api/owner/sessions", tag = "owner", security(("owner" = [])),
-    responses((status = 204), (status = 401, body = Problem), (status = 503, body = Problem)))]
+#[utoipa::path(delete, path = "/api/owner/sessions", tag = "owner", security(("owner" = [])), params(Which),
+    responses((status = 204), (status = 400, body = Problem), (status = 401, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn logout_all(
+    owner: Owner,
+    State(pairing): State<Pairing>,
+    Extension(source): Extension<Source>,
+    which: Result<Query<Which>, QueryRejection>,
+) -> Result<StatusCode, Failure> {
+    let malformed = |_| Failure::new(Code::MalformedQuery, "Leave the query out, or send `others=true`.");
+    let Query(which) = which.map_err(malformed)?;
+    let stays = owner.session.filter(|_| which.others);
+    pairing.core().logout_all(stays.as_deref(), source.ip).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Signs one browser out.
+#[utoipa::path(delete, path = "/api/owner/sessions/{id}", tag = "owner", security(("owner" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 204), (status = 401, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn logout_other(
     _: Owner,
     State(pairing): State<Pairing>,
     Extension(source): Extension<Source>,
+    id: Id,
 ) -> Result<StatusCode, Failure> {
-    pairing.core().logout_all(source.ip).await?;
+    let id = id.map(|Path(id)| id).map_err(|_| no_such_session())?;
+    pairing.core().logout_other(id, source.ip).await?.ok_or_else(no_such_session)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+fn no_such_session() -> Failure {
+    Failure::new(Code::NoSuchOwnerSession, "It may have ended already. `couplet dashboard --list` shows those that are open.")
 }
 
 fn cookie(value: &str, seconds: u64, by_tls: bool) -> Result<HeaderValue, Failure> {

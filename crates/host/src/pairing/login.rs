@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use couplet_protocol::api::LoginLinks;
+use couplet_protocol::api::{EventKind, LoginLinks};
 use http::uri::Authority;
+use uuid::Uuid;
 
 use super::Core;
-use crate::logins::{Opened, OwnerSession};
+use crate::events::News;
+use crate::logins::{Ending, Opened, OwnerSession, Visitor};
 use crate::problem::Failure;
 use crate::store::audit::{Actor, Record};
 
@@ -34,29 +36,51 @@ impl Core {
     }
 
     /// Signs in with a link's token, and writes it down. `at`: under which name, and whether by TLS.
-    pub(crate) async fn login(&self, token: &str, at: (&Authority, bool), source: IpAddr) -> Result<Opened, Failure> {
-        let opened = self.logins.login(token, at, self.now())?;
-        self.note("owner.login", source).await?;
-        Ok(opened)
+    pub(crate) async fn login(
+        &self,
+        token: &str,
+        at: (&Authority, bool),
+        visitor: &Visitor,
+    ) -> Result<Opened, Failure> {
+        let opened = self.logins.login(token, at, visitor, self.now())?;
+        let noted = self.note("owner.login", visitor.address, visitor.browser.clone()).await;
+        if noted.is_err() {
+            // Nobody is told its secrets.
+            self.logins.end(opened.id, Ending::Ended, self.now());
+        }
+        noted.map(|()| opened)
     }
 
-    /// Ends a session of the dashboard.
+    /// Ends the session of the dashboard that asks.
     pub(crate) async fn logout(&self, session: &OwnerSession, source: IpAddr) -> Result<(), Failure> {
-        self.logins.end(session);
-        self.note("owner.logout", source).await
+        self.logins.end(session.id, Ending::SignedOut, self.now());
+        self.note("owner.logout", source, session.browser.clone()).await
     }
 
-    /// Ends all of them.
-    pub(crate) async fn logout_all(&self, source: IpAddr) -> Result<(), Failure> {
-        self.logins.end_all();
-        self.note("owner.logout_all", source).await
+    /// Ends one of them, from elsewhere. None: there is no such one.
+    pub(crate) async fn logout_other(&self, id: Uuid, source: IpAddr) -> Result<Option<()>, Failure> {
+        let Some(ended) = self.logins.end(id, Ending::Ended, self.now()) else { return Ok(None) };
+        let browser = ended.browser.as_deref().unwrap_or("A browser");
+        let detail = format!("{browser} at {}", ended.address());
+        self.note("owner.logout_other", source, Some(detail)).await.map(Some)
     }
 
-    async fn note(&self, action: &'static str, source: IpAddr) -> Result<(), Failure> {
-        let (now, network) = (self.now(), source.to_string());
+    /// Ends all of them, but for the one that `stays`.
+    pub(crate) async fn logout_all(&self, stays: Option<&OwnerSession>, source: IpAddr) -> Result<(), Failure> {
+        self.logins.end_all(stays.map(|session| session.id));
+        let action = if stays.is_some() { "owner.logout_others" } else { "owner.logout_all" };
+        self.note(action, source, None).await
+    }
+
+    /// Writes down who signed in or out, and tells the pages that are open.
+    async fn note(&self, action: &'static str, source: IpAddr, detail: Option<String>) -> Result<(), Failure> {
+        let (now, network, events) = (self.now(), source.to_string(), self.events.clone());
+        let kind = if action == "owner.login" { EventKind::OwnerLogin } else { EventKind::OwnerLogout };
+        let news = News::of_owner(kind, now, network.clone());
         let work = move |tx: &rusqlite::Transaction<'_>| {
-            Record { network: Some(&network), ..Record::new(action, Actor::Owner) }.write(tx, now)
+            let record = Record::new(action, Actor::Owner);
+            Record { network: Some(&network), detail: detail.as_deref(), ..record }.write(tx, now)
         };
-        self.store.write(work, |()| ()).await
+        self.store.write(work, move |()| events.tell(news)).await
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::credential::PageKey;
 
@@ -59,6 +60,32 @@ pub struct OwnerStatus {
     pub session_expires_at: Option<String>,
     /// The relay by which devices elsewhere reach this host; null when it is enrolled with none.
     pub relay: Option<RelayStatus>,
+}
+
+/// A browser that is signed in to the dashboard.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct OwnerSessionInfo {
+    /// Names it in `DELETE /api/owner/sessions/{id}`. It opens nothing.
+    pub id: Uuid,
+    /// What the browser calls itself, `Firefox on Android`; null when it says nothing that is known. A hint, no proof.
+    pub browser: Option<String>,
+    /// The address that its page asked from last.
+    pub network: String,
+    /// When it signed in.
+    pub created_at: String,
+    /// When somebody used it last: what its page asks for by itself does not count.
+    pub last_used: String,
+    /// When it ends, unless somebody uses it before.
+    pub expires_at: String,
+    /// Whether it is the one that asks.
+    pub current: bool,
+}
+
+/// Answer of `GET /api/owner/sessions`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct OwnerSessionList {
+    /// In the order in which they signed in.
+    pub sessions: Vec<OwnerSessionInfo>,
 }
 
 /// How the link to the relay stands.

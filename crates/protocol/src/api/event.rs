@@ -1,4 +1,4 @@
-//! What the host tells its owner as it happens: of pairings, devices, sessions and the relay.
+//! What the host tells its owner as it happens: of pairings, devices, sessions, the relay and the dashboard.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -34,7 +34,7 @@ pub struct Event {
     /// Its system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<String>,
-    /// The address that the device came from.
+    /// The address that the device, or the owner, came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
     /// The path that its session takes.
@@ -111,6 +111,12 @@ pub enum EventKind {
     /// (`CPL-1817`, `CPL-1818`, `CPL-1827`, `CPL-1828`), and new devices wait for a token that counts.
     #[serde(rename = "relay.refused")]
     RelayRefused,
+    /// A browser has signed in to the dashboard.
+    #[serde(rename = "owner.login")]
+    OwnerLogin,
+    /// Browsers are signed out of the dashboard: one, or several at once.
+    #[serde(rename = "owner.logout")]
+    OwnerLogout,
 }
 
 impl EventKind {
@@ -133,6 +139,8 @@ impl EventKind {
             EventKind::RelayConnected => "relay.connected",
             EventKind::RelayLost => "relay.lost",
             EventKind::RelayRefused => "relay.refused",
+            EventKind::OwnerLogin => "owner.login",
+            EventKind::OwnerLogout => "owner.logout",
         }
     }
 }
@@ -159,6 +167,8 @@ mod tests {
             EventKind::RelayConnected,
             EventKind::RelayLost,
             EventKind::RelayRefused,
+            EventKind::OwnerLogin,
+            EventKind::OwnerLogout,
         ] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
         }

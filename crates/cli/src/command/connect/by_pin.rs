@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use couplet_client::{Meeting, PinAnswer, PinError, PinRequest};
+use couplet_client::{Meeting, PinAnswer, PinError, PinPairing};
 use couplet_protocol::{Code, Pin};
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
@@ -58,7 +58,7 @@ pub(super) fn is_nearby(ip: IpAddr) -> bool {
 }
 
 /// Takes the request back, so that the next one need not wait for its end. That the host may not hear of it is no error.
-pub(super) async fn withdraw(request: &PinRequest) {
+pub(super) async fn withdraw(request: &PinPairing) {
     let _ = timeout(WITHDRAW, request.withdraw()).await;
 }
 
@@ -101,9 +101,9 @@ pub(super) async fn link(
     name: &str,
     mut lines: Lines,
     json: bool,
-    asked: &OnceCell<PinRequest>,
+    asked: &OnceCell<PinPairing>,
 ) -> Result<(Zeroizing<String>, Lines), Failure> {
-    let request = PinRequest::ask(at, name, platform()).await.map_err(|error| failure(&error))?;
+    let request = PinPairing::ask(at, name, platform()).await.map_err(|error| failure(&error))?;
     let request = asked.get_or_init(|| request);
     let number = request.number();
     if json {

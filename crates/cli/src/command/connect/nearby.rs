@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use couplet_protocol::{Code, DeviceName};
+use couplet_protocol::{Code, DeviceName, SERVICE_TYPE};
 use if_addrs::{IfAddr, Interface};
 use mdns_sd::{IfKind, ResolvedService, ServiceDaemon, ServiceEvent};
 use serde_json::json;
@@ -17,7 +17,6 @@ use super::lines::Lines;
 use crate::failure::{Exit, Failure};
 use crate::{output, table};
 
-const SERVICE: &str = "_couplet._tcp.local.";
 /// How long answers are waited for.
 const LOOK: Duration = Duration::from_secs(3);
 /// How many are shown.
@@ -94,7 +93,7 @@ async fn look() -> Result<Vec<Nearby>, Failure> {
         .and_then(|()| {
             daemon.enable_interface(networks.iter().map(|network| IfKind::Addr(network.ip())).collect::<Vec<_>>())
         })
-        .and_then(|()| daemon.browse(SERVICE));
+        .and_then(|()| daemon.browse(SERVICE_TYPE));
     if let Ok(heard) = &asked {
         let end = Instant::now() + LOOK;
         while hosts.len() < MOST {
@@ -125,7 +124,7 @@ fn unable(error: &mdns_sd::Error) -> Failure {
 
 /// What is usable of an answer: a name that draws nothing on a terminal, and one address in a network of this machine.
 fn read(service: &ResolvedService, networks: &[Interface]) -> Option<Nearby> {
-    let name = service.fullname.strip_suffix(SERVICE)?.strip_suffix('.')?;
+    let name = service.fullname.strip_suffix(SERVICE_TYPE)?.strip_suffix('.')?;
     let name = DeviceName::parse(name).ok()?.to_string();
     let addresses = service.addresses.iter().map(mdns_sd::ScopedIp::to_ip_addr);
     let mut near: Vec<IpAddr> = addresses.filter(|ip| is_on_link(*ip, networks)).collect();

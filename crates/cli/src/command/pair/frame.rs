@@ -16,7 +16,7 @@ const KEYS: &str = "Press [R] to regenerate, [Q] to quit";
 const SHORT_KEYS: &str = "[R] regenerate  [Q] quit";
 
 const NEXT: &str = "Waiting for the phone; next: couplet devices";
-const UNREACHABLE: &str = "No phone can reach this address, only this machine: see couplet serve.";
+const UNREACHABLE: &str = "No phone can reach this address, only this machine: couplet explain CPL-1407";
 
 /// Between the code and what stands beside it.
 const GAP: &str = "   ";
