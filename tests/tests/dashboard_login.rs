@@ -117,7 +117,9 @@ async fn neither_secret_opens_anything_without_the_other() {
     is_refused(ask().header("cookie", &one.cookie).header("couplet-page", &other.page_key), Code::OwnerSessionOver)
         .await;
     // And what such a server sets stands in nobody's way.
-    let crowded = format!("couplet_session=planted; a=1; {}", one.cookie);
+    // As an app's page can, of longer paths, which browsers send first.
+    let planted = "couplet_session=planted; ".repeat(20);
+    let crowded = format!("{planted}a=1; {}", one.cookie);
     let answer = ask().header("cookie", crowded).header("couplet-page", &one.page_key).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     // A wrong token is not made good by a session.

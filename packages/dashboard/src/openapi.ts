@@ -13,10 +13,15 @@ export interface components {
             device_name: string;
             kind?: components["schemas"]["DeviceKind"] | null;
         };
-        /** @description Body of `POST /api/pair/pairings/{id}/approve`; an empty body is the same as `{}`. */
+        /** @description Body of `POST /api/pair/pairings/{id}/approve` and of `POST /mobile/pairing/{id}/accept`; an empty body is the same as `{}`. */
         ApproveRequest: {
-            /** @description The six digits that the device shows, where [`PairingInfo::check_code`] is true. */
+            /** @description The six digits that the device shows, where [`PairingInfo::check_code`] is true; for no other device. */
             check_code?: string | null;
+            /**
+             * @description The three digits that the device shows, where it asks to pair by PIN: then the answer is for that device, whatever
+             *     others call themselves.
+             */
+            match_number?: string | null;
         };
         /** @description One line of the audit log. */
         AuditEntry: {
@@ -165,7 +170,7 @@ export interface components {
             code?: string | null;
             /** @description Whether the owner must type the check code that the device shows. */
             check_code?: boolean;
-            /** @description The six digits that the owner has typed on the device, when that asks to pair by PIN. */
+            /** @description The digits that the owner has typed on the device, when that asks to pair by PIN. */
             pin?: string | null;
             /** @description The three digits that such a device shows, and no other that waits. */
             match_number?: string | null;
@@ -479,7 +484,7 @@ export interface components {
              * @description Names it in `accept` and `reject`, and in events.
              */
             id: string;
-            /** @description The six digits to type on the device. */
+            /** @description The digits to type on the device: eight if it pairs in a sealed session, else six. */
             pin: string;
             /** @description The three digits that the device shows if the request is its own; no other that waits has the same. */
             match_number: string;
@@ -593,7 +598,10 @@ export interface components {
         };
         /** @description Body of `POST /mobile/pairing/{id}/verify`; an empty body is the same as `{}`. */
         VerifyPinRequest: {
-            /** @description The six digits that the host shows. Without them, the device asks whether its owner has said yes. */
+            /**
+             * @description The digits that the host shows: six, or eight for a device that asked for a sealed session, which must not send
+             *     six. Without them, the device asks whether its owner has said yes.
+             */
             pin?: string | null;
         };
         /** @description Answer of `POST /watch/devices`: the watch is paired, and signs from now on. */
