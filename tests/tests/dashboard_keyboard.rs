@@ -158,7 +158,11 @@ async fn requests_that_end_leave_the_focus_where_one_goes_on() {
         has_focus(&dashboard, "Dismiss: Phone 2 no longer waits for its PIN").await;
     }
     // On to the next that is over, then to the last, then to what they stand in.
-    for next in ["Dismiss: Phone 3 no longer waits for its PIN", "Dismiss: Phone 1 no longer waits for its PIN", "Pairing by PIN"] {
+    for next in [
+        "Dismiss: Phone 3 no longer waits for its PIN",
+        "Dismiss: Phone 1 no longer waits for its PIN",
+        "Pairing by PIN",
+    ] {
         dashboard.browser.press(Key::Enter).await;
         has_focus(&dashboard, next).await;
     }

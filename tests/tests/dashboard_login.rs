@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "whatever goes wrong here fails the test")]
 
 use couplet_protocol::Code;
-use couplet_protocol::api::{AuditList, LoginAnswer, LoginLinks, OwnerSessionInfo, OwnerSessionList, OwnerStatus, QrAnswer};
+use couplet_protocol::api::{
+    AuditList, LoginAnswer, LoginLinks, OwnerSessionInfo, OwnerSessionList, OwnerStatus, QrAnswer,
+};
 use e2e::by_pin::Phone;
 use e2e::host::{Caller, PATIENCE};
 use e2e::program::couplet;

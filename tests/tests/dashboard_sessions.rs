@@ -92,7 +92,10 @@ async fn every_page_shows_who_is_signed_in_and_ends_one_or_all_others() {
     assert!(code == 0 && said.contains("Every browser is signed out"), "{said}");
     was_signed_out(&here).await;
     let (code, out, said) = terminal(&host, &["--list"]).await;
-    assert!((code, out.as_str()) == (0, "") && said.contains("No browser is signed in. Next: couplet dashboard"), "{said}");
+    assert!(
+        (code, out.as_str()) == (0, "") && said.contains("No browser is signed in. Next: couplet dashboard"),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -362,7 +362,8 @@ mod tests {
         session.used(NOW);
         assert!(is_open(&logins, &one, last) && !is_open(&logins, &one, one.expires_at), "used to its end");
         assert_eq!(ending(&logins, &one, one.expires_at), Ending::Old);
-        let session = |cookie: &str, key: &str, name: &str| logins.session((cookie, key), (&at(name), HERE), NOW).is_ok();
+        let session =
+            |cookie: &str, key: &str, name: &str| logins.session((cookie, key), (&at(name), HERE), NOW).is_ok();
         let (cookie, key) = (one.cookie.expose(), one.page_key.expose());
         assert!(!session(cookie, other.page_key.expose(), "192.168.1.42:7878"));
         assert!(!session(cookie, "", "192.168.1.42:7878") && !session("", key, "192.168.1.42:7878"));

@@ -28,7 +28,8 @@ const SYSTEMS: [(&str, &str); 7] = [
 /// `Firefox on Android`; nothing of what stands in the request itself.
 pub(super) fn called(headers: &HeaderMap) -> Option<String> {
     let says = headers.get(header::USER_AGENT)?.to_str().ok()?;
-    let first = |known: &[(&str, &'static str)]| known.iter().find(|(mark, _)| says.contains(mark)).map(|(_, name)| *name);
+    let first =
+        |known: &[(&str, &'static str)]| known.iter().find(|(mark, _)| says.contains(mark)).map(|(_, name)| *name);
     match (first(&BROWSERS), first(&SYSTEMS)) {
         (Some(browser), Some(system)) => Some(format!("{browser} on {system}")),
         (browser, system) => browser.or(system).map(str::to_owned),

@@ -151,7 +151,10 @@ pub(super) async fn logout_other(
 }
 
 fn no_such_session() -> Failure {
-    Failure::new(Code::NoSuchOwnerSession, "It may have ended already. `couplet dashboard --list` shows those that are open.")
+    Failure::new(
+        Code::NoSuchOwnerSession,
+        "It may have ended already. `couplet dashboard --list` shows those that are open.",
+    )
 }
 
 fn cookie(value: &str, seconds: u64, by_tls: bool) -> Result<HeaderValue, Failure> {
