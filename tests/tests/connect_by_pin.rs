@@ -269,7 +269,10 @@ async fn a_request_that_comes_to_nothing_says_why() {
     assert_eq!(rejected.status().as_u16(), 204);
     ends(pairing, 4, "CPL-1228").await;
     let (code, _, stderr) = laptop.run(&arguments(&host)).await;
-    assert!(code == 4 && stderr.contains("ask again in"), "who was turned away waits: {code} {stderr}");
+    assert!(
+        code == 4 && stderr.contains("CPL-1234") && stderr.contains("ask again in"),
+        "who was turned away waits: {code} {stderr}"
+    );
     host.set_clock("+61");
 
     // Guessed three times, of which one is right by chance once in 33 million runs.

@@ -170,6 +170,7 @@ async fn requests_that_end_leave_the_focus_where_one_goes_on() {
     dashboard.browser.press(Key::Enter).await;
     has_focus(&dashboard, "Dismiss: Phone 4 no longer waits for its PIN").await;
     // With the last of them the section goes.
+    dashboard.browser.press(Key::Enter).await;
     has_focus(&dashboard, "Devices").await;
     assert_eq!(asking[3].1.poll(&asking[3].0).await.0, 410);
 }

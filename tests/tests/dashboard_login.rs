@@ -88,7 +88,7 @@ async fn a_link_opens_one_session_that_is_the_owners() {
     let answer = login(&host, &token).await;
     assert_eq!(answer.headers()["cache-control"], "no-store");
     let set = cookie(&answer);
-    for part in ["couplet_session=ses_", "; Path=/;", "; Max-Age=43200;", "; HttpOnly", "; SameSite=Strict"] {
+    for part in ["couplet_session=ses_", "; Path=/;", "; Max-Age=604800;", "; HttpOnly", "; SameSite=Strict"] {
         assert!(set.contains(part), "{part} in {set}");
     }
     assert!(!set.contains("Domain") && !set.contains("Secure"), "over plain HTTP, for this very host: {set}");

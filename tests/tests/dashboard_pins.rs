@@ -98,7 +98,7 @@ async fn places(dashboard: &Dashboard, name: &str) -> Value {
 async fn no_button_moves_under_the_pointer_and_who_looks_like_another_is_not_let_in() {
     let host = TestHost::start(many).await;
     let dashboard = Dashboard::open(&host).await;
-    let phones: Vec<_> = (2..6).map(|last| Phone::at(&host, [127, 0, 0, last])).collect();
+    let phones: Vec<_> = (2..7).map(|last| Phone::at(&host, [127, 0, 0, last])).collect();
     phones[0].ask("Stranger").await;
     dashboard.says("Stranger asks to pair").await;
     let mine = phones[1].ask("Anna's iPad").await;
@@ -126,6 +126,8 @@ async fn no_button_moves_under_the_pointer_and_who_looks_like_another_is_not_let
     dashboard.look("pins-alike").await;
     dashboard.press("Reject ANNA’S IPAD").await;
     dashboard.says("ANNA’S IPAD no longer waits for its PIN.").await;
+    let waits = phones[4].ask("Waits").await;
+    dashboard.says("Waits asks to pair").await;
     allow(&dashboard, &host, "Anna's iPad").await;
     dashboard.says("Anna's iPad no longer waits for its PIN.").await;
     assert_eq!(phones[1].poll(&mine).await.0, 200);
@@ -133,6 +135,7 @@ async fn no_button_moves_under_the_pointer_and_who_looks_like_another_is_not_let
     // Places are given up by a click, and all of them once nobody waits.
     dashboard.press("Dismiss: Stranger no longer waits for its PIN").await;
     dashboard.browser.holds("!document.body.innerText.includes('Stranger no longer')").await;
+    assert_eq!(answer(&host, &waits, "reject").await, 204);
     dashboard.browser.holds("!document.querySelector('#pins')").await;
     phones[3].ask("Late").await;
     dashboard.says("Late asks to pair").await;
@@ -140,11 +143,11 @@ async fn no_button_moves_under_the_pointer_and_who_looks_like_another_is_not_let
     assert_eq!(cards, json!(1));
 }
 
-/// Asks from as many addresses, the first at 127.0.1.`first`.
+/// Asks from as many addresses, each a source of its own.
 async fn crowd(host: &TestHost, first: u8, count: u8) -> Vec<(Phone, String)> {
     let mut asking = Vec::new();
     for last in first..first + count {
-        let phone = Phone::at(host, [127, 0, 1, last]);
+        let phone = Phone::at(host, [127, 0, 0, 100 + last]);
         let id = phone.ask(&format!("Stranger {last}")).await;
         asking.push((phone, id));
     }

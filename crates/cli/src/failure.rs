@@ -82,7 +82,7 @@ impl Failure {
 fn exit_of(code: Option<Code>) -> Exit {
     match code {
         Some(Code::HostNotRunning | Code::RelayNotRunning) => Exit::NotRunning,
-        Some(Code::PairingRejected | Code::PinRejected) => Exit::Refused,
+        Some(Code::PairingRejected | Code::PinRejected | Code::PinTurnedAway) => Exit::Refused,
         Some(Code::ClaimExpired | Code::PinExpired) => Exit::Expired,
         _ => Exit::Failure,
     }

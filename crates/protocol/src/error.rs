@@ -104,6 +104,7 @@ codes! {
     PinNamesAlike = 1231, 409, "Another device that waits has the same name";
     NotCollected = 1232, 410, "The device did not come for its credential in time";
     MatchNumberWrong = 1233, 403, "The number is not that of this device";
+    PinTurnedAway = 1234, 429, "The owner turned away what came from this address";
     // 13xx: the store
     StoreUnavailable = 1301, 503, "The database cannot be used right now";
     DiskFull = 1302, 503, "The disk is full";

@@ -39,8 +39,11 @@ export function Pins() {
 
   useEffect(() => {
     if (!over) return;
-    const timer = setTimeout(() => keep([]), KEPT);
-    return () => clearTimeout(timer);
+    // Not while somebody goes through them by keys.
+    const timer = setInterval(() => {
+      if (!document.querySelector("#pins")?.closest("section")?.querySelector(":focus-visible")) keep([]);
+    }, KEPT);
+    return () => clearInterval(timer);
   }, [over, shown.length]);
 
   return shown.length === 0 ? null : <Places places={shown} waiting={pins ?? []} keep={keep} />;

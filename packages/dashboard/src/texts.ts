@@ -293,7 +293,7 @@ export const texts = {
     signOutOf: (name: string, network: string) => `Sign out ${name} at ${network}`,
     others: "Sign out all others",
     everywhere: "Sign out everywhere",
-    everywhereHint: "“Everywhere” is this browser, too. Both also end the links that nobody has opened yet.",
+    everywhereHint: "“Everywhere” is this browser, too. Links that nobody has opened yet end as well.",
   },
 
   doctor: {

@@ -150,19 +150,23 @@ async fn reject_all(global: &Global, args: &Decide) -> anyhow::Result<()> {
 
 async fn run(global: &Global, args: &Decide, decision: Decision, shown: ApproveRequest) -> anyhow::Result<()> {
     let client = super::client(global).await?;
-    let mut waiting = waiting(&client).await?;
-    waiting.retain(|waiting| waiting.may_show(&shown));
+    let waiting = waiting(&client).await?;
+    // Of several of one name the one that shows what was typed is meant; where none does, the host says so.
+    let (fitting, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|waiting| waiting.may_show(&shown));
     let chosen = match &args.pairing {
-        Some(wanted) => select::pick(&waiting, wanted, Code::NoSuchPairing)?,
-        None => only(&waiting, decision, !global.no_input && output::can_ask())?,
+        Some(wanted) => match select::pick(&fitting, wanted, Code::NoSuchPairing) {
+            Err(none) if none.is(Code::NoSuchPairing) => select::pick(&others, wanted, Code::NoSuchPairing)?,
+            picked => picked?,
+        },
+        None => only(&fitting, decision, !global.no_input && output::can_ask())?,
     };
     let pairing = &chosen.pairing;
     let may_ask = !global.no_input && output::can_ask();
     match (decision, chosen.number) {
-        (Decision::Approve, _) if pairing.check_code && shown.check_code.is_none() && may_ask => {
+        (Decision::Approve, _) if pairing.check_code && is_unseen(&shown) && may_ask => {
             ask_code(&client, pairing).await?;
         }
-        (Decision::Approve, Some(number)) if args.pairing.is_some() && shown.match_number.is_none() && may_ask => {
+        (Decision::Approve, Some(number)) if args.pairing.is_some() && is_unseen(&shown) && may_ask => {
             compare(chosen, number)?;
             decide(&client, pairing.id, decision, &shown).await?;
         }
@@ -179,6 +183,11 @@ async fn run(global: &Global, args: &Decide, decision: Decision, shown: ApproveR
         });
     }
     Ok(())
+}
+
+/// Whether nothing was typed that the device shows.
+fn is_unseen(shown: &ApproveRequest) -> bool {
+    shown.check_code.is_none() && shown.match_number.is_none()
 }
 
 /// Those that wait for the owner, by whatever door they came, oldest first.

@@ -92,7 +92,10 @@ fn over(why: Ending) -> Failure {
             "The owner has signed this browser out, in another one or with `couplet dashboard --sign-out`."
         }
         Ending::Replaced => "More browsers have signed in than may be at once, and this was the oldest.",
-        Ending::Unknown => "The host has started again since, or the page was opened at another address of it.",
+        Ending::Unknown => {
+            "This browser has its cookie no more, the host has started again or forgotten the session since, or the page was \
+             opened at another address of the host."
+        }
     };
     let next = "Sign in anew: run `couplet dashboard` on the host and open its link.";
     Failure::new(Code::OwnerSessionOver, format!("{why} {next}"))

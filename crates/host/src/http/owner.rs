@@ -1,6 +1,8 @@
 //! `/api/owner`: signing in to the dashboard, signing out, who is signed in, and how the host stands; `/api/qr`.
 #![allow(unused_qualifications, reason = "utoipa writes them for query parameters")]
 
+use std::time::Duration;
+
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Path, Query, State};
 use axum::response::{IntoResponse, Response};
@@ -19,10 +21,13 @@ use super::guard::{CheckedHost, Source};
 use super::json::Json;
 use crate::auth::single;
 use crate::gateway::COOKIE;
-use crate::logins::{OwnerSession, SESSION, Visitor};
+use crate::logins::{OwnerSession, Visitor};
 use crate::pairing::Pairing;
 use crate::problem::Failure;
 use crate::qr::Qr;
+
+/// How long a browser keeps the cookie: longer than its session lasts, so that the host can say why that is over.
+const COOKIE_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The longest text that a QR code is made of, in bytes.
 const QR_MAX: usize = 1024;
@@ -70,7 +75,7 @@ pub(super) async fn login(
     let opened = pairing.core().login(&body.token, (&host.0, by_tls), &visitor).await?;
     let answer = LoginAnswer { page_key: opened.page_key.clone(), expires_at: opened.expires_at.to_rfc3339() };
     let mut response = axum::Json(answer).into_response();
-    let cookie = cookie(opened.cookie.expose(), SESSION.as_secs(), by_tls)?;
+    let cookie = cookie(opened.cookie.expose(), COOKIE_KEPT.as_secs(), by_tls)?;
     response.headers_mut().insert(header::SET_COOKIE, cookie);
     Ok(response)
 }

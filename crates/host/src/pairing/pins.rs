@@ -334,8 +334,8 @@ fn make_way(
 fn pending(live: &Live, now: Timestamp) -> Failure {
     let seconds = now.until(live.expires_at).as_secs() + 1;
     let next = format!(
-        "Finish the one that waits, or let the owner turn it away (couplet reject); it ends by itself in {seconds} \
-         seconds."
+        "Finish the one that waits, or end it on its device; it ends by itself in {seconds} seconds. When the owner turns \
+         it away (couplet reject), its address waits a minute."
     );
     Failure::new(Code::PinPending, next).retry_after(seconds)
 }
@@ -343,7 +343,7 @@ fn pending(live: &Live, now: Timestamp) -> Failure {
 fn turned_away(until: Timestamp, now: Timestamp) -> Failure {
     let seconds = now.until(until).as_secs() + 1;
     let next = format!("The owner said no to what came from this address. It may ask again in {seconds} seconds.");
-    Failure::new(Code::PinRejected, next).retry_after(seconds)
+    Failure::new(Code::PinTurnedAway, next).retry_after(seconds)
 }
 
 fn as_request(row: &PairingRow, (pin, match_number): (Pin, MatchNumber)) -> PinRequest {

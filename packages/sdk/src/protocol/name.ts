@@ -48,8 +48,8 @@ function reduced(name: string): string {
   // What is small letters only after composing, and the other way round.
   const folded = name.normalize("NFKC").toLowerCase().normalize("NFKC");
   const letters = folded.replace(new RegExp("[^\\p{Alphabetic}\\p{N}]", "gu"), "");
-  // A name of pictures alone is compared as it is.
-  return letters === "" ? folded : letters;
+  // A name of pictures alone is compared by those, however they are joined or to be drawn.
+  return letters === "" ? folded.replace(new RegExp("[\\uFE00-\\uFE0F\\u200B-\\u200D ]", "gu"), "") : letters;
 }
 
 function refused(character: string): CoupletError {
