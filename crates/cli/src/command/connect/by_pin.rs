@@ -144,8 +144,8 @@ pub(super) async fn link(
             Ok(PinAnswer::Waits) => silent = 0,
             Err(PinError::PlainPin) => {
                 output::message(&format!(
-                    "This laptop has a PIN of eight digits. Six are for a device that pairs without encryption: if the host \
-                     shows six for this laptop, somebody else answers at {at} in its place. They were not sent."
+                    "They were not sent: this laptop's PIN has eight digits, six are for devices without encryption.\nIf the \
+                     host shows six for it, somebody else answers at {at} in its place."
                 ));
                 prompt();
             }
