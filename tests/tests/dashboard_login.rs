@@ -310,7 +310,7 @@ async fn a_page_is_told_why_its_session_is_over() {
     assert!(why(&host, &session).await.starts_with("It has lasted for twelve hours."));
     let session = signed_in(&host).await;
     host.restart().await;
-    assert!(why(&host, &session).await.starts_with("The host has started again since"));
+    assert!(why(&host, &session).await.contains("the host has started again"));
 }
 
 #[tokio::test]
