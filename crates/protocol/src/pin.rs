@@ -9,7 +9,7 @@ use zeroize::Zeroize;
 use crate::digits::Digits;
 
 /// Six decimal digits for a device that is given a token, eight for one that pairs in a sealed session (spec/protocol.md,
-/// 8). So who answers a device in the host's place, and asks there for a token itself, is shown a PIN that the device
+/// 7). So who answers a device in the host's place, and asks there for a token itself, is shown a PIN that the device
 /// does not send.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -163,10 +163,10 @@ async fn run(global: &Global, args: &Decide, decision: Decision, shown: ApproveR
     let pairing = &chosen.pairing;
     let may_ask = !global.no_input && output::can_ask();
     match (decision, chosen.number) {
-        (Decision::Approve, _) if pairing.check_code && is_unseen(&shown) && may_ask => {
+        (Decision::Approve, _) if pairing.check_code && shows_nothing(&shown) && may_ask => {
             ask_code(&client, pairing).await?;
         }
-        (Decision::Approve, Some(number)) if args.pairing.is_some() && is_unseen(&shown) && may_ask => {
+        (Decision::Approve, Some(number)) if args.pairing.is_some() && shows_nothing(&shown) && may_ask => {
             compare(chosen, number)?;
             decide(&client, pairing.id, decision, &shown).await?;
         }
@@ -186,7 +186,7 @@ async fn run(global: &Global, args: &Decide, decision: Decision, shown: ApproveR
 }
 
 /// Whether nothing was typed that the device shows.
-fn is_unseen(shown: &ApproveRequest) -> bool {
+fn shows_nothing(shown: &ApproveRequest) -> bool {
     shown.check_code.is_none() && shown.match_number.is_none()
 }
 

@@ -70,9 +70,10 @@ function kindOfDevice(): string {
  * When the host's owner is asked, `onState` is called with `approval` and the check code that this device must show: the owner
  * types it at the host, within two minutes.
  *
- * @throws {TypeError} `account` names no relay. {@link CoupletError}: Nothing is paired; `code` says why, `next` what to do. Only after `CPL-1602` may credentials have been
+ * @throws {CoupletError} Nothing is paired; `code` says why, `next` what to do. Only after `CPL-1602` may credentials have been
  * kept all the same: the next session, as `restore` opens it, finishes such a pairing if the host took it for done. Rejects with
  * the signal's reason, and nothing is kept, as long as the host cannot take it for done; called off later, it is `CPL-1602`.
+ * @throws {TypeError} `account` names no relay.
  */
 export async function pair(link: string, options: PairOptions): Promise<Host> {
   const where = environment(options);
