@@ -1,5 +1,5 @@
 # What the commands of a document find around them, besides the programs of scripts/install-deps. Each document's script
-# begins with this; tests/tests/docs.rs runs them.
+# begins with this; tests/tests/docs/documentation.rs runs them.
 set -euo pipefail
 
 # Commands that end when a person does something meet that person: in the foreground, `couplet pair` a phone, and

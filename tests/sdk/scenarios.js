@@ -1,4 +1,4 @@
-// What a device does with the SDK, the same in Node.js and in a page. Each exported act is played by tests/tests/sdk.rs.
+// What a device does with the SDK, the same in Node.js and in a page. Each exported act is played by tests/tests/sdk/scenarios.rs.
 
 const PATIENCE = 30_000;
 

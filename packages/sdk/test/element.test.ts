@@ -1,4 +1,4 @@
-/** What `<couplet-connect>` does and says, without a page; tests/tests/sdk_element.rs looks at it in a browser. */
+/** What `<couplet-connect>` does and says, without a page; tests/tests/sdk/element.rs looks at it in a browser. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 

@@ -1,9 +1,18 @@
 //! The gateway in front of a real app: what passes, what does not, and what ends when a device's access does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "whatever goes wrong here fails the test")]
 
+mod app_headers;
+mod authz;
+mod bearer;
 mod ends;
+mod forward_auth;
+mod jupyter;
+mod library;
+mod limits;
+mod signed;
 mod smuggling;
 mod streams;
+mod unsent;
 
 use couplet_protocol::Code;
 use couplet_protocol::api::DeviceCredential;

@@ -1,8 +1,13 @@
 //! The pairing listener's outer defences: who may call it, from where, under which name, with what in the body.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "whatever goes wrong here fails the test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "whatever goes wrong here fails the test")]
 
+mod audit;
 mod bodies;
+mod crash;
+mod health;
+mod logs;
 mod origins;
+mod store;
 
 use couplet_protocol::Code;
 use couplet_protocol::api::{DeviceList, PairUrlAnswer};
