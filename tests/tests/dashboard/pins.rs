@@ -138,7 +138,7 @@ async fn no_button_moves_under_the_pointer_and_who_looks_like_another_is_not_let
     dashboard.browser.holds("!document.querySelector('#pins')").await;
     phones[3].ask("Late").await;
     dashboard.says("Late asks to pair").await;
-    let cards = dashboard.browser.evaluate("document.querySelectorAll('#pins ~ .card').length").await;
+    let cards = dashboard.browser.evaluate("document.querySelectorAll('.pins-head ~ .card').length").await;
     assert_eq!(cards, json!(1));
 }
 

@@ -53,7 +53,10 @@ async fn every_page_shows_who_is_signed_in_and_ends_one_or_all_others() {
     let (code, out, _) = terminal(&host, &["--list"]).await;
     let rows: Vec<&str> = out.lines().collect();
     assert!(code == 0 && rows.len() == 3 && rows[0].starts_with("ID"), "{out}");
-    assert!(rows[1].contains("Chrome on Linux  127.0.0.1") && rows[2].contains("Chrome on Android"), "{out}");
+    assert!(
+        rows[1].contains("Chrome on Linux") && rows[1].contains("127.0.0.1") && rows[2].contains("Chrome on Android"),
+        "{out}"
+    );
 
     // Ended from another browser.
     here.press("Sign out Chrome on Android at 127.0.0.1").await;

@@ -121,7 +121,7 @@ async fn the_owner_rejects_and_the_device_is_told() {
     refused(phone.send(&id, &shown.pin.expose()).await, 410, "CPL-1228");
 
     // Its address waits a minute, others do not.
-    refused(phone.ask_as("iPad").await, 410, "CPL-1228");
+    refused(phone.ask_as("iPad").await, 429, "CPL-1234");
     let phone = Phone::at(&host, [127, 0, 0, 2]);
     let id = phone.ask("iPad").await;
     Running::start(host.command(&["reject", "iPad"])).succeeds(PATIENCE).await;

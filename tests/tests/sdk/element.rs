@@ -148,7 +148,7 @@ async fn each_view_is_shown_in_every_look_and_told_to_screen_readers() {
     // Whoever is not there takes no focus.
     assert_eq!(page.focused().await, json!(null));
 
-    page.browser().run("stage.element.options = stage.silent", Value::Null).await;
+    page.browser().run("stage.still = true; stage.element.options = stage.silent", Value::Null).await;
     page.views("unpaired").await;
     let link = page.browser().evaluate("stage.fake.link()").await.as_str().unwrap().to_owned();
     page.pairs(&link).await;
@@ -158,7 +158,7 @@ async fn each_view_is_shown_in_every_look_and_told_to_screen_readers() {
     page.press("Cancel").await;
     page.views("unpaired").await;
 
-    page.browser().run("stage.element.options = stage.options", Value::Null).await;
+    page.browser().run("stage.still = false; stage.element.options = stage.options", Value::Null).await;
     page.views("unpaired").await;
     page.pairs(&link).await;
     let code = page.code().await;

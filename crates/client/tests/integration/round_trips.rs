@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::relaying::common::{TestHost, TestRelay};
@@ -14,13 +14,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-/// How long a byte takes, each way. What machines compute meanwhile takes much less.
+/// How long a byte takes, each way. Whoever says two things without waiting says both long before it is answered.
 const WAY: Duration = Duration::from_millis(400);
 /// TLS, the question for a session, and the WebSocket.
-const TO_THE_WEBSOCKET: u128 = 3;
+const TO_THE_WEBSOCKET: u64 = 3;
 
 /// Where the relay is for devices.
 static FAR: AtomicU16 = AtomicU16::new(0);
+
+/// How many ways, one after the other, led to what each side has heard: a logical clock, so that a slow machine counts the same.
+static DEVICE: AtomicU64 = AtomicU64::new(0);
+static RELAY: AtomicU64 = AtomicU64::new(0);
 
 /// Carries what comes to the relay, and back, each byte in its time.
 async fn far(listener: TcpListener, relay: SocketAddr) {
@@ -29,22 +33,27 @@ async fn far(listener: TcpListener, relay: SocketAddr) {
         tokio::spawn(async move {
             let (near_read, near_write) = near.into_split();
             let (read, write) = TcpStream::connect(relay).await.unwrap().into_split();
-            tokio::join!(late(near_read, write), late(read, near_write))
+            tokio::join!(late((near_read, &DEVICE), (write, &RELAY)), late((read, &RELAY), (near_write, &DEVICE)))
         });
     }
 }
 
-async fn late(mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + Unpin) {
-    let (sender, mut under_way) = mpsc::channel::<(Instant, Vec<u8>)>(1024);
+async fn late(
+    (mut from, speaker): (impl AsyncReadExt + Unpin, &AtomicU64),
+    (mut to, listener): (impl AsyncWriteExt + Unpin, &AtomicU64),
+) {
+    let (sender, mut under_way) = mpsc::channel::<(Instant, u64, Vec<u8>)>(1024);
     let read = async move {
         let mut bytes = vec![0; 16 * 1024];
         while let Ok(len @ 1..) = from.read(&mut bytes).await {
-            sender.send((Instant::now() + WAY, bytes[..len].to_vec())).await.unwrap();
+            let ways = speaker.load(Ordering::SeqCst) + 1;
+            sender.send((Instant::now() + WAY, ways, bytes[..len].to_vec())).await.unwrap();
         }
     };
     let write = async {
-        while let Some((due, bytes)) = under_way.recv().await {
+        while let Some((due, ways, bytes)) = under_way.recv().await {
             tokio::time::sleep_until(due).await;
+            listener.fetch_max(ways, Ordering::SeqCst);
             if to.write_all(&bytes).await.is_err() {
                 return;
             }
@@ -53,8 +62,12 @@ async fn late(mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + 
     tokio::join!(read, write);
 }
 
-fn trips(since: Instant) -> u128 {
-    since.elapsed().as_millis() / (2 * WAY).as_millis()
+fn ways() -> u64 {
+    DEVICE.load(Ordering::SeqCst)
+}
+
+fn trips(since: u64) -> u64 {
+    (ways() - since) / 2
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +85,7 @@ async fn from_the_open_websocket_coming_back_takes_one_round_trip_and_pairing_th
     let _host = world.dialling(move |session| serve(session, grant.clone())).await;
 
     let (_folder, store) = store();
-    let start = Instant::now();
+    let start = ways();
     // So far away, the code is shown before the grant can be there.
     let shown = |_: &_| ();
     let credentials = soon(pair(&world.link(&[]), world.request(), &store, shown)).await.unwrap();
@@ -80,7 +93,7 @@ async fn from_the_open_websocket_coming_back_takes_one_round_trip_and_pairing_th
     assert_eq!(trips(start), TO_THE_WEBSOCKET + 3);
 
     knows(&credentials);
-    let start = Instant::now();
+    let start = ways();
     let client = Client::connect(credentials.id(), store).await.unwrap();
     let ask = async || {
         let request = http::Request::get("http://app/").body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
@@ -89,7 +102,7 @@ async fn from_the_open_websocket_coming_back_takes_one_round_trip_and_pairing_th
     ask().await;
     // M1 and M2, and the request behind the confirm.
     assert_eq!(trips(start), TO_THE_WEBSOCKET + 2);
-    let start = Instant::now();
+    let start = ways();
     ask().await;
     assert_eq!(trips(start), 1, "a plain request");
     client.close().await;
