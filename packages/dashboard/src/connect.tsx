@@ -15,6 +15,8 @@ import { texts } from "./texts";
 const REFRESHES = 5;
 /** How long the good news stands before the dialog closes by itself. */
 const CLOSES = 4000;
+/** A code whose address means whoever uses it. */
+const LOCAL = /^[a-z]+:\/\/(127\.|localhost|\[::1\])/i;
 /** When a screen reader is told how many seconds are left. */
 const TOLD = [60, 30, 10];
 
@@ -57,7 +59,7 @@ export function Connect(props: { onClose: () => void }) {
   // The number of the newest call that opens an offer, and where the ceremony stands right now.
   const turn = useRef(0);
   const now = useRef<Stage>(stage);
-  const { pairings, watches, rejoined } = useShared();
+  const { pairings, watches, rejoined, status } = useShared();
   useTicks(250, stage.at === "waiting");
 
   function go(next: Stage): void {
@@ -161,6 +163,8 @@ export function Connect(props: { onClose: () => void }) {
   }, [stage.at]);
 
   const asked = pairings.find((pairing) => pairing.id === open.current && pairing.state === "approval");
+  // A sealed link leads through the relay as well; on its own network nobody comes by an address that is the device's own.
+  const reachesNobody = LOCAL.test(shown?.faces.lan?.text ?? shown?.faces.watch?.text ?? "") && !(form === "link" && status?.relay);
   return (
     <Dialog title={texts.connect.title} onClose={props.onClose}>
       <Pins />
@@ -171,6 +175,13 @@ export function Connect(props: { onClose: () => void }) {
           <Code code={face.code} />
           <div class="offer-side">
             <p>{stage.again ? texts.connect.released : texts.connect.scan[form]}</p>
+            {reachesNobody && (
+              <div class="note warn">
+                <strong>{texts.connect.local.title}</strong>
+                <p>{texts.connect.local.detail}</p>
+                <p class="dim">{texts.explain("CPL-1407")}</p>
+              </div>
+            )}
             <Countdown left={left} total={(Date.parse(face.end) - (shown?.opened ?? 0)) / 1000} />
             <Copy text={face.text} />
             {refused && <ProblemNote problem={refused} />}

@@ -189,6 +189,7 @@ function Pin(props: { place: Place }) {
   const { request } = props.place;
   const [total] = useState(() => clock.until(request.expires_at));
   const [problem, setProblem] = useState<Problem | null>(null);
+  const [alike, setAlike] = useState(false);
   const busy = useRef(false);
   const card = useRef<HTMLDivElement>(null);
   useTicks(500);
@@ -204,14 +205,18 @@ function Pin(props: { place: Place }) {
   const name = request.device_name;
   const number = request.match_number;
 
-  async function decide(answer: "accept" | "reject"): Promise<void> {
+  /** `digits`: what the device shows, as the owner has typed it. */
+  async function decide(answer: "accept" | "reject", digits?: string): Promise<void> {
     if (busy.current) return;
     busy.current = true;
     setProblem(null);
     try {
-      await call("POST", `/mobile/pairing/${request.id}/${answer}`);
+      if (digits === undefined) await call("POST", `/mobile/pairing/${request.id}/${answer}`);
+      else await call("POST", `/api/pair/pairings/${request.id}/approve`, { match_number: digits });
     } catch (error) {
-      setProblem(words(error));
+      const said = words(error);
+      setProblem(said);
+      if (said.code === "CPL-1231") setAlike(true);
     }
     await refreshPins();
     busy.current = false;
@@ -240,6 +245,41 @@ function Pin(props: { place: Place }) {
       </div>
       <Countdown left={clock.until(request.expires_at)} total={total} />
       {problem && <ProblemNote problem={problem} />}
+      {alike && <ByNumber name={name} onSubmit={(digits) => void decide("accept", digits)} />}
     </div>
+  );
+}
+
+/** Another one has the same name: which is meant is said by the digits that the device shows, not by those that stand here. */
+function ByNumber(props: { name: string; onSubmit: (digits: string) => void }) {
+  const [typed, setTyped] = useState("");
+  const field = useRef<HTMLInputElement>(null);
+  useEffect(() => field.current?.focus(), []);
+  const digits = typed.replace(/\D/g, "");
+  return (
+    <form
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (digits.length !== 3) return;
+        setTyped("");
+        props.onSubmit(digits);
+      }}
+    >
+      <label>
+        {texts.pins.number(props.name)}
+        <input
+          ref={field}
+          class="code"
+          inputMode="numeric"
+          autocomplete="off"
+          maxLength={3}
+          value={typed}
+          onInput={(event) => setTyped(event.currentTarget.value)}
+        />
+      </label>
+      <button type="submit" class="main" aria-label={texts.pins.letInOf(props.name)} disabled={digits.length !== 3}>
+        {texts.pins.letIn}
+      </button>
+    </form>
   );
 }

@@ -159,6 +159,10 @@ export const texts = {
     button: "Connect mobile",
     title: "Connect mobile device",
     opening: "Opening a code…",
+    local: {
+      title: "No other machine can reach this host.",
+      detail: "Its addresses are its own: on a phone they mean the phone. The check-up on the page Host says what mends that.",
+    },
     code: "QR code for pairing. The link beside it says the same.",
     scan: {
       link: "Scan this code with your device, or open the link there.",
@@ -243,6 +247,9 @@ export const texts = {
     or: (number: string) => `Or let it in from here, but only if the device shows ${number}:`,
     allow: (number: string) => `Allow: it shows ${number}`,
     allowOf: (number: string, name: string) => `Allow: it shows ${number}, ${name}`,
+    number: (name: string) => `Type the number that ${name} shows`,
+    letIn: "Let it in",
+    letInOf: (name: string) => `Let it in: ${name}, which shows the typed number`,
     gone: (name: string) => `${name} no longer waits for its PIN.`,
     dismissOf: (name: string) => `Dismiss: ${name} no longer waits for its PIN`,
     rejectOf: (name: string) => `Reject ${name}`,

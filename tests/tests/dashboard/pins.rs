@@ -123,13 +123,21 @@ async fn no_button_moves_under_the_pointer_and_who_looks_like_another_is_not_let
     assert_eq!(phones[1].poll(&mine).await.0, 202);
     assert_eq!(places(&dashboard, "Anna's iPad").await, before);
     dashboard.look("pins-alike").await;
-    dashboard.press("Reject ANNA’S IPAD").await;
-    dashboard.says("ANNA’S IPAD no longer waits for its PIN.").await;
     let waits = phones[4].ask("Waits").await;
     dashboard.says("Waits asks to pair").await;
-    allow(&dashboard, &host, "Anna's iPad").await;
+    // The one that is meant is let in by what it shows: typed, and not by the number of the other.
+    let [shown, other] =
+        [request(&host, "Anna's iPad").await, request(&host, "ANNA’S IPAD").await].map(|it| it.match_number);
+    dashboard.browser.holds("document.activeElement.matches('input.code')").await;
+    dashboard.browser.press(format!("{other}\n")).await;
+    dashboard.says("CPL-1233").await;
+    assert_eq!(phones[1].poll(&mine).await.0, 202);
+    dashboard.browser.press(format!("{shown}\n")).await;
     dashboard.says("Anna's iPad no longer waits for its PIN.").await;
     assert_eq!(phones[1].poll(&mine).await.0, 200);
+
+    dashboard.press("Reject ANNA’S IPAD").await;
+    dashboard.says("ANNA’S IPAD no longer waits for its PIN.").await;
 
     // Places are given up by a click, and all of them once nobody waits.
     dashboard.press("Dismiss: Stranger no longer waits for its PIN").await;

@@ -80,6 +80,9 @@ async fn a_scanned_code_pairs_a_laptop_and_every_page_follows() {
 
     dashboard.connect().await;
     assert!(dashboard.said().await.contains("It expires in 5 minutes"), "{}", dashboard.said().await);
+    // It listens on this machine alone.
+    dashboard.says("No other machine can reach this host.").await;
+    dashboard.says("CPL-1407").await;
     dashboard.look("code").await;
     let scanned = read_code(&dashboard.browser.screenshot("dashboard-to-scan").await);
     assert_eq!(scanned, dashboard.link().await);

@@ -258,7 +258,7 @@ async fn a_firewall_that_lets_no_device_in_is_seen_and_the_command_opens_it() {
     nft("add rule inet filter input tcp dport 22 accept").await;
     let report = looked(within(&network, folder.path(), &looking)).await;
     assert!(report.ok, "a hint is no failure");
-    let found = one(&report, FindingState::Warning, "none names the ports 7878");
+    let found = one(&report, FindingState::Warning, "none names the port 7878");
     let command = found.command.as_deref().unwrap().strip_prefix("sudo ").unwrap();
     Running::start(network.exec("bash".as_ref(), &["-euc", command])).succeeds(PATIENCE).await;
     all_well(&looked(within(&network, folder.path(), &looking)).await);

@@ -148,7 +148,7 @@ async fn a_laptop_that_is_paired_with_nobody_is_shown_who_is_there_and_pairs_by_
     let (code, stdout, stderr) = unasked.ended(PATIENCE).await;
     let written = format!("{stdout}{stderr}");
     assert_eq!(code, 2, "{written}");
-    assert!(written.contains(&format!("couplet connect http://{address}")), "{written}");
+    assert!(written.contains(&address) && written.contains("couplet connect http://ADDRESS:PORT"), "{written}");
 }
 
 /// Anyone on the network can say anything.
@@ -173,8 +173,19 @@ async fn what_is_heard_is_taken_for_what_it_is() {
     eventually("the honest one is there", PATIENCE, || async { nearby(&machines).await.len() == 1 }).await;
     assert_eq!(nearby(&machines).await, [json!({"name": "Honest", "url": format!("http://{HOST}:7878")})]);
 
+    // A crowd hides none that answers; of more than a list can show it is said that there are more.
     for n in 0..20 {
-        liars.push(avahi.publish(&["-s", &format!("Crowd {n}"), "_couplet._tcp", &format!("{}", 8000 + n)]).await);
+        liars.push(avahi.publish(&["-s", &format!("Crowd {n}"), "_couplet._tcp", &format!("{}", 2000 + n)]).await);
     }
-    assert_eq!(nearby(&machines).await.len(), 16);
+    eventually("all are there", PATIENCE, || async { nearby(&machines).await.len() == 21 }).await;
+    for n in 20..70 {
+        liars.push(avahi.publish(&["-s", &format!("Crowd {n}"), "_couplet._tcp", &format!("{}", 2000 + n)]).await);
+    }
+    let told = || async {
+        let mut looking = Running::start(machines.device(&["--nearby", "--json"]));
+        let (_, _, said) = looking.ended(PATIENCE).await;
+        said.contains("7 more say that they are hosts") && said.contains("http://ADDRESS:PORT")
+    };
+    eventually("the rest is counted", PATIENCE, told).await;
+    assert_eq!(nearby(&machines).await.len(), 64);
 }

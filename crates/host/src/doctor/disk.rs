@@ -11,6 +11,7 @@ use super::{Patient, failed, ok, skipped, warning};
 
 const PART: Part = Part::Disk;
 const MIB: u64 = 1024 * 1024;
+const GIB: u64 = 1024 * MIB;
 /// Below this the database's log has no room to grow, in bytes.
 const LEAST: u64 = 8 * MIB;
 /// Below this it is time to look, in bytes.
@@ -49,7 +50,8 @@ fn judge(place: &Path, disk: &StatVfs) -> Vec<Finding> {
 }
 
 fn space(place: &Path, free: u64) -> Finding {
-    let found = format!("{} MiB are free on the disk of {}", free / MIB, place.display());
+    let size = if free < 10 * GIB { format!("{} MiB", free / MIB) } else { format!("{} GiB", free / GIB) };
+    let found = format!("{size} are free on the disk of {}", place.display());
     let command = format!("df -h {}", quoted(place));
     let next = "Free some space; the host recovers by itself.";
     match free {

@@ -55,6 +55,10 @@ fn listed(ports: &[u16]) -> String {
     ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+fn named(ports: &[u16]) -> String {
+    format!("the {} {}", if ports.len() == 1 { "port" } else { "ports" }, listed(ports))
+}
+
 /// Whether the file that ufw reads at the start turns it on.
 fn is_ufw_on(folder: &Path) -> bool {
     let text = std::fs::read_to_string(folder.join("ufw.conf")).unwrap_or_default();
@@ -67,15 +71,15 @@ fn ufw(folder: &Path, first: &SocketAddr, ports: &[u16]) -> Finding {
     let command = format!("sudo ufw allow proto tcp from {from} to any port {list}");
     match std::fs::read_to_string(folder.join("user.rules")) {
         Ok(rules) if ports.iter().all(|port| ufw_allows(&rules, *port)) => {
-            ok(PART, format!("ufw is on and has a rule for the ports {}", listed(ports)))
+            ok(PART, format!("ufw is on and has a rule for {}", named(ports)))
         }
-        Ok(_) => warning(PART, format!("ufw is on and no rule of it lets all of the ports {} pass", listed(ports)))
+        Ok(_) => warning(PART, format!("ufw is on and no rule of it lets devices reach {}", named(ports)))
             .because("ufw turns away what no rule allows, so devices get no answer.")
             .then("Let your own network in.")
             .run(command)
             .see(PAGE),
         Err(_) => {
-            warning(PART, format!("ufw is on. Whether it lets the ports {} pass, only root can see", listed(ports)))
+            warning(PART, format!("ufw is on. Whether it lets devices reach {}, only root can see", named(ports)))
                 .then("See its rules with sudo ufw status; if the ports are not among them, let your own network in.")
                 .run(command)
                 .see(PAGE)
@@ -115,10 +119,10 @@ async fn firewalld(ports: &[u16]) -> Finding {
         open.push(matches!(asked, Ran::Said(said) if said.trim() == "yes"));
     }
     if open.iter().all(|open| *open) {
-        return ok(PART, format!("firewalld is on and lets the ports {} pass", listed(ports)));
+        return ok(PART, format!("firewalld is on and lets devices reach {}", named(ports)));
     }
     let finding =
-        warning(PART, format!("firewalld is on and does not say that it lets the ports {} pass", listed(ports)));
+        warning(PART, format!("firewalld is on and does not say that it lets devices reach {}", named(ports)));
     let finding = finding.because("firewalld turns away what its zone does not name, so devices get no answer.");
     finding.then("Let them pass, in the zone of your own network.").run(command).see(PAGE)
 }
@@ -140,12 +144,13 @@ async fn rules(ports: &[u16]) -> Finding {
     let Some((_, chain)) = shut.first() else {
         return ok(
             PART,
-            format!("The rules of nftables let the ports {} pass, as far as they can be judged", listed(ports)),
+            format!("The rules of nftables let devices reach {}, as far as they can be judged", named(ports)),
         );
     };
     let shut: Vec<u16> = shut.iter().map(|(port, _)| *port).collect();
     let list = listed(&shut);
-    let finding = warning(PART, format!("nftables turns away what no rule accepts, and none names the ports {list}"));
+    let found = format!("nftables turns away what no rule accepts, and none names {}", named(&shut));
+    let finding = warning(PART, found);
     let finding = finding.because(format!("The chain {chain} ends in a drop: devices get no answer."));
     let next = "Let them pass; into the rules' file as well (/etc/nftables.conf on Debian), so that it lasts.";
     finding.then(next).run(format!("sudo nft insert rule {chain} tcp dport '{{ {list} }}' accept")).see(PAGE)

@@ -20,7 +20,9 @@ use crate::{output, table};
 /// How long answers are waited for.
 const LOOK: Duration = Duration::from_secs(3);
 /// How many are shown.
-const MOST: usize = 16;
+const MOST: usize = 64;
+/// How many are kept: whoever answers first, and often, is not to hide one that answers later.
+const HEARD: usize = 4096;
 /// No host serves pairing at a port below.
 const PORT_MIN: u16 = 1024;
 
@@ -34,7 +36,10 @@ pub(super) struct Nearby {
 /// Lists them for programs.
 pub(super) async fn list() -> anyhow::Result<()> {
     let hosts = look().await?;
-    let hosts: Vec<_> = hosts.iter().map(|host| json!({"name": host.name, "url": url(host)})).collect();
+    if let Some(more) = more(hosts.len()) {
+        output::message(&more);
+    }
+    let hosts: Vec<_> = hosts.iter().take(MOST).map(|host| json!({"name": host.name, "url": url(host)})).collect();
     Ok(output::json(&json!({ "nearby": hosts }))?)
 }
 
@@ -42,11 +47,12 @@ pub(super) async fn list() -> anyhow::Result<()> {
 pub(super) async fn choose(lines: Option<&mut Lines>) -> Result<SocketAddr, Failure> {
     output::message("Looking for hosts nearby…");
     let hosts = look().await?;
-    let Some(first) = hosts.first() else {
+    if hosts.is_empty() {
         let next = "A host can be seen while its owner pairs: run couplet pair there. Or name its address, which couplet \
                     serve shows: couplet connect http://192.168.1.42:7878.";
         return Err(Failure::of(Code::NobodyNearby, next));
-    };
+    }
+    let (more, hosts) = (more(hosts.len()), &hosts[..hosts.len().min(MOST)]);
     let rows: Vec<_> = hosts
         .iter()
         .enumerate()
@@ -54,9 +60,14 @@ pub(super) async fn choose(lines: Option<&mut Lines>) -> Result<SocketAddr, Fail
         .collect();
     let shown = table::render(["", "ADDRESS", "CALLS ITSELF"], &rows);
     let Some(lines) = lines else {
-        let next = format!("Name it, as in couplet connect {}\n\n{shown}", url(first));
+        let next = format!(
+            "Name the one whose address couplet serve shows there: couplet connect http://ADDRESS:PORT\n\n{shown}"
+        );
         return Err(Failure::new(Exit::Usage, "Which host is meant?", next));
     };
+    if let Some(more) = more {
+        output::message(&more);
+    }
     output::message(&format!("{shown}\n\nCompare the address with what couplet serve shows on the host."));
     let gone = || Failure::new(Exit::Refused, "No host was chosen", "");
     loop {
@@ -70,6 +81,15 @@ pub(super) async fn choose(lines: Option<&mut Lines>) -> Result<SocketAddr, Fail
             },
         }
     }
+}
+
+/// What is said when more were heard than are shown.
+fn more(heard: usize) -> Option<String> {
+    let more = heard.checked_sub(MOST).filter(|more| *more > 0)?;
+    Some(format!(
+        "{more} more say that they are hosts, so somebody here may be making them up. If yours is not in the list, name its \
+         address: couplet connect http://ADDRESS:PORT"
+    ))
 }
 
 fn url(host: &Nearby) -> String {
@@ -96,7 +116,7 @@ async fn look() -> Result<Vec<Nearby>, Failure> {
         .and_then(|()| daemon.browse(SERVICE_TYPE));
     if let Ok(heard) = &asked {
         let end = Instant::now() + LOOK;
-        while hosts.len() < MOST {
+        while hosts.len() < HEARD {
             // The channel's own waiting would hold up a thread.
             match heard.try_recv() {
                 Ok(ServiceEvent::ServiceResolved(service)) => hosts.extend(read(&service, &networks)),
@@ -113,7 +133,7 @@ async fn look() -> Result<Vec<Nearby>, Failure> {
     }
     let _ = daemon.shutdown();
     asked.map_err(|error| unable(&error))?;
-    Ok(hosts.into_iter().take(MOST).collect())
+    Ok(hosts.into_iter().collect())
 }
 
 fn unable(error: &mdns_sd::Error) -> Failure {
