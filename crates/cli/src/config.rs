@@ -20,6 +20,12 @@ use crate::failure::Failure;
 
 pub(crate) use keys::Flat;
 
+/// What is logged: `COUPLET_LOG` is the more exact of the two variables, so it wins.
+pub(crate) fn log_filter(default: &str) -> String {
+    let named = |name| std::env::var(name).ok().filter(|filter| !filter.is_empty());
+    named("COUPLET_LOG").or_else(|| named("RUST_LOG")).unwrap_or_else(|| default.to_owned())
+}
+
 /// What the machine and the process's environment say.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {

@@ -23,6 +23,12 @@ pub(crate) fn json(value: &impl Serialize) -> io::Result<()> {
     line(&serde_json::to_string(value)?)
 }
 
+/// An argument as a shell takes it.
+pub(crate) fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:@%=,~".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
 /// Writes a message for people to stderr. That nobody may be there to read it is no error.
 pub(crate) fn message(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
@@ -79,6 +85,12 @@ pub(crate) fn ask(text: &str) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_argument_can_be_pasted_into_a_shell() {
+        assert_eq!(quoted("/home/a/.local/state"), "/home/a/.local/state");
+        assert_eq!(quoted("/tmp/Anna's state"), r"'/tmp/Anna'\''s state'");
+    }
 
     #[test]
     fn what_others_wrote_cannot_steer_the_terminal() {

@@ -47,7 +47,7 @@ pub(super) fn run(global: &Global, args: Connect) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         return runtime.block_on(nearby::list());
     }
-    couplet_host::telemetry::init(&super::serve::filter("couplet=warn"), output::colour());
+    couplet_host::telemetry::init(&crate::config::log_filter("couplet=warn"), output::colour());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(connect(args, store, !global.no_input))
 }

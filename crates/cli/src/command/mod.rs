@@ -1,6 +1,7 @@
 //! One file for each command.
 
 mod approve;
+mod asked;
 mod audit;
 mod completions;
 mod config;

@@ -9,9 +9,8 @@ use serde_json::json;
 use super::by_pin::Invited;
 use super::{digits, named};
 use crate::args::Connect;
-use crate::command::serve::quoted;
 use crate::failure::{Exit, Failure};
-use crate::output::{self, plain};
+use crate::output::{self, plain, quoted};
 
 /// Pairs with the host of this link, and keeps the credentials.
 pub(super) async fn pair(

@@ -4,9 +4,8 @@ use couplet_protocol::api::{Event, EventKind, PinRequest};
 use couplet_protocol::{MatchNumber, Pin};
 use uuid::Uuid;
 
-use super::super::serve::quoted;
 use super::ceremony::{Asking, asking};
-use crate::output::plain;
+use crate::output::{plain, quoted};
 use crate::select;
 
 /// How many characters of a device's name there is room for.

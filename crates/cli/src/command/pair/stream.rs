@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use couplet_protocol::api::{Event, EventKind};
 
-use super::super::serve::{Asked, about_pin};
+use super::super::asked::{Asked, about_pin};
 use super::ceremony::{Outcome, Step};
 use super::{Acted, Session, frame};
 use crate::{output, select};

@@ -6,16 +6,15 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Global, RelayServe};
-use crate::command::serve::{filter, quoted};
-use crate::config::{Environment, Loaded, relay};
+use crate::config::{Environment, Loaded, log_filter, relay};
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, quoted};
 use crate::signals::Signals;
 
 /// Runs the relay until a signal ends it.
 pub(super) fn run(global: &Global, args: &RelayServe) -> anyhow::Result<()> {
     let loaded = relay::load(global, &args.settings, &Environment::of_process()?)?;
-    couplet_host::telemetry::init(&filter("couplet=info"), output::colour());
+    couplet_host::telemetry::init(&log_filter("couplet=info"), output::colour());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let next = next_step(global, &loaded);
     runtime.block_on(serve(loaded.config, &next, args.json.json))
