@@ -271,3 +271,32 @@ async fn answer_unheard(host: &TestHost, shown: &PinRequest) -> u16 {
     let id = guesser.ask("Guesser").await;
     guesser.send(&id, &shown.pin.expose()).await.0
 }
+
+/// What a service or a program keeps of its lines is no place for a PIN, and a crowd fills none of it.
+#[tokio::test]
+async fn without_a_terminal_pair_tells_of_a_few_that_ask_and_of_no_pin() {
+    let host = TestHost::start(many).await;
+    let link = |line: &str| line.contains("COUPLET:");
+    let (said, lines) = (Running::start(host.command(&["pair"])), Running::start(host.command(&["pair", "--json"])));
+    said.wait_for_line(PATIENCE, link).await;
+    lines.wait_for_line(PATIENCE, link).await;
+    for last in 2..22 {
+        Phone::at(&host, [127, 0, 0, last]).ask(&format!("Phone {last}")).await;
+    }
+    let is_last = |line: &str| line.contains("approval.wanted") && line.contains("Phone 21");
+    lines.wait_for_line(PATIENCE, is_last).await;
+    said.wait_for_error_line(PATIENCE, |line| line.contains("More devices ask to pair by PIN")).await;
+    let pins: Vec<_> = requests(&host).await.into_iter().map(|request| request.pin).collect();
+    assert_eq!(pins.len(), 20);
+    for written in [said.written(), lines.written(), host.logs()] {
+        for pin in &pins {
+            assert!(!written.contains(&pin.show()) && !written.contains("\"pin\":"), "{written}");
+        }
+    }
+    assert_eq!(
+        said.written().matches("asks to pair by PIN: couplet approve shows it").count(),
+        8,
+        "{}",
+        said.written()
+    );
+}

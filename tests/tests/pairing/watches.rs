@@ -275,6 +275,21 @@ async fn the_eleventh_registration_in_a_minute_is_429() {
 }
 
 #[tokio::test]
+async fn signatures_are_not_verified_at_no_cost_for_who_makes_a_claim_up() {
+    let host = TestHost::start(|_| {}).await;
+    let signer = Signer::start();
+    let (mine, other) = (signer.key(), signer.key());
+    let nonce = pairing_info(&host).await.nonce;
+    let mut body = mine.registration(&nonce, "Stranger");
+    body["signature"] = other.prove(&nonce)["der"].clone();
+    body["claim"] = json!(format!("clm_{}", "A".repeat(22)));
+    for _ in 0..10 {
+        refused(register(&host, &body).await, 401, "CPL-1224");
+    }
+    refused(register(&host, &body).await, 429, "CPL-1207");
+}
+
+#[tokio::test]
 async fn the_owner_lists_active_and_revoked_watches_and_revokes() {
     let app = e2e::TestApp::start().await;
     let host = TestHost::start(|setup| {
