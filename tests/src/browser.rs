@@ -164,7 +164,9 @@ impl Browser {
         }
         let mut command = program("chromedriver");
         command.arg("--port=0").env("HOME", folder.path()).env("TMPDIR", folder.path()).current_dir(folder.path());
-        command.env_remove("DISPLAY").env_remove("BROWSER_NETWORK");
+        command.env_remove("DISPLAY").env_remove("BROWSER_NETWORK").env_remove("BROWSER_WHOLE");
+        // Where an authority is installed is known to the whole browser alone.
+        command.envs(setup.authority.iter().map(|_| ("BROWSER_WHOLE", "1")));
         command.envs(setup.network.iter().map(|name| ("BROWSER_NETWORK", name)));
         let running = Running::start(command);
         let says_where = |line: &str| line.contains("successfully on port");

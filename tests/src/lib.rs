@@ -27,6 +27,7 @@ pub mod lab;
 pub mod laptop;
 pub mod machines;
 pub mod network;
+pub mod pace;
 pub mod pattern;
 pub mod picture;
 pub mod plain;

@@ -87,7 +87,7 @@ async fn jupyterlab_works_across_a_relay_and_goes_on_after_relay_and_host_were_k
     lab.run("6*7").await;
     lab.has_result("42").await;
     // JupyterLab sends it in pieces of a megabyte.
-    let measured = pattern::chunk(0, u64::MAX).repeat(40);
+    let measured = pattern::chunk(0, u64::MAX).repeat(16);
     let file = internet.machines.folder().join("measured.bin");
     std::fs::write(&file, &measured).unwrap();
     lab.upload(&file).await;

@@ -8,6 +8,7 @@ use couplet_protocol::handshake::PairingKeys;
 use couplet_protocol::message::Grant;
 use e2e::device::{Said, Sealed, Unsealed, get, keys};
 use e2e::host::PATIENCE;
+use e2e::pace::soon;
 use e2e::websocket::tcp;
 use e2e::{TestApp, TestDevice, TestHost, eventually, kernel};
 use reqwest::Method;
@@ -92,7 +93,8 @@ fn waiting_for(sealed: &Sealed) -> impl Fn() -> Option<u64> + use<> {
 async fn ends_soon(sealed: &mut Sealed) -> CloseCode {
     let began = Instant::now();
     let code = sealed.closed().await;
-    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    let took = began.elapsed();
+    assert!(took < soon(SOON), "{took:?}");
     code
 }
 
