@@ -19,6 +19,8 @@ const CLOSES = 4000;
 const LOCAL = /^[a-z]+:\/\/(127\.|localhost|\[::1\])/i;
 /** When a screen reader is told how many seconds are left. */
 const TOLD = [60, 30, 10];
+/** The last of these that have passed: ticks of a busy page, or of one in the background, leave seconds out. */
+const lastTold = (left: number): number | undefined => TOLD.filter((at) => left <= at).at(-1);
 
 /**
  * Whom the code is for: an offer has two credentials, the sealed session's link and the one-time token for plain HTTP; a
@@ -139,9 +141,16 @@ export function Connect(props: { onClose: () => void }) {
 
   const face = shown?.faces[form];
   const left = face === undefined ? 0 : clock.until(face.end);
+  const told = useRef<{ end: string | undefined; at: number | undefined } | null>(null);
   useEffect(() => {
     if (stage.at !== "waiting") return;
-    if (TOLD.includes(left)) announce(texts.connect.left(left));
+    const [before, now] = [told.current, { end: face?.end, at: lastTold(left) }];
+    told.current = now;
+    // What it begins with is told with the code.
+    if (left > 0 && before?.end === now.end && before?.at !== now.at) announce(texts.connect.left(left));
+  }, [face?.end, lastTold(left), stage.at]);
+  useEffect(() => {
+    if (stage.at !== "waiting") return;
     if (left > 0) return;
     if (refreshes.current === REFRESHES) {
       withdraw(open.current);
@@ -152,7 +161,7 @@ export function Connect(props: { onClose: () => void }) {
       refreshes.current += 1;
       void regenerate();
     }
-  }, [left === 0, TOLD.includes(left), stage.at]);
+  }, [left === 0, stage.at]);
 
   useEffect(() => {
     // What is over need not be withdrawn.
