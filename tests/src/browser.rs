@@ -105,7 +105,7 @@ impl Setup {
         self
     }
 
-    fn capabilities(&self, profile: &Path, downloads: &Path) -> WebDriverResult<ChromeCapabilities> {
+    fn capabilities(&self, profile: &Path) -> WebDriverResult<ChromeCapabilities> {
         let mut wanted = ChromeCapabilities::new();
         wanted.set_binary(&repository().join("tests/src/chromium.sh").to_string_lossy())?;
         wanted.set_browser_log_level(LoggingPrefsLogLevel::All)?;
@@ -116,8 +116,6 @@ impl Setup {
             wanted.add_arg(flag)?;
         }
         wanted.add_arg(&format!("--user-data-dir={}", profile.display()))?;
-        let downloads = json!({ "download.default_directory": downloads, "download.prompt_for_download": false });
-        wanted.add_experimental_option("prefs", downloads)?;
         let rules = [&self.rules[..], &["MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost".to_owned()]].concat();
         wanted.add_arg(&format!("--host-resolver-rules={}", rules.join(", ")))?;
         if self.measured {
@@ -172,13 +170,16 @@ impl Browser {
         let says_where = |line: &str| line.contains("successfully on port");
         let line = running.wait_for_line(PATIENCE, says_where).await;
         let port = line.trim_end_matches('.').rsplit_once(' ').expect("the port is its last word").1;
-        let wanted = setup.capabilities(&folder.path().join("profile"), &downloads(&folder)).unwrap();
+        let wanted = setup.capabilities(&folder.path().join("profile")).unwrap();
         let builder = WebDriver::builder(format!("http://127.0.0.1:{port}"), wanted).request_timeout(PAGE_PATIENCE);
         let driver = builder.connect().await.unwrap_or_else(|error| panic!("{error}\n{}", running.written()));
         // Dropping it would ask chromedriver to end the browser, and wait; killing both is as good.
         driver.clone().leak().unwrap();
         driver.set_page_load_timeout(PAGE_PATIENCE).await.unwrap();
         driver.set_script_timeout(PAGE_PATIENCE).await.unwrap();
+        // The shell without a desktop does not read the preference for it.
+        let kept = json!({ "behavior": "allow", "downloadPath": downloads(&folder) });
+        driver.cdp().send_raw("Browser.setDownloadBehavior", kept).await.unwrap();
         Browser { driver, running, watched: Mutex::default(), folder }
     }
 

@@ -120,8 +120,20 @@ impl Forwarder {
 
     /// Waits for the next line that tells this state, behind the last one that was waited for.
     pub async fn state(&mut self, name: &str) -> Value {
-        let is_it = |line: &str| parse(line).is_some_and(|line| line["event"] == "state" && line["state"] == name);
-        match self.running.stdout.wait_from(self.read, 2 * PATIENCE, is_it).await {
+        self.told(name, |state| state == name).await
+    }
+
+    /// Waits for the next line that tells of a session, direct or through a relay.
+    pub async fn online(&mut self) -> Value {
+        self.told("online", |state| state == "direct" || state == "relay").await
+    }
+
+    async fn told(&mut self, name: &str, is_it: impl Fn(&str) -> bool) -> Value {
+        let tells = |line: &str| {
+            let line = parse(line).filter(|line| line["event"] == "state");
+            line.is_some_and(|line| line["state"].as_str().is_some_and(&is_it))
+        };
+        match self.running.stdout.wait_from(self.read, 2 * PATIENCE, tells).await {
             Some((number, line)) => {
                 self.read = number + 1;
                 parse(&line).expect("it has just been read")

@@ -1,6 +1,7 @@
 //! A connection to a host: one task keeps a session open, and everything else goes through it.
 
 mod keep;
+mod session;
 
 use std::fmt::Display;
 use std::sync::Arc;

@@ -89,8 +89,14 @@ async fn who_goes_from_wifi_to_a_mobile_network_is_back_over_the_relay_and_at_ho
         // Who asks meanwhile waits, and is answered.
         let works = canary::works(&internet.machines);
         let back = async {
-            forwarder.state(path).await;
-            noticed.elapsed()
+            // At home the relay may be faster than a network that has just come up; then it is left for that.
+            let state = forwarder.online().await;
+            let took = noticed.elapsed();
+            if state["state"] != path {
+                assert!(home, "{state}");
+                forwarder.state(path).await;
+            }
+            took
         };
         let (works, took) = tokio::join!(works, back);
         assert!(works && took < soon(SOON), "it took {took:?}");

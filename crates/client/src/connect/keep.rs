@@ -10,8 +10,10 @@ use couplet_protocol::message::Control;
 use couplet_protocol::{Endpoint, RelayName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::session::{Session, nearer};
 use super::{Live, Shared};
 use crate::attempt::Attempt;
 use crate::backoff::Backoff;
@@ -35,8 +37,6 @@ const IMPATIENT: Duration = Duration::from_secs(1);
 const REPLACED: Duration = Duration::from_secs(10);
 /// How long a session on a way that may be gone is given to say that it ends.
 const FAREWELL: Duration = Duration::from_millis(100);
-/// How long the first bytes of a session may take to be written.
-const BEGIN: Duration = Duration::from_secs(5);
 
 /// Keeps a session open for as long as it runs.
 pub(super) struct Keeper {
@@ -189,33 +189,53 @@ impl Keeper {
         }
     }
 
-    /// Runs the session to its end.
+    /// Runs the session to its end, and whatever nearer one takes its place.
     async fn hold(&mut self, opened: Opened) -> Next {
-        let Opened { endpoint, peer, room, stream, link, mut heard, host_name } = opened;
-        let via = relay_of(&endpoint);
-        let mut routes = Routes::of_session(peer);
-        let begun = timeout(BEGIN, http::open(stream)).await;
-        let Ok(Ok((http, driver))) = begun else { return self.after(&link, via.as_ref(), false).await };
+        let via = relay_of(&opened.endpoint);
+        let mut session = match Session::begin(opened).await {
+            Ok(session) => session,
+            Err(link) => return self.after(&link, via.as_ref(), false).await,
+        };
+        // Ends with this: who holds no session any more has none that drains, either.
+        let mut draining = JoinSet::new();
+        loop {
+            match self.hold_one(&mut session).await {
+                Ok(nearer) => {
+                    draining.spawn(std::mem::replace(&mut session, nearer).drain());
+                    while draining.try_join_next().is_some() {}
+                }
+                Err(next) => return next,
+            }
+        }
+    }
+
+    /// Runs one session to its end, or until a nearer one is open.
+    async fn hold_one(&mut self, session: &mut Session) -> Result<Session, Next> {
+        let Session { endpoint, peer, room, host_name, http, driver, link, heard, is_settled } = session;
+        let via = relay_of(endpoint);
+        let mut routes = Routes::of_session(*peer);
         self.sessions += 1;
-        let settled = http.settled();
-        self.shared.live.send_replace(Some(Live { number: self.sessions, http, link: link.clone() }));
-        let (mut driver, mut settled) = (std::pin::pin!(driver.run()), std::pin::pin!(settled));
-        let mut is_settled = false;
+        self.shared.live.send_replace(Some(Live { number: self.sessions, http: http.clone(), link: link.clone() }));
+        if *is_settled {
+            self.begun(endpoint, host_name, *room).await;
+        }
+        let mut settled = std::pin::pin!(http.settled());
+        let mut nearer = std::pin::pin!(self.nearer(via.as_ref()));
         let moved = loop {
             tokio::select! {
-                () = &mut driver => break false,
+                () = &mut *driver => break false,
                 () = routes.change() => break true,
-                () = &mut settled, if !is_settled => {
-                    is_settled = true;
-                    self.settle(&host_name, room).await;
-                    self.offline_since = None;
-                    self.last = Some(endpoint.clone());
-                    self.shared.state.send_replace(match &endpoint {
-                        Endpoint::Lan(endpoint) => State::Direct { endpoint: *endpoint },
-                        Endpoint::Relay(relay) => State::Relay { relay: relay.clone() },
-                    });
+                () = &mut settled, if !*is_settled => {
+                    *is_settled = true;
+                    self.begun(endpoint, host_name, *room).await;
+                    nearer.set(self.nearer(via.as_ref()));
                 }
-                Some(message) = heard.recv(), if is_settled => self.hear(*message).await,
+                Some(message) = heard.recv(), if *is_settled => {
+                    if self.hear(*message).await {
+                        nearer.set(self.nearer(via.as_ref()));
+                    }
+                }
+                nearer = &mut nearer, if *is_settled => return Ok(nearer),
             }
         };
         self.shared.live.send_replace(None);
@@ -223,9 +243,31 @@ impl Keeper {
             // The old way may still be there: then the host learns of it, but nobody waits for that.
             link.close(CloseCode::Leaving);
             let _ = timeout(FAREWELL, driver).await;
-            return Next::Moved;
+            return Err(Next::Moved);
         }
-        self.after(&link, via.as_ref(), is_settled).await
+        Err(self.after(link, via.as_ref(), *is_settled).await)
+    }
+
+    /// A session with the present credentials that does without this relay.
+    fn nearer(&self, via: Option<&RelayName>) -> impl Future<Output = Session> + use<> {
+        let credentials = via.and_then(|_| self.candidates.get(self.current)).cloned();
+        async move {
+            match credentials {
+                Some(credentials) => nearer(credentials).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// The host has spoken in the session.
+    async fn begun(&mut self, endpoint: &Endpoint, host_name: &str, room: Option<u32>) {
+        self.settle(host_name, room).await;
+        self.offline_since = None;
+        self.last = Some(endpoint.clone());
+        self.shared.state.send_replace(match endpoint {
+            Endpoint::Lan(endpoint) => State::Direct { endpoint: *endpoint },
+            Endpoint::Relay(relay) => State::Relay { relay: relay.clone() },
+        });
     }
 
     /// What the end of a session asks for. Where the host said no to credentials that are not the only ones, the others
@@ -240,12 +282,14 @@ impl Keeper {
         }
     }
 
-    /// The host says where else it is.
-    async fn hear(&mut self, message: Control) {
-        let Control::Endpoints { list, serial } = message else { return };
-        if self.candidates.first_mut().is_some_and(|credentials| credentials.learn_endpoints(list, serial)) {
+    /// The host says where else it is. Whether that is news.
+    async fn hear(&mut self, message: Control) -> bool {
+        let Control::Endpoints { list, serial } = message else { return false };
+        let is_news = self.candidates.first_mut().is_some_and(|credentials| credentials.learn_endpoints(list, serial));
+        if is_news {
             self.keep().await;
         }
+        is_news
     }
 
     /// Writes the credentials, unless the host was forgotten or another pairing has taken their place meanwhile.
