@@ -69,6 +69,21 @@ impl Internet {
         self.machines.far().ip("link delete lan0").await;
     }
 
+    /// Nothing goes from the laptop over the cable to the host any more, and neither notices a change of its network.
+    pub async fn block(&self) {
+        self.nft("table ip away { chain out { type filter hook output priority 0; oifname lan0 drop; }; }").await;
+    }
+
+    /// Takes [`Internet::block`] back.
+    pub async fn unblock(&self) {
+        self.nft("delete table ip away").await;
+    }
+
+    async fn nft(&self, rules: &str) {
+        let nft = self.machines.far().exec("nft".as_ref(), &[rules]);
+        Running::start(nft).succeeds(PATIENCE).await;
+    }
+
     /// Gives the laptop a mobile network, which leads to the relay and nowhere else. It is not there until
     /// [`Internet::leave_home`].
     pub async fn subscribe(&self) {

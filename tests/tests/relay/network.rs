@@ -105,6 +105,36 @@ async fn who_goes_from_wifi_to_a_mobile_network_is_back_over_the_relay_and_at_ho
     forwarder.stop().await;
 }
 
+/// The cable comes back, and nothing else of the laptop's network changes: no address, no route.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_on_a_relay_comes_near_by_itself_and_loses_nothing() {
+    let mut internet = Internet::new("near").await;
+    internet.start_relay().await;
+    internet.enroll().await;
+    internet.machines.serve(&[UPSTREAM]).await;
+    let _app = canary::start(&internet.machines).await;
+    let mut forwarder = internet.machines.pair_with(|args| internet.connect(args)).await;
+    forwarder.state("direct").await;
+    internet.block().await;
+    forwarder.stop().await;
+    let mut forwarder = Forwarder::ready(internet.machines.connect(&[])).await;
+    forwarder.state("relay").await;
+    let mut download = canary::curl(&internet.machines, "/endless");
+    download.wait_for_line(PATIENCE, |line| line == ANSWERED).await;
+    internet.unblock().await;
+    forwarder.state("direct").await;
+    assert!(canary::works(&internet.machines).await);
+    let sockets = internet.connections_of_host().await;
+    assert!(sockets > 1, "what ran over the relay goes on there: {sockets}");
+    assert!(!download.has_ended(), "{}", download.written());
+    download.signal("TERM");
+    download.wait(PATIENCE).await;
+    eventually("the session over the relay has an end", PATIENCE, async || internet.connections_of_host().await == 1).await;
+    assert!(!forwarder.running.stdout.text().contains("offline"), "{}", forwarder.running.written());
+    assert!(canary::works(&internet.machines).await);
+    forwarder.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_comes_into_another_network_does_not_keep_to_what_the_relay_asked_for() {
     let mut internet = Internet::apart("moves", &[UPSTREAM]).await;
