@@ -1,0 +1,2 @@
+/** shim */
+export {};

@@ -1,0 +1,4 @@
+/** The client's pages. */
+import { restore } from "../sdk.js";
+
+void restore;

@@ -1,0 +1,2 @@
+/** Keeps the client's own files, so that it opens without a network. */
+export {};
