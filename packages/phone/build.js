@@ -1,7 +1,8 @@
 // Builds dist/client, the client's pages, and dist/app, what shows apps. Files with fixed names: the relay embeds them one by
 // one, and a rebuild that changes nothing changes no byte.
-import { cpSync, mkdirSync, rmSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { createHash } from "node:crypto";
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "vite";
 
@@ -9,13 +10,20 @@ const root = dirname(fileURLToPath(import.meta.url));
 const dist = resolve(process.argv[2] ?? join(root, "dist"));
 const from = (...path) => join(root, ...path);
 
-const shared = { configFile: false, root, logLevel: "warn", envDir: false };
+const shared = {
+  configFile: false,
+  root,
+  logLevel: "warn",
+  envDir: false,
+  resolve: { alias: { tldts: from("src/bridge/suffix.ts") } },
+};
 const target = "es2022";
 
 /** One script without imports, for a page, a worker, or to stand before an app's own scripts. */
-async function script(entry, folder, name) {
+async function script(entry, folder, name, define = {}) {
   await build({
     ...shared,
+    define,
     publicDir: false,
     build: {
       target,
@@ -46,6 +54,14 @@ await build({
     },
   },
 });
-await script("src/client/worker.ts", "client", "worker.js");
+// What the client's worker keeps, and holds to this.
+const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
+const files = readdirSync(join(dist, "client"), { recursive: true, withFileTypes: true })
+  .filter((entry) => entry.isFile())
+  .map((entry) => join(entry.parentPath, entry.name))
+  .map((path) => [relative(join(dist, "client"), path), sha256(readFileSync(path))])
+  .sort(([one], [other]) => (one < other ? -1 : 1));
+const SHELL = JSON.stringify({ hash: sha256(JSON.stringify(files)), files });
+await script("src/client/worker.ts", "client", "worker.js", { SHELL });
 for (const name of ["keeper", "worker", "shim"]) await script(`src/app/${name}.ts`, "app", `${name}.js`);
 for (const name of ["keeper.html", "stray.html", "page.css"]) cpSync(from("src/app", name), join(dist, "app", name));

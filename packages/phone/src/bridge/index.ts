@@ -60,5 +60,4 @@ export function newLabel(): string {
   return Array.from(crypto.getRandomValues(new Uint8Array(26)), (byte) => alphabet[byte & 31]).join("");
 }
 
-/** Opens an app. @throws {TypeError} The label or the pattern is none. */
-export declare function openApp(init: OpenInit): OpenApp;
+export { openApp } from "./open.js";
