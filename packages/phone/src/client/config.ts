@@ -9,7 +9,6 @@ export interface Config {
 const ANSWER_MAX = 4096;
 /** A wildcard below a domain, and nothing that could lead elsewhere. Plain http is for a machine's own names alone. */
 const PATTERN = /^(?:https:\/\/\*\.[a-z0-9-]+(?:\.[a-z0-9-]+)*|http:\/\/\*\.(?:[a-z0-9-]+\.)*localhost)(?::[0-9]{1,5})?$/;
-const LABEL = /^[a-z2-7]{26}$/;
 
 /** Checks an answer. @throws {TypeError} It is none. */
 export function readConfig(json: unknown): Config {
@@ -17,12 +16,6 @@ export function readConfig(json: unknown): Config {
   if (apps === null) return { apps };
   if (typeof apps === "string" && PATTERN.test(apps)) return { apps };
   throw new TypeError("the server's configuration cannot be used");
-}
-
-/** The origin of an app. @throws {TypeError} It is no label. */
-export function originOf(pattern: string, label: string): string {
-  if (!LABEL.test(label)) throw new TypeError("no label");
-  return pattern.replace("*", label);
 }
 
 /** Asks the server. Rejects when it does not answer, or with what is no configuration. */

@@ -29,7 +29,8 @@ function start(root: HTMLElement): void {
   const client: Client = new Client({
     storage: new IndexedDbStore(),
     apps: new IndexedDbAppStore(() => client.look()),
-    given: {},
+    // The policy of these pages lets no plain WebSocket through, so nothing is lost by not trying.
+    given: { lan: false },
     device: () => deviceHere(navigator),
     config: () => fetchConfig(AbortSignal.timeout(10_000)),
     isOnline: () => navigator.onLine,
