@@ -16,7 +16,7 @@ export interface Link {
   readonly fingerprint: string;
   /** When it ends by the host's clock, in milliseconds since 1970: a hint. */
   readonly expiresAt: number;
-  /** Where the host is looked for: `192.168.1.2:7878`, `relay relay.example`. */
+  /** Where the host is looked for: `relay relay.example`. Pages reach no address of the local network. */
   readonly places: readonly string[];
 }
 
@@ -32,7 +32,7 @@ export function readLink(text: string): Link {
     text: text.trim(),
     fingerprint: offer.hostKey.fingerprint(),
     expiresAt: offer.expiresAt * 1000,
-    places: offer.endpoints.map(shown),
+    places: offer.endpoints.filter(({ kind }) => kind === "relay").map(shown),
   };
 }
 

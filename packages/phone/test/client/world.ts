@@ -87,6 +87,16 @@ export class RealHost {
     return String(link);
   }
 
+  /** A link that has ended: whoever asked for it has withdrawn it. */
+  async endedLink(): Promise<string> {
+    const link = await this.link();
+    const program = this.#helpers.pop();
+    const ended = new Promise((resolve) => program?.child.once("exit", resolve));
+    program?.child.kill("SIGINT");
+    await ended;
+    return link;
+  }
+
   /** What the owner types: a command of `couplet`, of this host. */
   async owner(...args: readonly string[]): Promise<string> {
     const { stdout } = await run(binary, [...args, "--state-dir", this.#state]);
