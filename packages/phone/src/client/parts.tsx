@@ -174,18 +174,27 @@ export function TroubleText({ trouble }: { trouble: Trouble }) {
           <strong>{trouble.next}</strong>
         </p>
       </Note>
-      {trouble.details.length > 0 && (
-        <details>
-          <summary>{texts.trouble.details}</summary>
-          <ul class="details">
-            {trouble.details.map((line, at) => (
-              <li key={at}>{line}</li>
-            ))}
-          </ul>
-        </details>
-      )}
+      {trouble.details.length > 0 && <Details lines={trouble.details} isOpen={trouble.kind === "otherKey"} />}
       {trouble.code !== "" && <p class="dim small">{texts.code(trouble.code)}</p>}
     </>
+  );
+}
+
+/** What was tried; `isOpen`: what is to be compared. */
+function Details({ lines, isOpen }: { lines: readonly string[]; isOpen: boolean }) {
+  const list = (
+    <ul class="details">
+      {lines.map((line, at) => (
+        <li key={at}>{isOpen ? <code class="key">{line}</code> : line}</li>
+      ))}
+    </ul>
+  );
+  if (isOpen) return list;
+  return (
+    <details>
+      <summary>{texts.trouble.details}</summary>
+      {list}
+    </details>
   );
 }
 

@@ -122,7 +122,7 @@ export const texts = {
     /** What happened. */
     title: {
       expired: "The link is unknown to the host, or has expired.",
-      used: "The link was used already.",
+      used: "The link was used already, or has ended.",
       rejected: "The owner said no.",
       unanswered: "The owner did not answer in time.",
       taken: "Another device is using this link.",

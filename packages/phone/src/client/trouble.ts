@@ -118,10 +118,12 @@ export function troubleOf(error: unknown, isOnline = true): Trouble {
   const known = error instanceof CoupletError ? error : null;
   const [first = "", ...details] = (known?.message ?? "").split("\n");
   const title = texts.trouble.title[kind];
+  const message = sentence(first.replace(/:$/, ""));
   return {
     kind,
     title,
-    message: sentence(first.replace(/:$/, "")) === title ? "" : sentence(first.replace(/:$/, "")),
+    // That the host cannot be reached is no news beside why.
+    message: message === title || message === texts.trouble.title.unreachable ? "" : message,
     next: texts.trouble.next[kind] ?? known?.next ?? texts.trouble.again,
     details,
     code: known?.code ?? "",

@@ -53,7 +53,7 @@ export class Phone {
       // What a worker asks for passes by the answers that a test gives.
       serviceWorkers: "config" in init ? "block" : "allow",
     });
-    context.setDefaultTimeout(30_000);
+    context.setDefaultTimeout(20_000);
     if ("config" in init) await context.route("**/p/config.json", (route) => route.fulfill({ json: init.config }));
     if (init.before !== undefined) await context.addInitScript(init.before);
     const phone = new Phone(served, browser, context, await context.newPage());
@@ -72,7 +72,9 @@ export class Phone {
 
   /** Waits for the page or step of this name. */
   async at(step: string, page = this.page): Promise<void> {
-    await page.locator(`h1[data-step="${step}"]`).waitFor();
+    await page.locator(`h1[data-step="${step}"]`).waitFor().catch(async (cause: unknown) => {
+      throw new Error(`no ${step}, but: ${await this.text(page)}`, { cause });
+    });
   }
 
   async press(name: string | RegExp, page = this.page): Promise<void> {
