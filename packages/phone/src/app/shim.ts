@@ -3,6 +3,8 @@
  * guards nothing: a page can undo all of it, and has then less than before.
  */
 import { installCookies } from "./shim/cookies.js";
+import { Pending } from "./shim/pending.js";
+import { installRequests } from "./shim/requests.js";
 import { installFrame } from "./shim/frame.js";
 import { installSocket } from "./shim/socket.js";
 import { installWorkers } from "./shim/workers.js";
@@ -16,7 +18,9 @@ const container = navigator.serviceWorker as ServiceWorkerContainer | undefined;
 if (container !== undefined) {
   const worker = (): ServiceWorker | null => native.get?.call(container) as ServiceWorker | null;
   const native = Object.getOwnPropertyDescriptor(ServiceWorkerContainer.prototype, "controller") ?? {};
-  installCookies(data["cookies"] ?? "", container, worker);
+  const pending = new Pending();
+  installCookies(data["cookies"] ?? "", container, worker, pending);
+  installRequests(pending);
   installSocket(worker);
   installWorkers(container);
 }

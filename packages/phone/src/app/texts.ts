@@ -24,5 +24,6 @@ export const texts = {
     message: `It goes on at ${url}`,
     next: "Couplet asks whether to open that in a tab of its own.",
   }),
+  noSynchronous: "Synchronous requests cannot go through Couplet",
   noWorkers: "Apps that are shown through Couplet have no service worker of their own",
 } as const;

@@ -1,6 +1,6 @@
 /** The worker of an app's origin: answers what the app's pages ask for through the client's page. */
 /// <reference lib="webworker" />
-import { COOKIE } from "./html/index.js";
+import { DOWNLOAD } from "./html/index.js";
 import type { ToWorker } from "../wire/frames.js";
 import { ownPath } from "../wire/own.js";
 import { Answerer } from "./worker/answer.js";
@@ -21,8 +21,8 @@ self.addEventListener("fetch", (event) => {
   // Elsewhere the browser goes by itself. What is loaded as a plugin does not come here at all.
   if (path === null) return;
   const isOurs = url.origin === self.location.origin && url.pathname.startsWith("/.couplet/");
-  if (isOurs && url.pathname !== COOKIE) return;
-  event.respondWith(isOurs ? answerer.write(event) : answerer.answer(event, url.pathname + url.search));
+  if (isOurs && url.pathname !== DOWNLOAD) return;
+  event.respondWith(isOurs ? answerer.download(event) : answerer.answer(event, url.pathname + url.search));
 });
 
 self.addEventListener("message", (event) => {
@@ -31,7 +31,7 @@ self.addEventListener("message", (event) => {
   if (source === null || !("id" in source) || !("url" in source)) return;
   switch (message?.couplet) {
     case "hello":
-      event.waitUntil(joiner.link().then(() => source.postMessage({ couplet: "ready" }), () => {}));
+      event.waitUntil(joiner.link(true).then(() => source.postMessage({ couplet: "ready" }), () => {}));
       break;
     case "port":
       if (ports[0] !== undefined) joiner.joined(ports[0], source.id, message.client);
@@ -40,7 +40,7 @@ self.addEventListener("message", (event) => {
       if (ports[0] !== undefined) event.waitUntil(answerer.socket(message.path, message.protocols, ports[0]));
       break;
     case "write":
-      event.waitUntil(answerer.written(message.text, source));
+      event.waitUntil(answerer.written(message.text, source).then(() => ports[0]?.postMessage(null)));
       break;
   }
 });

@@ -23,6 +23,8 @@ export class Exchange {
   readonly #tell: Tell;
   readonly #gate = new Gate(WINDOW);
   readonly #abort = new AbortController();
+  /** Held as long as it is read: an engine may throw away what stands for a stream in JavaScript, and the SDK takes it for unread. */
+  #body: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
 
   constructor(request: RequestMessage, target: Target, tell: Tell) {
     this.#request = request;
@@ -71,6 +73,7 @@ export class Exchange {
     const { id, mode, path, credentials } = this.#request;
     const { jar } = this.#target;
     const { pathname } = new URL(VIEW + path);
+    this.#body = answer.body;
     if (credentials) jar.take(answer.headers.getSetCookie(), pathname);
     this.#tell({
       t: "head",
@@ -78,9 +81,10 @@ export class Exchange {
       status: answer.status,
       headers: answerHeaders(answer.headers),
       cookies: mode === "navigate" ? jar.view(pathname) : null,
-      body: answer.body !== null,
+      body: this.#body !== null,
     });
-    if (answer.body !== null) await this.#pass(answer.body.getReader());
+    if (this.#body !== null) await this.#pass(this.#body.getReader());
+    this.#body = null;
   }
 
   async #pass(reader: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>>): Promise<void> {

@@ -44,6 +44,8 @@ export class PortServer {
   /** Ends everything that is under way. Idempotent. */
   close(): void {
     if (!this.#isOpen) return;
+    // Not all browsers tell the other end that a port was closed.
+    this.#post({ t: "bye" });
     this.#isOpen = false;
     this.#port.onmessage = null;
     this.#port.close();

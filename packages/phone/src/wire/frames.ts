@@ -13,7 +13,7 @@ export type ToWorker =
   | { readonly couplet: "ping" }
   /** A WebSocket; its port comes with this. */
   | { readonly couplet: "socket"; readonly path: string; readonly protocols: readonly string[] }
-  /** A script wrote `document.cookie`, where that could not be told by a request. */
+  /** A script wrote `document.cookie`. Answered over the port that comes with this, once requests go with it. */
   | { readonly couplet: "write"; readonly text: string };
 
 /** From the worker. */

@@ -64,6 +64,8 @@ export type FromClient =
   | { readonly t: "data"; readonly id: number; readonly bytes: Uint8Array<ArrayBuffer> }
   | { readonly t: "end"; readonly id: number }
   | { readonly t: "error"; readonly id: number; readonly code: string; readonly message: string; readonly next: string }
+  /** The client's page hears nothing more on this port. */
+  | { readonly t: "bye" }
   /** The cookies changed: what pages have of them is old. */
   | { readonly t: "jar" }
   | { readonly t: "viewed"; readonly id: number; readonly text: string };

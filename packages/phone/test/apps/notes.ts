@@ -53,7 +53,7 @@ export async function startNotes(): Promise<App> {
     const [, first = "", second = ""] = url.pathname.split("/");
     switch (first) {
       case "":
-        return html(page("Home", '<h1>Home</h1><a id="two" href="/two">two</a> <a id="out" href="https://elsewhere.example/x">out</a>'));
+        return html(page("Home", '<h1>Home</h1><a id="two" href="/two">two</a> <a id="save" href="/echo?save" download="saved \u00e4.json">save</a> <a id="out" href="https://elsewhere.example/x">out</a>'));
       case "two":
         return html(page("Two", "<h1>Two</h1>"), { "x-frame-options": "DENY" });
       case "login":

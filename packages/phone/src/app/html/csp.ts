@@ -4,8 +4,8 @@
 export interface Admission {
   /** The shim's full address. */
   readonly shim: string;
-  /** Where the shim writes cookies. */
-  readonly cookie: string;
+  /** Where frames load what is to be saved. */
+  readonly download: string;
   /** Not used for anything else; without quotes. */
   readonly nonce: string;
   /** Origins that may show the page, besides its own. */
@@ -22,7 +22,7 @@ export function admitted(header: string, admission: Admission): string {
   const policies = header.split(",").map(parsed).filter(({ size }) => size > 0);
   for (const policy of policies) {
     admitScript(policy, admission);
-    admit(policy, ["connect-src", "default-src"], "connect-src", admission.cookie);
+    admit(policy, ["frame-src", "child-src", "default-src"], "frame-src", admission.download);
     // Reports go round the worker, straight to the relay, and tell it what stands in the page.
     policy.delete("report-uri");
     policy.delete("report-to");

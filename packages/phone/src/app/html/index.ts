@@ -17,8 +17,8 @@ export interface ShimData {
 
 /** Where the shim is. */
 export const SHIM = "/.couplet/shim.js";
-/** Where it writes cookies; the worker answers there. */
-export const COOKIE = "/.couplet/cookie";
+/** Where it loads what is to be saved; the worker answers there. What it is stands behind `#`, which goes to nobody else. */
+export const DOWNLOAD = "/.couplet/download";
 
 /** The tag of the shim. */
 export function shimTag(data: ShimData, nonce: string): string {

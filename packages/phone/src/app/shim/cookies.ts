@@ -1,24 +1,15 @@
 /** `document.cookie`: a copy of what the client's page has, which is told of what is written. */
-import { COOKIE } from "../html/index.js";
 import { merged } from "./cookie_text.js";
+import type { Pending } from "./pending.js";
 
-/** Changes the page's `document.cookie`. `worker`: where a page that may send no request tells what it writes. */
-export function installCookies(text: string, container: ServiceWorkerContainer, worker: () => ServiceWorker | null): void {
+/** Changes the page's `document.cookie`. What is written is in `pending` until the next request goes with it. */
+export function installCookies(
+  text: string,
+  container: ServiceWorkerContainer,
+  worker: () => ServiceWorker | null,
+  pending: Pending,
+): void {
   let cookies = text;
-  const Request = XMLHttpRequest;
-
-  /** Resolves nothing: when it returns, the next request goes with the cookie. */
-  function write(cookie: string): void {
-    try {
-      const request = new Request();
-      request.open("POST", COOKIE, false);
-      request.send(cookie);
-      if (request.status === 204) return;
-    } catch {
-      // The page is going away, or may not.
-    }
-    worker()?.postMessage({ couplet: "write", text: cookie });
-  }
 
   Object.defineProperty(Document.prototype, "cookie", {
     configurable: true,
@@ -27,7 +18,9 @@ export function installCookies(text: string, container: ServiceWorkerContainer, 
     set: (value: unknown) => {
       const cookie = String(value);
       cookies = merged(cookies, cookie, location.pathname, Date.now());
-      write(cookie);
+      const { port1, port2 } = new MessageChannel();
+      pending.add(new Promise((heard) => (port1.onmessage = heard)));
+      worker()?.postMessage({ couplet: "write", text: cookie }, [port2]);
     },
   });
   // It would be the browser's own cookies, which go nowhere.

@@ -1,5 +1,6 @@
 /** Tells the client's page where the app is, and asks it before the app leads elsewhere. */
 import { isView, ownPath } from "../../wire/own.js";
+import { installDownloads, save } from "./downloads.js";
 
 /** What of the Navigation API is used, where there is one. */
 interface NavigateEvent extends Event {
@@ -27,6 +28,11 @@ export function installFrame(client: string, leave: string | null): void {
   if (leave !== null && !isMain) return location.replace(leave);
   if (leave !== null) say({ couplet: "leave", url: leave });
   localize();
+  if (navigation === undefined) installDownloads();
+  navigation?.addEventListener("navigate", (event) => {
+    const { destination, downloadRequest, cancelable } = event as NavigateEvent;
+    if (downloadRequest !== null && cancelable && save(destination.url, downloadRequest)) event.preventDefault();
+  });
   if (!isMain) return;
 
   if (navigation === undefined) {

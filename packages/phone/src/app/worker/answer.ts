@@ -1,7 +1,7 @@
 /** Answers one request of an app's pages. */
 import type { Header, Mode } from "../../wire/messages.js";
 import { ownPath } from "../../wire/own.js";
-import { framed, headersOf, isPage, located, shimTag, SHIM, COOKIE, withShim } from "../html/index.js";
+import { framed, headersOf, isPage, located, shimTag, SHIM, DOWNLOAD, withShim } from "../html/index.js";
 import { texts } from "../texts.js";
 import { CookieNews } from "./cookies.js";
 import type { Joiner } from "./join.js";
@@ -20,19 +20,17 @@ type Referrer = { readonly path: string | null } | "foreign";
 /** Turns requests of pages into answers of the app. */
 export class Answerer {
   readonly #origin: string;
-  readonly #scope: ServiceWorkerGlobalScope;
   readonly #joiner: Joiner;
   readonly #news: CookieNews;
 
   constructor(scope: ServiceWorkerGlobalScope, joiner: Joiner) {
-    this.#scope = scope;
     this.#origin = scope.location.origin;
     this.#joiner = joiner;
     this.#news = new CookieNews(scope, joiner);
   }
 
   /** What the app says to a request, or a page about why it says nothing. */
-  async answer({ request, clientId }: FetchEvent, path: string): Promise<Response> {
+  async answer({ request, clientId }: FetchEvent, path: string, isSaved = false): Promise<Response> {
     const isNavigation = request.mode === "navigate";
     let link: Link | null = null;
     try {
@@ -57,19 +55,22 @@ export class Answerer {
       // A page that is on its way is told its cookies with itself.
       if (isNavigation) void this.#news.tell(null);
       else await this.#news.tell(clientId);
-      return isNavigation ? await this.#shown(request, path, answer, link) : this.#passed(request, answer);
+      return isNavigation && !isSaved ? await this.#shown(request, path, answer, link) : this.#passed(request, answer);
     } catch (error) {
       if (!isNavigation || request.signal.aborted) return Response.error();
       return page(502, explained(error, link), this.#shim(link), link?.client ?? null, request.method === "GET" ? path : undefined);
     }
   }
 
-  /** `document.cookie = …`, by a request, as nothing else is known to be heard before the next request. */
-  async write({ request, clientId }: FetchEvent): Promise<Response> {
-    if (request.method !== "POST") return new Response(null, { status: 405 });
-    const [text, client] = await Promise.all([request.text(), this.#scope.clients.get(clientId)]);
-    if (client !== undefined) await this.written(text, client);
-    return new Response(null, { status: 204 });
+  /** What a link with `download` leads to, to be saved: browsers do not ask a worker for it. */
+  async download(event: FetchEvent): Promise<Response> {
+    const wanted = new URLSearchParams(new URL(event.request.url).hash.slice(1));
+    const path = wanted.get("path") ?? "";
+    if (event.request.mode !== "navigate" || !path.startsWith("/")) return Response.error();
+    const answer = await this.answer(event, path, true);
+    const isSaved = /^\s*attachment/i.test(answer.headers.get("content-disposition") ?? "");
+    if (!isSaved) answer.headers.set("content-disposition", attachment(wanted.get("name") ?? ""));
+    return answer;
   }
 
   /** A script of a page wrote a cookie. */
@@ -113,7 +114,7 @@ export class Answerer {
     const said = await problem(answer, headers);
     if (said !== null) return page(head.status, said, this.#shim(link), link.client, request.method === "GET" ? path : undefined);
     const nonce = made();
-    framed(headers, { shim: this.#origin + SHIM, cookie: this.#origin + COOKIE, nonce, ancestor: link.client });
+    framed(headers, { shim: this.#origin + SHIM, download: this.#origin + DOWNLOAD, nonce, ancestor: link.client });
     const body = decoded(answer.body, headers);
     if (body === null || !isPage(headers)) return responded(answer, headers, body);
     const tag = shimTag({ client: link.client, cookies: head.cookies ?? "" }, nonce);
@@ -157,6 +158,12 @@ function decoded(body: ReadableStream<Uint8Array<ArrayBuffer>> | null, headers: 
   void body.cancel();
   const { message, next } = texts.encoding;
   throw new Failure("", message, next);
+}
+
+/** A `Content-Disposition`. */
+function attachment(name: string): string {
+  const encoded = encodeURIComponent(name.slice(0, 200)).replace(/['()*]/g, (its) => `%${its.charCodeAt(0).toString(16)}`);
+  return name === "" ? "attachment" : `attachment; filename*=UTF-8''${encoded}`;
 }
 
 function explained(error: unknown, link: Link | null): Said {

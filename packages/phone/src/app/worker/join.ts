@@ -21,9 +21,10 @@ export class Joiner {
     this.#scope = scope;
   }
 
-  /** The link to the client's page. @throws {Gone} No such page is open. */
-  async link(): Promise<Link> {
+  /** The link to the client's page. `isSure`: whether that is there is asked in any case. @throws {Gone} No such page is open. */
+  async link(isSure = false): Promise<Link> {
     const link = this.#link;
+    if (isSure) this.#checked = Number.NEGATIVE_INFINITY;
     if (link !== null && !link.isOver && (await this.#isThere(link))) return link;
     this.#joining ??= this.#join().finally(() => (this.#joining = null));
     return this.#joining;

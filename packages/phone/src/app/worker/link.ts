@@ -109,6 +109,7 @@ export class Link {
   }
 
   #hear(message: FromClient): void {
+    if (message.t === "bye") return this.close();
     if (message.t === "jar") return this.#onJar();
     if (message.t === "viewed") {
       this.#views.get(message.id)?.(message.text);
