@@ -53,7 +53,7 @@ export function Home({ client, shared, onClear }: { client: Client; shared: Shar
         <ul class="hosts">
           {hosts.map((host) => (
             <li key={host.id}>
-              <button type="button" class="host-row" aria-label={texts.home.open(host.name)} onClick={() => void client.openHost(host.id)}>
+              <button type="button" class="host-row" onClick={() => void client.openHost(host.id)}>
                 <Icon name="host" />
                 <span class="host-words">
                   <span class="host-name">{host.name}</span>

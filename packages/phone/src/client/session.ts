@@ -10,6 +10,9 @@ import { troubleOf } from "./trouble.js";
 /** How long apps may take to be thrown away, in milliseconds: an app's origin may not answer any more. */
 const WIPE = 4000;
 
+/** How long to wait before what is stored is looked at again that could not be read, in milliseconds. */
+const ANEW = 500;
+
 /** What a session works with. */
 export interface Around {
   readonly cell: Cell<Shared>;
@@ -152,8 +155,14 @@ export class Session {
   /** Looks whether the pairing is still stored: another tab, or the user, may have removed it. */
   async look(): Promise<void> {
     if (this.#isEnding) return;
-    const found = await this.#around.storage.load(this.host.id).catch(() => null);
-    if (found !== null && found.length === 0) this.forgotten();
+    // While the browser takes the database away, it cannot be read.
+    const load = (): Promise<readonly unknown[]> => this.#around.storage.load(this.host.id);
+    const again = async (): Promise<readonly unknown[]> => {
+      await new Promise((resolve) => setTimeout(resolve, ANEW));
+      return load();
+    };
+    const found = await load().catch(again).catch(() => null);
+    if (found !== null && found.length === 0 && !this.#isEnding) this.forgotten();
   }
 
   /** What is stored of the pairing is gone, without this page's doing. */

@@ -31,7 +31,6 @@ export const texts = {
     empty: "No host yet",
     lead: "A host is the computer that your apps run on. Its owner shows a code: couplet pair, or “Connect mobile” in its dashboard.",
     loading: "Looking for paired hosts…",
-    open: (name: string) => `Open ${name}`,
     unfinished: "Pairing not finished: open it to finish.",
     scan: "Scan a code",
     paste: "Paste a link",

@@ -1,5 +1,6 @@
 /** What went wrong, as the pages show it: what happened, what to do next, and the buttons that lead there. */
 import { AttemptError, CoupletError } from "../sdk.js";
+import { titleOf } from "../../../sdk/src/protocol/error.js";
 import { texts } from "./texts.js";
 
 /** What sort of trouble it is: texts.trouble has a title for each. */
@@ -119,11 +120,12 @@ export function troubleOf(error: unknown, isOnline = true): Trouble {
   const [first = "", ...details] = (known?.message ?? "").split("\n");
   const title = texts.trouble.title[kind];
   const message = sentence(first.replace(/:$/, ""));
+  // What is so for every occurrence, the title says; that the host cannot be reached is no news beside why.
+  const isNews = first !== titleOf(known?.code ?? "") && ![title, texts.trouble.title.unreachable].includes(message);
   return {
     kind,
     title,
-    // That the host cannot be reached is no news beside why.
-    message: message === title || message === texts.trouble.title.unreachable ? "" : message,
+    message: isNews ? message : "",
     next: texts.trouble.next[kind] ?? known?.next ?? texts.trouble.again,
     details,
     code: known?.code ?? "",

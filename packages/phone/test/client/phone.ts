@@ -81,6 +81,11 @@ export class Phone {
     await page.getByRole("button", { name, exact: true }).click();
   }
 
+  /** Presses the host of this name in the list. */
+  async openHost(name: string, page = this.page): Promise<void> {
+    await page.locator(".host-row", { hasText: name }).click();
+  }
+
   /** What a page says that is not in the frames of apps. */
   async text(page = this.page): Promise<string> {
     return page.locator("#app").innerText();

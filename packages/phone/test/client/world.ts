@@ -70,7 +70,8 @@ export class RealHost {
 
   async start(): Promise<void> {
     const { name, apps = [], env = {} } = this.#init;
-    const options = ["--json", "--no-input", "--listen", ANY, "--gateway", ANY, "--relay", "--name", name, "--state-dir", this.#state];
+    const options = ["--json", "--no-input", "--listen", ANY, "--relay", "--name", name, "--state-dir", this.#state];
+    for (const _ of apps) options.push("--gateway", ANY);
     this.#program = new Program(["serve", ...apps, ...options], env);
     await this.#program.next(({ event }) => event === "relay.connected");
   }
