@@ -119,6 +119,11 @@ export class Bell {
     this.#wake?.();
   }
 
+  /** What was rung for has come: nobody is to hear of it any more. */
+  still(): void {
+    this.#rung = false;
+  }
+
   /** Waits for a ring since the last one was heard. Rejects with the signal's reason. */
   wait(signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {

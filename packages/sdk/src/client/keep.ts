@@ -247,6 +247,9 @@ export class Keeper {
     };
     stream.onEndpoints = (list, serial) => this.#learn(list, serial);
     this.#live = { http, stream };
+    // Whoever wanted one has it: when it ends, that is no reason to take the place of another page.
+    this.#wanted.still();
+    this.#woken.still();
     this.#tell();
     if (this.#closing.signal.aborted) stream.leave("leaving");
     const ending = await stream.ended;
@@ -370,6 +373,7 @@ export class Keeper {
       }
     } else if (live !== null) {
       live.http.probe(PROBE).catch(() => live.stream.abandon());
+      return;
     }
     this.#woken.ring();
   }

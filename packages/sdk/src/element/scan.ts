@@ -32,9 +32,16 @@ export async function canScan(decode: Decode | null): Promise<boolean> {
 /**
  * Shows the camera's picture, and resolves with the first code that is a link of a host. The camera is off when it ends.
  *
+ * `seen` is told of what is none: each time it is seen.
+ *
  * @throws Rejects when the camera cannot be used, and with the signal's reason.
  */
-export async function scan(video: HTMLVideoElement, decode: Decode | null, signal: AbortSignal): Promise<string> {
+export async function scan(
+  video: HTMLVideoElement,
+  decode: Decode | null,
+  signal: AbortSignal,
+  seen: (text: string) => void = () => {},
+): Promise<string> {
   const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   try {
     signal.throwIfAborted();
@@ -42,9 +49,11 @@ export async function scan(video: HTMLVideoElement, decode: Decode | null, signa
     await video.play();
     const look = reader(decode);
     for (;;) {
-      const found = (await look(video).catch(() => [])).find(isLink);
+      const texts = await look(video).catch((): string[] => []);
+      const found = texts.find(isLink);
       signal.throwIfAborted();
       if (found !== undefined) return found;
+      texts.forEach(seen);
       await new Promise((resolve) => setTimeout(resolve, PAUSE));
       signal.throwIfAborted();
     }

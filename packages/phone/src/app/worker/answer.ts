@@ -1,0 +1,180 @@
+/** Answers one request of an app's pages. */
+import type { Header, Mode } from "../../wire/messages.js";
+import { ownPath } from "../../wire/own.js";
+import { framed, headersOf, isPage, located, shimTag, SHIM, DOWNLOAD, withShim } from "../html/index.js";
+import { texts } from "../texts.js";
+import { CookieNews } from "./cookies.js";
+import type { Joiner } from "./join.js";
+import { type Answer, Failure, type Link } from "./link.js";
+import { page, type Said } from "./pages.js";
+import { problem } from "./problem.js";
+
+/** Statuses whose answers have no body (Fetch, 2.2.3). */
+const BODILESS = [101, 103, 204, 205, 304];
+/** Milliseconds that more of a page is waited for when its beginning came without saying its encoding. */
+const SETTLED = 100;
+
+/** Who asks, as far as the app may know. */
+type Referrer = { readonly path: string | null } | "foreign";
+
+/** Turns requests of pages into answers of the app. */
+export class Answerer {
+  readonly #origin: string;
+  readonly #joiner: Joiner;
+  readonly #news: CookieNews;
+
+  constructor(scope: ServiceWorkerGlobalScope, joiner: Joiner) {
+    this.#origin = scope.location.origin;
+    this.#joiner = joiner;
+    this.#news = new CookieNews(scope, joiner);
+  }
+
+  /** What the app says to a request, or a page about why it says nothing. */
+  async answer({ request, clientId }: FetchEvent, path: string, isSaved = false): Promise<Response> {
+    const isNavigation = request.mode === "navigate";
+    let link: Link | null = null;
+    try {
+      const referrer = this.#referrer(request.referrer);
+      if (referrer === "foreign") return isNavigation ? page(403, texts.crossSite, null, null) : Response.error();
+      link = await this.#joiner.link();
+      const hasBody = request.method !== "GET" && request.method !== "HEAD";
+      const body = hasBody ? await request.blob() : null;
+      const answer = await link.request(
+        {
+          method: request.method,
+          path,
+          headers: [...request.headers] as Header[],
+          body: body === null || body.size === 0 ? null : body,
+          mode: (isNavigation ? "navigate" : request.mode) as Mode,
+          destination: request.destination === "" ? "empty" : request.destination,
+          referrer: referrer.path,
+          credentials: request.credentials !== "omit",
+        },
+        request.signal,
+      );
+      // A page that is on its way is told its cookies with itself.
+      if (isNavigation) void this.#news.tell(null);
+      else await this.#news.tell(clientId);
+      return isNavigation && !isSaved ? await this.#shown(request, path, answer, link) : this.#passed(request, answer);
+    } catch (error) {
+      if (!isNavigation || request.signal.aborted) return Response.error();
+      return page(502, explained(error, link), this.#shim(link), link?.client ?? null, request.method === "GET" ? path : undefined);
+    }
+  }
+
+  /** What a link with `download` leads to, to be saved: browsers do not ask a worker for it. */
+  async download(event: FetchEvent): Promise<Response> {
+    const wanted = new URLSearchParams(new URL(event.request.url).hash.slice(1));
+    const path = wanted.get("path") ?? "";
+    if (event.request.mode !== "navigate" || !path.startsWith("/")) return Response.error();
+    const answer = await this.answer(event, path, true);
+    const isSaved = /^\s*attachment/i.test(answer.headers.get("content-disposition") ?? "");
+    if (!isSaved) answer.headers.set("content-disposition", attachment(wanted.get("name") ?? ""));
+    return answer;
+  }
+
+  /** A script of a page wrote a cookie. */
+  async written(text: string, client: Client): Promise<void> {
+    const link = await this.#joiner.link().catch(() => null);
+    link?.write(text, new URL(client.url).pathname);
+  }
+
+  /** A page opens a WebSocket. */
+  async socket(path: string, protocols: readonly string[], port: MessagePort): Promise<void> {
+    const link = await this.#joiner.link().catch(() => null);
+    if (link === null) port.postMessage({ t: "close", code: 1006, reason: "", wasClean: false });
+    else link.socket(path, protocols, port);
+  }
+
+  #referrer(referrer: string): Referrer {
+    if (!URL.canParse(referrer) || referrer.startsWith("about:")) return { path: null };
+    const url = new URL(referrer);
+    // The client's page never says that it is the one.
+    const path = ownPath(url, this.#origin);
+    return path === null ? "foreign" : { path: url.pathname + url.search };
+  }
+
+  /** For scripts, pictures and so on. */
+  #passed(request: Request, answer: Answer): Response {
+    const headers = headersOf(answer.head.headers);
+    this.#locate(headers, request.url);
+    return responded(answer, headers, decoded(answer.body, headers));
+  }
+
+  /** For frames. */
+  async #shown(request: Request, path: string, answer: Answer, link: Link): Promise<Response> {
+    const { head } = answer;
+    const headers = headersOf(head.headers);
+    const elsewhere = this.#locate(headers, request.url);
+    const isFrame = request.destination === "iframe" || request.destination === "frame";
+    if (elsewhere !== null && isFrame) {
+      await answer.body?.cancel();
+      return page(200, texts.leaving(elsewhere), { ...this.#data(link), leave: elsewhere }, link.client);
+    }
+    const said = await problem(answer, headers);
+    if (said !== null) return page(head.status, said, this.#shim(link), link.client, request.method === "GET" ? path : undefined);
+    const nonce = made();
+    framed(headers, { shim: this.#origin + SHIM, download: this.#origin + DOWNLOAD, nonce, ancestor: link.client });
+    const body = decoded(answer.body, headers);
+    if (body === null || !isPage(headers)) return responded(answer, headers, body);
+    const tag = shimTag({ client: link.client, cookies: head.cookies ?? "" }, nonce);
+    return responded(answer, headers, await withShim(body, headers, tag, settled));
+  }
+
+  /** Changes `Location` to what the browser must see; where that leads elsewhere, returns it. */
+  #locate(headers: Headers, base: string): string | null {
+    const location = headers.get("location");
+    if (location === null) return null;
+    const found = located(location, base, this.#origin);
+    if (found === null) return null;
+    headers.set("location", found.url);
+    return found.isOwn ? null : found.url;
+  }
+
+  #data(link: Link): { readonly client: string; readonly cookies: string } {
+    return { client: link.client, cookies: "" };
+  }
+
+  #shim(link: Link | null): { readonly client: string; readonly cookies: string } | null {
+    return link === null ? null : this.#data(link);
+  }
+}
+
+function responded({ head }: Answer, headers: Headers, body: ReadableStream<Uint8Array<ArrayBuffer>> | null): Response {
+  const { status } = head;
+  if (!BODILESS.includes(status)) return new Response(body, { status, headers });
+  void body?.cancel();
+  return new Response(null, { status, headers });
+}
+
+/** Unpacks a body that is compressed: nobody else does, for an answer of a worker. */
+function decoded(body: ReadableStream<Uint8Array<ArrayBuffer>> | null, headers: Headers): ReadableStream<Uint8Array<ArrayBuffer>> | null {
+  const encoding = headers.get("content-encoding")?.trim().toLowerCase() ?? "identity";
+  if (encoding === "identity" || encoding === "" || body === null) return body;
+  headers.delete("content-encoding");
+  headers.delete("content-length");
+  if (encoding === "gzip" || encoding === "x-gzip") return body.pipeThrough(new DecompressionStream("gzip"));
+  if (encoding === "deflate") return body.pipeThrough(new DecompressionStream("deflate"));
+  void body.cancel();
+  const { message, next } = texts.encoding;
+  throw new Failure("", message, next);
+}
+
+/** A `Content-Disposition`. */
+function attachment(name: string): string {
+  const encoded = encodeURIComponent(name.slice(0, 200)).replace(/['()*]/g, (its) => `%${its.charCodeAt(0).toString(16)}`);
+  return name === "" ? "attachment" : `attachment; filename*=UTF-8''${encoded}`;
+}
+
+function explained(error: unknown, link: Link | null): Said {
+  if (error instanceof Failure) return { title: texts.failed.title, message: error.message, next: error.next, code: error.code };
+  return link === null || link.isOver ? texts.noClient : texts.failed;
+}
+
+function made(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function settled(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, SETTLED));
+}

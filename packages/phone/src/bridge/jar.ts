@@ -1,0 +1,112 @@
+/** The cookies of one label: those that the app's scripts may not see never leave the client's page. */
+import { type Cookie, CookieJar } from "tough-cookie";
+import { COOKIE_MAX, COOKIES_MAX } from "../wire/limits.js";
+import type { JarStorage } from "./index.js";
+
+// A browser takes what stands on localhost as safe, and so `Secure` cookies (draft-ietf-httpbis-rfc6265bis, 5.8.3).
+const URL_OF_APP = "https://localhost";
+/** Milliseconds between a change and when it is saved; a page often brings several. */
+const SAVE_AFTER = 200;
+
+/** Cookies, held in memory and kept in the client's store. */
+export class Jar {
+  readonly #storage: JarStorage;
+  #jar = made();
+  #timer: ReturnType<typeof setTimeout> | null = null;
+  #saving: Promise<void> = Promise.resolve();
+  readonly #changed: () => void;
+
+  /** `changed` is called whenever a cookie came or went. */
+  constructor(storage: JarStorage, changed: () => void) {
+    this.#storage = storage;
+    this.#changed = changed;
+  }
+
+  /** Takes what the store has: another tab may have changed it. What cannot be read there counts as nothing. */
+  async load(): Promise<void> {
+    await this.flush();
+    const text = await this.#storage.load().catch(() => null);
+    this.#jar = (text === null ? null : read(text)) ?? made();
+  }
+
+  /** The header `Cookie` for a path; empty: none. */
+  header(path: string): string {
+    return written(this.#jar.getCookiesSync(URL_OF_APP + path, { http: true, sameSiteContext: "strict" }));
+  }
+
+  /** What `document.cookie` is at a path. */
+  view(path: string): string {
+    return written(this.#jar.getCookiesSync(URL_OF_APP + path, { http: false, sameSiteContext: "strict" }));
+  }
+
+  /** Takes the `Set-Cookie` headers of an answer. */
+  take(cookies: readonly string[], path: string): void {
+    for (const cookie of cookies) this.#set(cookie, path, true);
+  }
+
+  /** Takes what a script writes to `document.cookie`. It neither makes nor changes what scripts may not see. */
+  write(cookie: string, path: string): void {
+    this.#set(cookie, path, false);
+  }
+
+  #set(text: string, path: string, http: boolean): void {
+    if (text.length > COOKIE_MAX) return;
+    let set: Cookie | undefined;
+    try {
+      set = this.#jar.setCookieSync(text, URL_OF_APP + path, { http, ignoreError: true, sameSiteContext: "strict" });
+    } catch {
+      // Something that is no cookie, which a browser passes over.
+    }
+    if (set === undefined) return;
+    this.#bound();
+    this.#timer ??= setTimeout(() => void this.flush(), SAVE_AFTER);
+    this.#changed();
+  }
+
+  /** The oldest go when there are too many, as in browsers. */
+  #bound(): void {
+    const all = this.#jar.serializeSync()?.cookies ?? [];
+    if (all.length <= COOKIES_MAX) return;
+    const ages = all.map(({ lastAccessed }) => String(lastAccessed)).sort();
+    const newest = ages[all.length - COOKIES_MAX] ?? "";
+    const kept = all.filter(({ lastAccessed }) => String(lastAccessed) >= newest).slice(-COOKIES_MAX);
+    this.#jar = read(JSON.stringify({ ...this.#jar.serializeSync(), cookies: kept })) ?? made();
+  }
+
+  /** Resolves once what changed is saved, or cannot be: cookies are then as good as this page is open. */
+  async flush(): Promise<void> {
+    if (this.#timer !== null) {
+      clearTimeout(this.#timer);
+      this.#timer = null;
+      const text = JSON.stringify(this.#jar.serializeSync());
+      this.#saving = this.#saving.then(() => this.#storage.save(text)).catch(() => {});
+    }
+    await this.#saving;
+  }
+
+  /** Removes all of them, also from the store. */
+  async wipe(): Promise<void> {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#jar = made();
+    await this.#saving;
+    await this.#storage.save(null);
+  }
+}
+
+function made(): CookieJar {
+  // One host alone is asked, and it is none under which anybody can have a name.
+  return new CookieJar(undefined, { rejectPublicSuffixes: false, prefixSecurity: "silent" });
+}
+
+function read(text: string): CookieJar | null {
+  try {
+    return CookieJar.deserializeSync(text);
+  } catch {
+    return null;
+  }
+}
+
+function written(cookies: readonly Cookie[]): string {
+  return cookies.map((cookie) => cookie.cookieString()).join("; ");
+}

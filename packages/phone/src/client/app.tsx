@@ -1,0 +1,95 @@
+/** Which page is shown, and what stands over it. */
+import { useEffect, useState } from "preact/hooks";
+
+import type { Client } from "./client.js";
+import { Home } from "./home.js";
+import { HostPage, Opening } from "./host.js";
+import { Pairing } from "./pairing.js";
+import { Paste } from "./paste.js";
+import { Sheet } from "./parts.js";
+import { Scan } from "./scan.js";
+import { useCell, type Shared } from "./shared.js";
+import { texts } from "./texts.js";
+
+export function App({ client }: { client: Client }) {
+  const shared = useCell(client.cell);
+  const [isAsked, setAsked] = useState(false);
+  const { route, open, said } = shared;
+  const name = route.at === "host" && open !== null ? open.name : "";
+  useEffect(() => {
+    document.title = name === "" ? texts.title : `${name} – ${texts.title}`;
+  }, [name]);
+  return (
+    <>
+      <Shows client={client} shared={shared} onClear={() => setAsked(true)} />
+      {open !== null && open.leaving !== "" && <Leave client={client} url={open.leaving} />}
+      {isAsked && <Clear client={client} onClose={() => setAsked(false)} />}
+      <p class="unseen" role="status">
+        {said}
+      </p>
+    </>
+  );
+}
+
+function Shows({ client, shared, onClear }: { client: Client; shared: Shared; onClear: () => void }) {
+  const { route, open, ceremony, hosts } = shared;
+  switch (route.at) {
+    case "scan":
+      return <Scan client={client} />;
+    case "paste":
+      return <Paste client={client} />;
+    case "pair":
+      if (ceremony === null) break;
+      return <Pairing client={client} ceremony={ceremony} onClear={onClear} />;
+    case "host": {
+      if (open === null) return <Opening name={hosts?.find((host) => host.id === route.id)?.name ?? texts.unnamed} />;
+      // The moment of success stays until there is more to show.
+      const isNew = ceremony?.step === "paired" && open.apps === null && open.trouble === null;
+      if (isNew && open.state.state !== "offline" && !("error" in open.state)) return <Pairing client={client} ceremony={ceremony} onClear={onClear} />;
+      return <HostPage client={client} shared={shared} open={open} />;
+    }
+  }
+  return <Home client={client} shared={shared} onClear={onClear} />;
+}
+
+/** An app's address is an app's word: it is shown whole. */
+function Leave({ client, url }: { client: Client; url: string }) {
+  const stay = (): void => client.session?.left();
+  return (
+    <Sheet title={texts.leave.title} onClose={stay}>
+      <p>{texts.leave.lead}</p>
+      <p class="address">{url}</p>
+      <div class="sheet-actions">
+        <a class="button main" href={url} target="_blank" rel="noopener noreferrer" onClick={stay}>
+          {texts.leave.go}
+        </a>
+        <button type="button" onClick={stay}>
+          {texts.leave.stay}
+        </button>
+      </div>
+    </Sheet>
+  );
+}
+
+function Clear({ client, onClose }: { client: Client; onClose: () => void }) {
+  return (
+    <Sheet title={texts.clear.title} onClose={onClose}>
+      <p>{texts.clear.lead}</p>
+      <div class="sheet-actions">
+        <button
+          type="button"
+          class="grave"
+          onClick={() => {
+            onClose();
+            void client.clear();
+          }}
+        >
+          {texts.clear.go}
+        </button>
+        <button type="button" onClick={onClose}>
+          {texts.cancel}
+        </button>
+      </div>
+    </Sheet>
+  );
+}

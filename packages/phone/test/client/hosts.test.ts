@@ -1,0 +1,339 @@
+/** After the pairing: hosts, apps, how things stand, and what is left when it is over. With a real relay and real hosts. */
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import type { Page } from "playwright-core";
+
+import { Phone, type PhoneInit } from "./phone.js";
+import { appShows, paired, startApp } from "./steps.js";
+import { World, type RealHost } from "./world.js";
+
+let world: World;
+let kitchen: RealHost;
+let attic: RealHost;
+let apps: { readonly url: string; close(): Promise<void> }[];
+
+before(async () => {
+  [world, ...apps] = await Promise.all([World.start(), startApp("Notes"), startApp("Wiki")]);
+  const [notes, wiki] = apps.map((app) => app.url);
+  kitchen = await world.host({ name: "Kitchen", apps: [`notes=${notes}`, `wiki=${wiki}`] });
+  attic = await world.host({ name: "Attic", apps: [`http://${new URL(notes ?? "").host}`] });
+});
+after(async () => {
+  await Promise.all([world.close(), ...apps.map((app) => app.close())]);
+});
+
+async function withPhone(init: PhoneInit, work: (phone: Phone) => Promise<void>): Promise<void> {
+  const phone = await Phone.start(init);
+  try {
+    await work(phone);
+    assert.deepEqual(phone.faults, []);
+  } finally {
+    await phone.close();
+  }
+}
+
+async function seen(phone: Phone, name: string, page = phone.page): Promise<void> {
+  await phone.picture(name, page);
+  assert.deepEqual(await phone.wrongs(page), [], name);
+}
+
+interface Kept {
+  readonly credentials: string[];
+  readonly labels: Record<string, string>[];
+  readonly jars: string[];
+}
+
+/** What is stored of pairings and apps. */
+function kept(page: Page): Promise<Kept> {
+  return page.evaluate(async () => {
+    const all = <T,>(database: string, store: string, what: "getAll" | "getAllKeys"): Promise<T[]> =>
+      new Promise((resolve, reject) => {
+        const request = indexedDB.open(database);
+        request.onerror = () => reject(request.error);
+        request.onsuccess = () => {
+          const its = request.result;
+          if (!its.objectStoreNames.contains(store)) return resolve([]);
+          const rows = its.transaction(store).objectStore(store)[what]();
+          rows.onsuccess = () => (its.close(), resolve(rows.result as T[]));
+        };
+      });
+    return {
+      credentials: await all<string>("couplet", "credentials", "getAllKeys"),
+      labels: (await all<{ labels: Record<string, string> }>("couplet-apps", "labels", "getAll")).map((row) => row.labels),
+      jars: await all<string>("couplet-apps", "jars", "getAllKeys"),
+    };
+  });
+}
+
+async function menu(phone: Phone, page = phone.page): Promise<void> {
+  await page.getByRole("button", { name: /^Menu of/ }).click();
+  await page.getByRole("dialog").waitFor();
+}
+
+/** A host of before it listed its apps is made to. */
+const LISTS = `const parse = JSON.parse; JSON.parse = (...its) => {
+  const read = parse(...its);
+  if (read?.device_id && read.server_name === "Kitchen") read.apps ??= [{ name: "notes" }, { name: "wiki" }];
+  return read;
+}`;
+
+test("several hosts and several apps: each is found again, and stays as it was left", async () => {
+  await withPhone({ before: LISTS }, async (phone) => {
+    const { page } = phone;
+    await paired(phone, kitchen, "Two hosts");
+    await appShows("Notes", phone);
+    // An app that is left for another stays as it is.
+    await page.frameLocator(".place:not([hidden]) iframe.app").getByRole("link", { name: "Next" }).click();
+    await page.frameLocator(".place:not([hidden]) iframe.app").getByText("/next").waitFor();
+    await seen(phone, "apps");
+    await page.getByLabel("App").selectOption("wiki");
+    await appShows("Wiki", phone);
+    await page.getByLabel("App").selectOption("notes");
+    await page.frameLocator(".place:not([hidden]) iframe.app").getByText("/next").waitFor();
+    const [labels] = (await kept(page)).labels;
+    assert.deepEqual(Object.keys(labels ?? {}), ["notes", "wiki"]);
+    for (const label of Object.values(labels ?? {})) assert.match(label, /^[a-z2-7]{26}$/);
+    assert.notEqual(labels?.["notes"], labels?.["wiki"]);
+
+    await menu(phone);
+    await seen(phone, "menu");
+    await phone.press("Back in the app");
+    await page.frameLocator(".place:not([hidden]) iframe.app").getByText("/", { exact: true }).waitFor();
+    await menu(phone);
+    await phone.press("Your hosts");
+    await phone.at("home");
+    await paired(phone, attic, "Two hosts");
+    await appShows("Notes", phone);
+    await menu(phone);
+    await phone.press("Your hosts");
+    await phone.at("home");
+    assert.deepEqual(await page.locator(".host-name").allInnerTexts(), ["Attic", "Kitchen"]);
+    await seen(phone, "home");
+
+    // The same labels again; and after the page was loaded anew, the same app.
+    await phone.openHost("Kitchen");
+    await appShows("Notes", phone);
+    await page.getByLabel("App").selectOption("wiki");
+    await appShows("Wiki", phone);
+    await page.reload();
+    await appShows("Wiki", phone);
+    assert.ok((await kept(page)).labels.some((row) => row["wiki"] === labels?.["wiki"]));
+  });
+});
+
+test("an address outside is opened in a tab of its own, if the person wants it", async () => {
+  await withPhone({}, async (phone) => {
+    await paired(phone, attic, "Leaves");
+    await appShows("Notes", phone);
+    await phone.page.frameLocator("iframe.app").getByRole("link", { name: "Elsewhere" }).click();
+    await phone.page.getByRole("dialog", { name: "Leave the app?" }).waitFor();
+    await phone.page.getByText("https://elsewhere.example/x", { exact: true }).waitFor();
+    await seen(phone, "leave");
+    const link = phone.page.getByRole("link", { name: "Open it" });
+    assert.equal(await link.getAttribute("rel"), "noopener noreferrer");
+    await phone.press("Stay here");
+    await appShows("Notes", phone);
+  });
+});
+
+test("a host that goes away and comes back: the app stays", async () => {
+  await withPhone({}, async (phone) => {
+    await paired(phone, attic, "Waits");
+    await appShows("Notes", phone);
+    const frame = phone.page.frames().find((one) => one.name() !== "" || one.url().includes(".localhost"));
+    await frame?.evaluate("window.kept = 1");
+    await attic.stop();
+    await phone.state("Away");
+    await phone.page.getByText("Attic is away.", { exact: true }).waitFor();
+    await seen(phone, "away");
+    await attic.start();
+    await phone.press("Try now");
+    await phone.state("Relay");
+    assert.equal(await phone.page.locator(".banner").count(), 0);
+    assert.equal(await frame?.evaluate("window.kept"), 1);
+  });
+});
+
+test("forgetting asks first, then leaves nothing", async () => {
+  await withPhone({}, async (phone) => {
+    const { page } = phone;
+    await paired(phone, attic, "Forgets");
+    await appShows("Notes", phone);
+    await page.waitForFunction(() => document.querySelector("iframe.app") !== null);
+    await menu(phone);
+    await phone.press("Forget this host");
+    await page.getByRole("dialog", { name: "Forget Attic?" }).waitFor();
+    await seen(phone, "forget");
+    // The focus stays in the dialog, and Escape keeps the host.
+    for (let presses = 0; presses < 6; presses += 1) {
+      await page.keyboard.press("Tab");
+      assert.equal(await page.evaluate(() => document.activeElement === document.body || document.activeElement?.closest("dialog") !== null), true);
+    }
+    await page.keyboard.press("Escape");
+    await page.getByRole("dialog").waitFor({ state: "detached" });
+    assert.equal((await kept(page)).credentials.length, 1);
+    await menu(phone);
+    await phone.press("Forget this host");
+    await phone.press("Forget");
+    await phone.at("home");
+    await page.getByText("Attic is forgotten on this device.").waitFor();
+    assert.deepEqual(await kept(page), { credentials: [], labels: [], jars: [] });
+    assert.doesNotMatch(await attic.owner("devices", "--active"), /Forgets/);
+    await seen(phone, "forgotten");
+  });
+});
+
+test("a host that cannot be told is forgotten all the same, and it is said", async () => {
+  await withPhone({}, async (phone) => {
+    await paired(phone, attic, "Alone");
+    await attic.stop();
+    await phone.state("Away");
+    await menu(phone);
+    await phone.press("Forget this host");
+    await phone.press("Forget");
+    await phone.page.getByText("could not be told").waitFor();
+    assert.deepEqual(await kept(phone.page), { credentials: [], labels: [], jars: [] });
+    await attic.start();
+  });
+});
+
+for (const [how, args, step] of [
+  ["revoked", (name: string) => ["devices", "revoke", name, "--yes"], "over-revoked"],
+  ["ended", (name: string) => ["devices", "scope", name, "--until", new Date(Date.now() + 1500).toISOString()], "over-expired"],
+] as const) {
+  test(`access that is ${how} closes the apps and leaves nothing`, async () => {
+    await withPhone({}, async (phone) => {
+      const name = `Is ${how}`;
+      await paired(phone, attic, name);
+      await appShows("Notes", phone);
+      const before = await kept(phone.page);
+      assert.equal(before.credentials.length, 1);
+      await attic.owner(...args(name));
+      await phone.at(step);
+      await seen(phone, step);
+      await phone.page.waitForFunction(() => document.querySelector("iframe") === null);
+      await phone.page.waitForFunction(async () => (await indexedDB.databases()).length > 0);
+      await until(async () => {
+        const { credentials, labels, jars } = await kept(phone.page);
+        return credentials.length + labels.length + jars.length === 0;
+      });
+      await phone.press("Pair again");
+      await phone.at("scan");
+      // Paired anew, it is another device with another label.
+      await paired(phone, attic, `${name} anew`);
+      await appShows("Notes", phone);
+      const [label] = (await kept(phone.page)).labels;
+      assert.notDeepEqual(Object.values(label ?? {}), Object.values(before.labels[0] ?? {}));
+    });
+  });
+}
+
+/** Asks until it is so. */
+async function until(isSo: () => Promise<boolean>): Promise<void> {
+  const end = Date.now() + 20_000;
+  while (!(await isSo())) if (Date.now() > end) throw new Error("it did not come to that");
+}
+
+test("a host that is forgotten in another tab is over in this one", async () => {
+  await withPhone({}, async (phone) => {
+    await paired(phone, attic, "Two tabs");
+    await appShows("Notes", phone);
+    const other = await phone.context.newPage();
+    await phone.open("", other);
+    await phone.openHost("Attic", other);
+    await phone.state("Relay", other);
+    await appShows("Notes", phone, other);
+    await phone.state("Relay");
+    await menu(phone, other);
+    await phone.press("Forget this host", other);
+    await phone.press("Forget", other);
+    await phone.at("home", other);
+    await phone.at("over-forgotten");
+    await seen(phone, "over-forgotten");
+    assert.deepEqual(await kept(phone.page), { credentials: [], labels: [], jars: [] });
+  });
+});
+
+test("data that the user clears under a running page ends it", async () => {
+  await withPhone({}, async (phone) => {
+    await paired(phone, attic, "Cleared");
+    await appShows("Notes", phone);
+    const session = await phone.context.newCDPSession(phone.page);
+    await session.send("Storage.clearDataForOrigin", { origin: phone.served.client, storageTypes: "indexeddb" });
+    await phone.at("over-forgotten");
+    await phone.page.waitForFunction(() => document.querySelector("iframe") === null);
+    await phone.press("Your hosts");
+    await phone.at("home");
+    assert.match(await phone.text(), /No host yet/);
+  });
+});
+
+test("where the host takes one session, the second tab has it, and the first says so without a fight", async () => {
+  const single = await world.host({ name: "Single", env: { COUPLET_LIMITS__MAX_SESSIONS: "1" } });
+  await withPhone({}, async (phone) => {
+    await paired(phone, single, "Tabs");
+    const other = await phone.context.newPage();
+    await phone.open("", other);
+    await phone.openHost("Single", other);
+    await phone.state("Relay", other);
+    await phone.state("In another tab");
+    await phone.page.getByText("Single is in use in another tab or window of this browser.", { exact: true }).waitFor();
+    await seen(phone, "elsewhere");
+    // It stays so: nothing changes in either tab for longer than a session that was taken waits.
+    const quiet = (page: Page): Promise<number> =>
+      page.evaluate(
+        () =>
+          new Promise<number>((resolve) => {
+            let turns = 0;
+            const bar = document.querySelector(".bar-state");
+            const observer = new MutationObserver(() => (turns += 1));
+            if (bar !== null) observer.observe(bar, { subtree: true, childList: true, characterData: true, attributes: true });
+            setTimeout(() => resolve(turns), 8000);
+          }),
+      );
+    assert.deepEqual(await Promise.all([quiet(phone.page), quiet(other)]), [0, 0]);
+    await phone.press("Use it here");
+    await phone.state("Relay");
+    await phone.state("In another tab", other);
+    // The tab that has it is closed: it goes on in the other.
+    await phone.page.close();
+    await phone.state("Relay", other);
+  });
+  await single.close();
+});
+
+test("a page that was frozen, and a network that was gone: it comes back by itself", async () => {
+  await withPhone({}, async (phone) => {
+    await paired(phone, attic, "Sleeps");
+    await appShows("Notes", phone);
+    const session = await phone.context.newCDPSession(phone.page);
+    await session.send("Page.setWebLifecycleState", { state: "frozen" });
+    await world.stopRelay();
+    await world.startRelay();
+    await session.send("Page.setWebLifecycleState", { state: "active" });
+    await phone.state("Relay");
+    await phone.context.setOffline(true);
+    await world.stopRelay();
+    await phone.state("Away");
+    await world.startRelay();
+    await phone.context.setOffline(false);
+    await phone.state("Relay");
+    await appShows("Notes", phone);
+  });
+});
+
+test("the browser's back button leads to the hosts, and again to the host", async () => {
+  await withPhone({}, async (phone) => {
+    await paired(phone, attic, "Back");
+    await phone.page.goBack();
+    await phone.at("home");
+    await phone.page.goForward();
+    await phone.state("Relay");
+    await menu(phone);
+    await phone.press("Your hosts");
+    await phone.press("Scan a code");
+    await phone.at("scan");
+    await phone.page.goBack();
+    await phone.at("home");
+  });
+});
