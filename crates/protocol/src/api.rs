@@ -331,6 +331,16 @@ pub struct MeAnswer {
     pub expires_at: Option<String>,
     /// What the owner calls this host.
     pub server_name: String,
+    /// The apps that a session leads to, the first one by itself, the others by the header `couplet-app`.
+    #[serde(default)]
+    pub apps: Vec<AppInfo>,
+}
+
+/// An app behind a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AppInfo {
+    /// What the owner calls it.
+    pub name: String,
 }
 
 /// One line of the audit log.

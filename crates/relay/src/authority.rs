@@ -142,11 +142,14 @@ impl Authority {
     pub(crate) fn certify_listener(
         &self,
         names: &[&RelayName],
+        apps: Option<&str>,
         now: Timestamp,
     ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), rcgen::Error> {
         let mut params = params("Couplet relay", now, SERVER_LIFE)?;
         let mut hosts: Vec<&str> = names.iter().map(|name| host_of(name)).collect();
         hosts.extend(["localhost", "127.0.0.1", "::1"]);
+        let every_app = apps.map(|domain| format!("*.{domain}"));
+        hosts.extend(every_app.as_deref());
         hosts.dedup();
         for host in hosts {
             params.subject_alt_names.push(match host.parse::<IpAddr>() {

@@ -14,6 +14,9 @@ pub const HOSTS_PORT: u16 = 8443;
 /// The devices' listener's port of a relay for development.
 pub const DEV_PORT: u16 = 8442;
 
+/// Where a relay for development shows apps: every name below `localhost` is the machine's own (RFC 6761, 6.3).
+pub const DEV_APPS: &str = "apps.localhost";
+
 /// How one relay runs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +41,16 @@ pub struct Config {
     /// Where `/livez`, `/readyz` and `/metrics` are served, by plain HTTP. Empty: nowhere.
     #[serde(default)]
     pub private: Vec<SocketAddr>,
+    /// Below which domain the phone's client shows apps, each under a label of its own, on the devices' listener. Empty:
+    /// nowhere; for development [`DEV_APPS`].
+    #[serde(default)]
+    pub apps_domain: String,
+    /// The certificate chain (PEM) for every label below `apps_domain`. Empty: that of the devices' listener.
+    #[serde(default)]
+    pub apps_cert: PathBuf,
+    /// Its private key (PEM).
+    #[serde(default)]
+    pub apps_key: PathBuf,
     /// The certificate chain (PEM) of the devices' listener.
     #[serde(default)]
     pub tls_cert: PathBuf,
@@ -169,6 +182,9 @@ impl Config {
             listen: Vec::new(),
             hosts_listen: Vec::new(),
             private: Vec::new(),
+            apps_domain: String::new(),
+            apps_cert: PathBuf::new(),
+            apps_key: PathBuf::new(),
             tls_cert: PathBuf::new(),
             tls_key: PathBuf::new(),
             dev: false,
@@ -192,9 +208,51 @@ impl Config {
             }
         }
         self.check_tls()?;
+        self.check_apps()?;
         if self.account_issuers.is_empty() != self.account_audience.is_empty() {
             let next = "name account_issuers and account_audience together, or neither";
             return Err(ConfigError(format!("accounts are half set up: {next}")));
+        }
+        Ok(())
+    }
+
+    /// Below which domain apps are shown, if they are.
+    #[must_use]
+    pub fn apps(&self) -> Option<&str> {
+        match self.apps_domain.as_str() {
+            "" if self.dev && self.name.is_empty() => Some(DEV_APPS),
+            "" => None,
+            named => Some(named),
+        }
+    }
+
+    fn check_apps(&self) -> Result<(), ConfigError> {
+        let wrong = |next: &str| Err(ConfigError(format!("apps_domain: {:?} cannot be used: {next}", self.apps_domain)));
+        let (cert, key) = (!self.apps_cert.as_os_str().is_empty(), !self.apps_key.as_os_str().is_empty());
+        if cert != key {
+            return Err(ConfigError("--apps-cert and --apps-key belong together".to_owned()));
+        }
+        if cert && (self.dev || self.apps_domain.is_empty()) {
+            return Err(ConfigError("--apps-cert is for --apps-domain, and not for --dev".to_owned()));
+        }
+        if self.apps_domain.is_empty() {
+            return Ok(());
+        }
+        let is_name = |label: &str| {
+            !label.is_empty()
+                && label.len() <= 63
+                && label.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        };
+        let labels: Vec<&str> = self.apps_domain.split('.').collect();
+        if labels.len() < 2 || self.apps_domain.len() > 200 || !labels.iter().all(|label| is_name(label)) {
+            return wrong("write it as apps.relay.example, in small letters, without a port and without *");
+        }
+        // Else a label could be the relay's own name, and its pages those of an app.
+        for name in [&self.name, &self.hosts_name] {
+            let host = name.split(':').next().unwrap_or_default().to_ascii_lowercase();
+            if host == self.apps_domain || host.ends_with(&format!(".{}", self.apps_domain)) {
+                return wrong("the relay's own names must not be below it; take a domain beside or below the relay's");
+            }
         }
         Ok(())
     }
@@ -234,6 +292,14 @@ mod tests {
         assert!(refused(&|c| (c.dev, c.tls_cert, c.tls_key) = (false, "c".into(), "k".into())).contains("--name"));
         assert!(refused(&|c| c.name = "https://relay".into()).contains("without https://"));
         assert!(refused(&|c| c.limits.host_sessions = 0).contains("write 1 to 1000"));
+        assert!(refused(&|c| c.apps_domain = "*.apps.example".into()).contains("without *"));
+        assert!(refused(&|c| c.apps_domain = "example".into()).contains("small letters"));
+        for name in ["relay.example", "apps.relay.example:8443"] {
+            let both = |c: &mut Config| (c.name, c.apps_domain) = (name.into(), "relay.example".into());
+            assert!(refused(&both).contains("must not be below it"), "{name}");
+        }
+        assert!(refused(&|c| c.apps_cert = "c".into()).contains("together"));
+        assert!(refused(&|c| (c.apps_cert, c.apps_key) = ("c".into(), "k".into())).contains("not for --dev"));
         assert!(refused(&|c| c.account_audience = "me".into()).contains("half"));
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use couplet_phone::Phone;
 use couplet_protocol::{Code, RelayName};
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
@@ -191,6 +192,7 @@ fn shared(
         enrolments: Enrolments::new(),
         pages: Sockets::new(limits.max_devices, limits.source_sockets.div_ceil(16)),
         sources: Sources::new(limits.source_bytes_per_second),
+        phone: Phone::new(&format!("https://{name}"), config.apps()),
         name,
         hosts_name,
         tasks,

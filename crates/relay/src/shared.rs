@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use couplet_phone::Phone;
 use couplet_protocol::RelayName;
 
 use crate::account::Accounts;
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) enrolments: Enrolments,
     /// WebSockets that web pages have open before they have shown anything.
     pub(crate) pages: Sockets,
+    /// The phone's web client.
+    pub(crate) phone: Phone,
     /// The devices' listener.
     pub(crate) name: RelayName,
     /// The hosts' listener.

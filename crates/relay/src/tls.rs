@@ -16,7 +16,7 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 
-use crate::authority::{Authority, host_of};
+use crate::authority::Authority;
 
 /// Why there is no certificate to show.
 #[derive(Debug, thiserror::Error)]
@@ -59,17 +59,35 @@ impl Shown {
     }
 }
 
+/// The devices' listener's certificate by the name that is called: the apps' have one of their own where it is given.
+#[derive(Debug)]
+pub(crate) struct ByName {
+    pub(crate) devices: Arc<Shown>,
+    /// The domain of the apps, with a dot before it.
+    pub(crate) apps: Option<(String, Arc<Shown>)>,
+}
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let called = hello.server_name().unwrap_or_default().to_ascii_lowercase();
+        match &self.apps {
+            Some((domain, apps)) if called.ends_with(domain.as_str()) => apps.resolve(hello),
+            _ => self.devices.resolve(hello),
+        }
+    }
+}
+
 impl ResolvesServerCert for Shown {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 
-/// The certificate and key in these files (PEM), if devices that call the relay by this name can take it now.
+/// The certificate and key in these files (PEM), if devices that call this name can take it now.
 pub(crate) fn from_files(
     certificate: &Path,
     key: &Path,
-    name: &RelayName,
+    host: &str,
     now: Timestamp,
 ) -> Result<CertifiedKey, TlsError> {
     let unreadable = |path: &Path| {
@@ -79,18 +97,17 @@ pub(crate) fn from_files(
     let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let chain = chain.map_err(unreadable(certificate))?;
     let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable(key))?;
-    usable(&chain, &certificate.display().to_string(), name, now)?;
+    usable(&chain, &certificate.display().to_string(), host, now)?;
     // Refuses a key of another certificate.
     Ok(CertifiedKey::from_der(chain, key, &provider())?)
 }
 
 /// Whether the chain's own certificate is for this name and this time (RFC 5280, 4.1.2.5). Who issued it, each device judges
 /// for itself.
-fn usable(chain: &[CertificateDer<'_>], file: &str, name: &RelayName, now: Timestamp) -> Result<(), TlsError> {
+fn usable(chain: &[CertificateDer<'_>], file: &str, host: &str, now: Timestamp) -> Result<(), TlsError> {
     let malformed = || TlsError::Malformed(file.to_owned());
     let own = chain.first().ok_or_else(malformed)?;
     let parsed = ParsedCertificate::try_from(own).map_err(|_| malformed())?;
-    let host = host_of(name);
     let server = ServerName::try_from(host).map_err(|_| malformed())?;
     verify_server_name(&parsed, &server).map_err(|_| TlsError::OtherName(file.to_owned(), host.to_owned()))?;
     let (_, read) = x509_parser::parse_x509_certificate(own).map_err(|_| malformed())?;
@@ -104,13 +121,18 @@ fn usable(chain: &[CertificateDer<'_>], file: &str, name: &RelayName, now: Times
 }
 
 /// A new certificate of the relay's own CA.
-pub(crate) fn issued(authority: &Authority, names: &[&RelayName], now: Timestamp) -> Result<CertifiedKey, TlsError> {
-    let (chain, key) = authority.certify_listener(names, now)?;
+pub(crate) fn issued(
+    authority: &Authority,
+    names: &[&RelayName],
+    apps: Option<&str>,
+    now: Timestamp,
+) -> Result<CertifiedKey, TlsError> {
+    let (chain, key) = authority.certify_listener(names, apps, now)?;
     Ok(CertifiedKey::from_der(chain, key, &provider())?)
 }
 
 /// The devices' listener.
-pub(crate) fn for_devices(shown: Arc<Shown>) -> Result<Arc<ServerConfig>, TlsError> {
+pub(crate) fn for_devices(shown: Arc<ByName>) -> Result<Arc<ServerConfig>, TlsError> {
     let builder = ServerConfig::builder_with_provider(Arc::new(provider())).with_safe_default_protocol_versions()?;
     let mut config = builder.with_no_client_auth().with_cert_resolver(shown);
     // A device that comes back saves a round of public-key work; nothing is kept for it here.
@@ -160,8 +182,8 @@ mod tests {
         (params.not_before, params.not_after) = (rcgen::date_time_ymd(2026, 11, 1), rcgen::date_time_ymd(2026, 12, 1));
         std::fs::write(&certificate, params.self_signed(&made).unwrap().pem()).unwrap();
         std::fs::write(&key, made.serialize_pem()).unwrap();
-        let read = |name: &str, now| from_files(&certificate, &key, &RelayName::parse(name).unwrap(), now);
-        for name in ["relay.example", "relay.example:8442", "192.0.2.7:8442"] {
+        let read = |name: &str, now| from_files(&certificate, &key, name, now);
+        for name in ["relay.example", "192.0.2.7"] {
             assert!(read(name, now).is_ok(), "{name}");
         }
         for name in ["other.example", "a.relay.example", "192.0.2.8"] {

@@ -10,6 +10,12 @@ export interface Scope {
   readonly paths?: readonly string[];
 }
 
+/** An app behind a host. */
+export interface App {
+  /** What its owner calls it: what `fetch` takes as `app`. */
+  readonly name: string;
+}
+
 /** What a device is to its host: `GET /api/pair/me`. */
 export interface Me {
   readonly device_id: string;
@@ -22,6 +28,8 @@ export interface Me {
   readonly expires_at?: string | null;
   /** What the host calls itself. */
   readonly server_name: string;
+  /** The apps behind it, the first one first. A host of before lists none. */
+  readonly apps?: readonly App[];
 }
 
 /** How pairing is done at a host. */

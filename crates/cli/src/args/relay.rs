@@ -106,6 +106,15 @@ pub(crate) struct RelaySettings {
     /// Where to serve /livez, /readyz and /metrics, by plain HTTP; may repeat [env: COUPLET_RELAY_PRIVATE] [default: nowhere]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) private: Vec<String>,
+    /// Below which domain phones see the apps in their browsers, each under a name of its own [env: COUPLET_RELAY_APPS_DOMAIN] [default: nowhere; with --dev alone apps.localhost]
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) apps_domain: Option<String>,
+    /// The certificate chain (PEM) for *.DOMAIN of the apps [env: COUPLET_RELAY_APPS_CERT] [default: --tls-cert]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) apps_cert: Option<PathBuf>,
+    /// Its private key (PEM) [env: COUPLET_RELAY_APPS_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) apps_key: Option<PathBuf>,
     /// The certificate chain (PEM) that devices see [env: COUPLET_RELAY_TLS_CERT]
     #[arg(long, value_name = "FILE")]
     pub(crate) tls_cert: Option<PathBuf>,

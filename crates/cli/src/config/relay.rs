@@ -35,6 +35,9 @@ fn keys() -> Vec<Key> {
         ("listen", Kind::List),
         ("hosts_listen", Kind::List),
         ("private", Kind::List),
+        ("apps_domain", Kind::Text),
+        ("apps_cert", Kind::Text),
+        ("apps_key", Kind::Text),
         ("tls_cert", Kind::Text),
         ("tls_key", Kind::Text),
         ("dev", Kind::Switch),
@@ -112,6 +115,9 @@ fn flags(global: &Global, settings: &RelaySettings) -> Result<Vec<Layer>, Failur
     set("--listen", "listen", list(&settings.listen));
     set("--hosts-listen", "hosts_listen", list(&settings.hosts_listen));
     set("--private", "private", list(&settings.private));
+    set("--apps-domain", "apps_domain", settings.apps_domain.clone().map(Value::from));
+    set("--apps-cert", "apps_cert", path("--apps-cert", &settings.apps_cert)?);
+    set("--apps-key", "apps_key", path("--apps-key", &settings.apps_key)?);
     set("--tls-cert", "tls_cert", path("--tls-cert", &settings.tls_cert)?);
     set("--tls-key", "tls_key", path("--tls-key", &settings.tls_key)?);
     set("--dev", "dev", settings.dev.then(|| Value::from(true)));

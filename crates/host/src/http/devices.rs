@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use couplet_protocol::api::{
-    AddDeviceRequest, DeviceCredential, DeviceInfo, DeviceKind, DeviceList, MeAnswer, UpdateDeviceRequest,
+    AddDeviceRequest, AppInfo, DeviceCredential, DeviceInfo, DeviceKind, DeviceList, MeAnswer, UpdateDeviceRequest,
 };
 use couplet_protocol::{Code, Problem, Scope};
 use http::StatusCode;
@@ -137,6 +137,7 @@ pub(crate) fn me_of(core: &Core, session: &Session) -> MeAnswer {
         scope: session.scope.clone(),
         expires_at: session.expires_at.map(Timestamp::to_rfc3339),
         server_name: core.config().server_name.clone(),
+        apps: core.tunnels().app_names().into_iter().map(|name| AppInfo { name }).collect(),
     }
 }
 

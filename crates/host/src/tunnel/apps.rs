@@ -19,6 +19,10 @@ impl Apps {
         Apps(apps.into_iter().collect())
     }
 
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     /// The app that the headers name, and takes that header out.
     pub(super) fn choose(&self, headers: &mut HeaderMap) -> Result<&Gateway, Failure> {
         let wanted = single(headers, &APP)?;
@@ -27,7 +31,7 @@ impl Apps {
             Some(wanted) => self.0.iter().find(|(name, _)| name == wanted),
         };
         let (_, gateway) = found.ok_or_else(|| {
-            let names: Vec<&str> = self.0.iter().map(|(name, _)| name.as_str()).collect();
+            let names: Vec<&str> = self.names().collect();
             let next = match names.is_empty() {
                 true => {
                     "This host has no app. Its owner can name one: `couplet serve http://127.0.0.1:3000`.".to_owned()

@@ -135,6 +135,11 @@ impl Tunnels {
         self.sessions.path_of(device)
     }
 
+    /// What the apps are called, in their order.
+    pub(crate) fn app_names(&self) -> Vec<String> {
+        self.apps().names().map(str::to_owned).collect()
+    }
+
     fn apps(&self) -> Arc<Apps> {
         self.apps.get().cloned().unwrap_or_default()
     }

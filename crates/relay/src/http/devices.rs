@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, Extension, Request, State};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::header::{
@@ -35,11 +35,13 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/enroll", post(super::enroll::enroll))
         .route("/rooms", get(super::rooms::device))
         .route("/check", get(check))
-        .route("/p", get(pages::link))
-        .route("/P", get(pages::link))
+        .route("/p", get(pages::client))
+        .route("/P", get(pages::client))
+        .route("/p/{file}", get(pages::client))
         .fallback(super::no_such_route)
         .method_not_allowed_fallback(super::wrong_method)
         .layer(from_fn(any_origin))
+        .layer(from_fn_with_state(Arc::clone(&shared), pages::apps))
         .with_state(shared)
 }
 

@@ -1,29 +1,37 @@
-//! What a phone's browser shows that has opened a pairing link.
+//! The phone's web client, on the devices' listener: its pages at `/p`, and on the origins of apps nothing but what joins
+//! those to it.
 
-use axum::response::{Html, IntoResponse, Response};
-use http::HeaderValue;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use std::sync::Arc;
 
-/// No script: the link's secret is in its fragment, and nothing here reads it.
-const LINK: &str = "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\
-<meta name=\"viewport\" content=\"width=device-width\"><title>Couplet</title>\
-<h1>This is a pairing link</h1>\
-<p>Open it in an app that knows Couplet. On a computer, copy the whole link and run \
-<code>couplet connect</code> with it.</p>\
-<p>It is a secret, good for one device and for a few minutes.</p></html>\n";
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use couplet_protocol::Code;
+use http::header::HOST;
+use http::{HeaderMap, Method, Uri};
 
-/// `GET /p`.
-pub(super) async fn link() -> Response {
-    let mut response = Html(LINK).into_response();
-    let policy = "default-src 'none'; style-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-    for (name, value) in [
-        (CONTENT_SECURITY_POLICY, policy),
-        (REFERRER_POLICY, "no-referrer"),
-        (CACHE_CONTROL, "no-store"),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-    ] {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+use crate::problem::Failure;
+use crate::shared::Shared;
+
+/// `GET /p`, and what it loads.
+pub(super) async fn client(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap) -> Response {
+    shared.phone.client(uri.path(), &headers).map(Body::from)
+}
+
+/// Answers what is asked of an app's origin. No route of the relay is there: what an app's scripts ask of their own origin
+/// is nothing that a device or a host asks of the relay.
+pub(super) async fn apps(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    match shared.phone.is_app(host) {
+        None => next.run(request).await,
+        Some(true) if matches!(*request.method(), Method::GET | Method::HEAD) => {
+            shared.phone.app(request.uri().path(), request.headers()).map(Body::from)
+        }
+        Some(true) => super::wrong_method().await,
+        Some(false) => {
+            let next = "Couplet's page makes the names of apps by itself: open the app there.";
+            Failure::new(Code::HostNotAllowed, next).into_response()
+        }
     }
-    response
 }

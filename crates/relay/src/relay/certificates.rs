@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-use crate::authority::Authority;
+use crate::authority::{Authority, host_of};
 use crate::config::Config;
 use crate::shared::Shared;
-use crate::tls::{self, Shown, TlsError};
+use crate::tls::{self, ByName, Shown, TlsError};
 
 /// How often the certificate's files are looked at.
 const LOOK: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ const RENEW: Duration = Duration::from_secs(24 * 3600);
 /// What the two listeners show.
 #[derive(Clone, Debug)]
 pub(super) struct Certificates {
-    pub(super) devices: Arc<Shown>,
+    pub(super) devices: Arc<ByName>,
     pub(super) hosts: Arc<Shown>,
 }
 
@@ -34,9 +34,15 @@ impl Certificates {
         names: [&RelayName; 2],
         now: Timestamp,
     ) -> Result<Self, TlsError> {
-        let own = || tls::issued(authority, &names, now);
-        let devices = if config.dev { own()? } else { of_files(config, names[0], now)? };
-        Ok(Certificates { devices: Shown::new(devices), hosts: Shown::new(own()?) })
+        let own = |apps| tls::issued(authority, &names, apps, now);
+        let devices = Shown::new(if config.dev { own(config.apps())? } else { of_files(config, names[0], now)? });
+        let apps = match config.apps() {
+            // The relay's own is for them as well.
+            Some(domain) if config.dev => Some((below(domain), Arc::clone(&devices))),
+            Some(domain) => Some((below(domain), Shown::new(of_apps(config, domain, now)?))),
+            None => None,
+        };
+        Ok(Certificates { devices: Arc::new(ByName { devices, apps }), hosts: Shown::new(own(None)?) })
     }
 
     /// Shows new ones in time: those in files when they have changed or on SIGHUP, the relay's own every day.
@@ -55,7 +61,7 @@ impl Certificates {
             }
             if made.elapsed() >= RENEW {
                 made = Instant::now();
-                self.make_again(&shared, config.dev);
+                self.make_again(&shared, &config);
             }
         }
     }
@@ -63,19 +69,27 @@ impl Certificates {
     /// One that is half-written, has ended or is for another name is not shown: the one before stays, and the files are read
     /// again when they change.
     fn read_again(&self, shared: &Shared, config: &Config) {
-        match of_files(config, &shared.name, shared.clock.now()) {
-            Ok(key) => {
-                self.devices.exchange(key);
-                tracing::info!(target: "couplet::relay", "certificate.read");
+        let now = shared.clock.now();
+        let mut read = vec![(&self.devices.devices, of_files(config, &shared.name, now))];
+        if let (Some((_, shown)), Some(domain)) = (&self.devices.apps, config.apps()) {
+            read.push((shown, of_apps(config, domain, now)));
+        }
+        for (shown, read) in read {
+            match read {
+                Ok(key) => {
+                    shown.exchange(key);
+                    tracing::info!(target: "couplet::relay", "certificate.read");
+                }
+                Err(error) => tracing::warn!(target: "couplet::relay", %error, "the certificate stays as it was"),
             }
-            Err(error) => tracing::warn!(target: "couplet::relay", %error, "the certificate stays as it was"),
         }
     }
 
-    fn make_again(&self, shared: &Shared, dev: bool) {
-        let own = || tls::issued(&shared.authority, &[&shared.name, &shared.hosts_name], shared.clock.now());
-        for shown in std::iter::once(&self.hosts).chain(dev.then_some(&self.devices)) {
-            match own() {
+    fn make_again(&self, shared: &Shared, config: &Config) {
+        let own = |apps| tls::issued(&shared.authority, &[&shared.name, &shared.hosts_name], apps, shared.clock.now());
+        let devices = config.dev.then_some((&self.devices.devices, config.apps()));
+        for (shown, apps) in std::iter::once((&self.hosts, None)).chain(devices) {
+            match own(apps) {
                 Ok(key) => shown.exchange(key),
                 Err(error) => tracing::warn!(target: "couplet::relay", %error, "the certificate stays"),
             }
@@ -84,11 +98,24 @@ impl Certificates {
 }
 
 fn of_files(config: &Config, name: &RelayName, now: Timestamp) -> Result<rustls::sign::CertifiedKey, TlsError> {
-    tls::from_files(&config.tls_cert, &config.tls_key, name, now)
+    tls::from_files(&config.tls_cert, &config.tls_key, host_of(name), now)
+}
+
+/// The certificate for every app: of its own files, or the relay's own, which must then be for these names as well.
+fn of_apps(config: &Config, domain: &str, now: Timestamp) -> Result<rustls::sign::CertifiedKey, TlsError> {
+    let own = !config.apps_cert.as_os_str().is_empty();
+    let (cert, key) =
+        if own { (&config.apps_cert, &config.apps_key) } else { (&config.tls_cert, &config.tls_key) };
+    tls::from_files(cert, key, &format!("any{}", below(domain)), now)
+}
+
+/// How the names of apps end.
+fn below(domain: &str) -> String {
+    format!(".{domain}")
 }
 
 /// When the files were last changed.
-fn modified(config: &Config) -> [Option<SystemTime>; 2] {
+fn modified(config: &Config) -> [Option<SystemTime>; 4] {
     let modified = |path: &Path| std::fs::metadata(path).and_then(|file| file.modified()).ok();
-    [modified(&config.tls_cert), modified(&config.tls_key)]
+    [&config.tls_cert, &config.tls_key, &config.apps_cert, &config.apps_key].map(|path| modified(path))
 }

@@ -78,8 +78,9 @@ async fn pages_of_any_origin_may_ask_and_read_the_answer() {
         assert_eq!(answer.headers["access-control-allow-origin"], "*");
         assert!(!answer.headers.contains_key("access-control-allow-credentials"));
     }
-    for path in ["/p", "/P"] {
+    for path in ["/p", "/p/phone.js"] {
         let page = request(relay.device_tls().await, Method::GET, path, None).await;
+        assert_eq!(page.status, StatusCode::OK);
         assert_eq!(page.headers["referrer-policy"], "no-referrer");
         assert!(page.headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
     }
