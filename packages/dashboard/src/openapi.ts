@@ -13,6 +13,11 @@ export interface components {
             device_name: string;
             kind?: components["schemas"]["DeviceKind"] | null;
         };
+        /** @description An app behind a host. */
+        AppInfo: {
+            /** @description What the owner calls it. */
+            name: string;
+        };
         /** @description Body of `POST /api/pair/pairings/{id}/approve` and of `POST /mobile/pairing/{id}/accept`; an empty body is the same as `{}`. */
         ApproveRequest: {
             /** @description The six digits that the device shows, where [`PairingInfo::check_code`] is true; for no other device. */
@@ -326,6 +331,8 @@ export interface components {
             expires_at?: string | null;
             /** @description What the owner calls this host. */
             server_name: string;
+            /** @description The apps that a session leads to, the first one by itself, the others by the header `couplet-app`. */
+            apps?: components["schemas"]["AppInfo"][];
         };
         /**
          * @description The network path that a device last came by.
@@ -645,6 +652,7 @@ export interface components {
     pathItems: never;
 }
 export type AddDeviceRequest = components['schemas']['AddDeviceRequest'];
+export type AppInfo = components['schemas']['AppInfo'];
 export type ApproveRequest = components['schemas']['ApproveRequest'];
 export type AuditEntry = components['schemas']['AuditEntry'];
 export type AuditList = components['schemas']['AuditList'];

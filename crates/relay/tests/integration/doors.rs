@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::common::{TestHost, TestRelay, Tls, ask_secret, by_secret, eventually, hex, request, room, within};
+use crate::common::{TestHost, TestRelay, Tls, ask_secret, by_secret, eventually, hex, request, room, sender, within};
 use couplet_relay::config::Config;
 use futures_util::{SinkExt, StreamExt};
 use http::{Method, StatusCode};
@@ -87,6 +87,48 @@ async fn pages_of_any_origin_may_ask_and_read_the_answer() {
     let plain = request(relay.device_tls().await, Method::GET, "/check", None).await;
     assert_eq!((plain.status, plain.code()), (StatusCode::UPGRADE_REQUIRED, "CPL-1014"));
     assert_eq!(relay.post("/enroll", &json!({"csr": "x".repeat(20_000)})).await.code(), "CPL-1003");
+}
+
+/// An app that a phone shows is on an origin of its own, and its scripts are strangers': what a page there asks of the relay
+/// itself is asked of an origin that has no such routes.
+#[tokio::test]
+async fn on_the_origin_of_an_app_there_is_the_phones_client_and_nothing_of_the_relay() {
+    let relay = TestRelay::start(|_| {}).await;
+    let label = "a2".repeat(13);
+    let ask = async |method: Method, host: &str, path: &str| {
+        let request = http::Request::builder().method(method).uri(path).header("host", host);
+        let request = request.body(http_body_util::Full::default()).unwrap();
+        within("an answer", sender(relay.device_tls().await).await.send_request(request)).await.unwrap()
+    };
+    let origin = format!("{label}.apps.localhost:{}", relay.devices_port());
+    for (path, file) in [("/.couplet/keeper", "text/html"), ("/.couplet/shim.js", "text/javascript")] {
+        let answer = ask(Method::GET, &origin, path).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        assert!(answer.headers()["content-type"].to_str().unwrap().starts_with(file));
+        assert!(!answer.headers().contains_key("access-control-allow-origin"), "for its own origin alone");
+        let policy = answer.headers()["content-security-policy"].to_str().unwrap();
+        assert!(policy.contains(&format!("frame-ancestors {};", relay.ready.public)), "{policy}");
+    }
+    assert_eq!(ask(Method::GET, &origin, "/.couplet/worker.js").await.headers()["service-worker-allowed"], "/");
+    for path in ["/", "/p", "/check", "/rooms", "/pair", "/lab/tree?x=1", "//.couplet/keeper"] {
+        assert_eq!(ask(Method::GET, &origin, path).await.status(), StatusCode::NOT_FOUND, "{path}");
+        let posted = ask(Method::POST, &origin, path).await;
+        assert_eq!(posted.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        assert!(!posted.headers().contains_key("access-control-allow-origin"));
+    }
+    for host in ["apps.localhost", "x.apps.localhost", &format!("a.{label}.apps.localhost")] {
+        assert_eq!(
+            ask(Method::GET, host, "/.couplet/keeper").await.status(),
+            StatusCode::MISDIRECTED_REQUEST,
+            "{host}"
+        );
+    }
+    assert_eq!(ask(Method::GET, "localhost", "/.couplet/keeper").await.status(), StatusCode::NOT_FOUND);
+    // The certificate is good for it.
+    let stream = TcpStream::connect(("127.0.0.1", relay.devices_port())).await.unwrap();
+    let name = format!("{label}.apps.localhost").try_into().unwrap();
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(relay.device_config()));
+    within("the handshake", connector.connect(name, stream)).await.unwrap();
 }
 
 #[tokio::test]

@@ -147,6 +147,8 @@ async fn every_route_refuses_other_methods_and_what_it_cannot_read() {
         ("/rooms", vec![Method::GET]),
         ("/check", vec![Method::GET]),
         ("/p", vec![Method::GET]),
+        ("/P", vec![Method::GET]),
+        ("/p/phone.js", vec![Method::GET]),
         (&rooms, vec![]),
         ("/host/events", vec![]),
         ("/", vec![]),

@@ -119,8 +119,8 @@ function Approval({ client, now }: { client: Client; now: Step<"approval"> }) {
       <p>{texts.approval.lead(now.hostName)}</p>
       <p class="check-code">
         <span aria-hidden="true">
-          {now.checkCode.split(" ").map((group) => (
-            <span key={group} class="group">
+          {now.checkCode.split(" ").map((group, at) => (
+            <span key={at} class="group">
               {group}
             </span>
           ))}

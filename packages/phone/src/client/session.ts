@@ -3,6 +3,7 @@ import { openApp, type OpenApp } from "../bridge/index.js";
 import { CoupletError, isFinal, isOnline, type CredentialStore, type Host, type State } from "../sdk.js";
 import type { AppStore } from "./app_store.js";
 import { appsOf, chosenApp, type App } from "./apps.js";
+import { polite } from "./polite.js";
 import type { Cell, Open, Shared, Shown } from "./shared.js";
 import { texts } from "./texts.js";
 import { troubleOf } from "./trouble.js";
@@ -91,7 +92,7 @@ export class Session {
     const pattern = this.#around.cell.value.config?.apps ?? null;
     if (pattern === null || this.#frames.has(label) || this.#isEnding) return;
     const frames = openApp({
-      host: this.host,
+      host: polite(this.host),
       app: app ?? undefined,
       label,
       appsOrigin: pattern,

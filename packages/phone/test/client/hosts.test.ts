@@ -269,9 +269,12 @@ test("data that the user clears under a running page ends it", async () => {
 });
 
 test("where the host takes one session, the second tab has it, and the first says so without a fight", async () => {
-  const single = await world.host({ name: "Single", env: { COUPLET_LIMITS__MAX_SESSIONS: "1" } });
+  // An app that polls, as many do, must not win the session back.
+  const polls = await startApp("Polls", "<script>setInterval(() => fetch('/poll').catch(() => {}), 500)</script>");
+  const single = await world.host({ name: "Single", apps: [polls.url], env: { COUPLET_LIMITS__MAX_SESSIONS: "1" } });
   await withPhone({}, async (phone) => {
     await paired(phone, single, "Tabs");
+    await appShows("Polls", phone);
     const other = await phone.context.newPage();
     await phone.open("", other);
     await phone.openHost("Single", other);
@@ -299,7 +302,7 @@ test("where the host takes one session, the second tab has it, and the first say
     await phone.page.close();
     await phone.state("Relay", other);
   });
-  await single.close();
+  await Promise.all([single.close(), polls.close()]);
 });
 
 test("a page that was frozen, and a network that was gone: it comes back by itself", async () => {

@@ -6,19 +6,19 @@ import type { Phone } from "./phone.js";
 import type { RealHost } from "./world.js";
 
 /** An app that says its name, counts its visits, and leads elsewhere. */
-export async function startApp(name: string): Promise<{ readonly url: string; close(): Promise<void> }> {
+export async function startApp(name: string, more = ""): Promise<{ readonly url: string; close(): Promise<void> }> {
   const server = createServer((request, response) => {
-    const body = `<!doctype html><title>${name}</title><h1>${name}</h1><p>${request.url}</p><a href="/next">Next</a> <a href="https://elsewhere.example/x">Elsewhere</a>`;
+    const body = `<!doctype html><title>${name}</title><h1>${name}</h1><p>${request.url}</p><a href="/next">Next</a> <a href="https://elsewhere.example/x">Elsewhere</a>${more}`;
     response.writeHead(200, { "content-type": "text/html", "set-cookie": "seen=1; HttpOnly" }).end(body);
   });
   const { port, close } = await listening(server);
   return { url: `http://127.0.0.1:${port}`, close };
 }
 
-/** The digits that the page shows. */
+/** The digits as the page shows them: `012 345`. */
 export async function shownCode(phone: Phone, page = phone.page): Promise<string> {
   await phone.at("approval", page);
-  return (await page.locator(".check-code > span[aria-hidden]").innerText()).replace(/\s/g, "");
+  return (await page.locator(".check-code .group").allInnerTexts()).join(" ");
 }
 
 /** Pairs by a link in the address; the owner approves. */

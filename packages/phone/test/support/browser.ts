@@ -41,7 +41,8 @@ export interface Shown {
 /** Starts all of it, with these apps behind the host. */
 export async function startStage(apps: { readonly [name: string]: string }): Promise<Stage> {
   const root = process.cwd();
-  const [stack, served] = await Promise.all([startStack(apps), bundled(root).then((page) => serve(join(root, "dist"), page))]);
+  const stack = await startStack(apps);
+  const served = await serve(join(root, "dist"), await bundled(root));
   const browser = await chromium.launch({ executablePath: EXECUTABLE, args: ["--no-sandbox"] });
   const context = await browser.newContext({ ignoreHTTPSErrors: true, acceptDownloads: true });
   const said: string[] = [];

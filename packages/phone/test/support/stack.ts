@@ -35,31 +35,42 @@ export async function startStack(apps: { readonly [name: string]: string }): Pro
     children.push(lines.child);
     return lines;
   };
-  const relay = started(["relay", "serve", "--dev", "--json", "--listen", any, "--hosts-listen", any, "--state-dir", relayState]);
-  const { ca } = await relay.next(({ event }) => event === "ready");
-  const { stdout: token } = await run(binary, ["relay", "invite", "--state-dir", relayState]);
-  const enrolling = run(binary, ["enroll", "-", "--relay-ca", String(ca), "--state-dir", hostState]);
-  enrolling.child.stdin?.end(token);
-  await enrolling;
-  const named = Object.entries(apps).map(([name, url]) => `${name}=${url}`);
-  const options = ["--json", "--no-input", "--listen", any, "--gateway", any, "--relay", "--state-dir", hostState];
-  const host = started(["serve", ...named, ...options]);
-  await host.next(({ event }) => event === "relay.connected");
-  return {
-    async link() {
-      const pairing = started(["pair", "--json", "--no-input", "--state-dir", hostState]);
-      const { link } = await pairing.next((line) => "link" in line);
-      return String(link);
-    },
-    async approve(device, code) {
-      await run(binary, ["approve", device, code, "--state-dir", hostState]);
-    },
-    async close() {
-      for (const child of children) child.kill("SIGKILL");
-      await Promise.all(children.map((child) => child.exitCode ?? child.signalCode ?? new Promise((ended) => child.once("exit", ended))));
-      await rm(folder, { recursive: true, force: true });
-    },
+  const close = async (): Promise<void> => {
+    for (const child of children) child.kill("SIGKILL");
+    await Promise.all(children.map((child) => child.exitCode ?? child.signalCode ?? new Promise((ended) => child.once("exit", ended))));
+    await rm(folder, { recursive: true, force: true });
   };
+  try {
+    return await begun();
+  } catch (error) {
+    await close();
+    throw error;
+  }
+
+  async function begun(): Promise<Stack> {
+    const relay = started(["relay", "serve", "--dev", "--json", "--listen", any, "--hosts-listen", any, "--state-dir", relayState]);
+    const { ca } = await relay.next(({ event }) => event === "ready");
+    const { stdout: token } = await run(binary, ["relay", "invite", "--state-dir", relayState]);
+    const enrolling = run(binary, ["enroll", "-", "--relay-ca", String(ca), "--state-dir", hostState]);
+    enrolling.child.stdin?.end(token);
+    await enrolling;
+    const named = Object.entries(apps).map(([name, url]) => `${name}=${url}`);
+    const gateways = named.flatMap(() => ["--gateway", any]);
+    const options = ["--json", "--no-input", "--listen", any, ...gateways, "--relay", "--state-dir", hostState];
+    const host = started(["serve", ...named, ...options]);
+    await host.next(({ event }) => event === "relay.connected");
+    return {
+      async link() {
+        const pairing = started(["pair", "--json", "--no-input", "--state-dir", hostState]);
+        const { link } = await pairing.next((line) => "link" in line);
+        return String(link);
+      },
+      async approve(device, code) {
+        await run(binary, ["approve", device, code, "--state-dir", hostState]);
+      },
+      close,
+    };
+  }
 }
 
 function start(args: readonly string[]): Lines {
