@@ -63,5 +63,5 @@ const files = readdirSync(join(dist, "client"), { recursive: true, withFileTypes
   .sort(([one], [other]) => (one < other ? -1 : 1));
 const SHELL = JSON.stringify({ hash: sha256(JSON.stringify(files)), files });
 await script("src/client/worker.ts", "client", "worker.js", { SHELL });
-for (const name of ["keeper", "worker", "shim"]) await script(`src/app/${name}.ts`, "app", `${name}.js`);
+for (const name of ["keeper", "worker", "shim", "stray"]) await script(`src/app/${name}.ts`, "app", `${name}.js`);
 for (const name of ["keeper.html", "stray.html", "page.css"]) cpSync(from("src/app", name), join(dist, "app", name));

@@ -66,7 +66,7 @@ impl Folder {
 
     /// What stands on the origin of each app.
     pub(crate) fn app() -> Self {
-        folder!("app", "keeper.html", "keeper.js", "worker.js", "shim.js", "stray.html", "page.css")
+        folder!("app", "keeper.html", "keeper.js", "worker.js", "shim.js", "stray.html", "stray.js", "page.css")
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<&File> {

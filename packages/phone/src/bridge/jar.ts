@@ -7,11 +7,15 @@ import type { JarStorage } from "./index.js";
 const URL_OF_APP = "https://localhost";
 /** Milliseconds between a change and when it is saved; a page often brings several. */
 const SAVE_AFTER = 200;
+/** How many more than may be kept there may be for a while: to count them takes time. */
+const SLACK = 20;
 
 /** Cookies, held in memory and kept in the client's store. */
 export class Jar {
   readonly #storage: JarStorage;
   #jar = made();
+  /** How many were set since it was looked how many there are. */
+  #since = 0;
   #timer: ReturnType<typeof setTimeout> | null = null;
   #saving: Promise<void> = Promise.resolve();
   readonly #changed: () => void;
@@ -31,12 +35,12 @@ export class Jar {
 
   /** The header `Cookie` for a path; empty: none. */
   header(path: string): string {
-    return written(this.#jar.getCookiesSync(URL_OF_APP + path, { http: true, sameSiteContext: "strict" }));
+    return written(this.#jar.getCookiesSync(URL_OF_APP + path, { http: true, sameSiteContext: "strict", sort: true }));
   }
 
   /** What `document.cookie` is at a path. */
   view(path: string): string {
-    return written(this.#jar.getCookiesSync(URL_OF_APP + path, { http: false, sameSiteContext: "strict" }));
+    return written(this.#jar.getCookiesSync(URL_OF_APP + path, { http: false, sameSiteContext: "strict", sort: true }));
   }
 
   /** Takes the `Set-Cookie` headers of an answer. */
@@ -58,13 +62,15 @@ export class Jar {
       // Something that is no cookie, which a browser passes over.
     }
     if (set === undefined) return;
-    this.#bound();
+    this.#since += 1;
+    if (this.#since > SLACK) this.#bound();
     this.#timer ??= setTimeout(() => void this.flush(), SAVE_AFTER);
     this.#changed();
   }
 
   /** The oldest go when there are too many, as in browsers. */
   #bound(): void {
+    this.#since = 0;
     const all = this.#jar.serializeSync()?.cookies ?? [];
     if (all.length <= COOKIES_MAX) return;
     const ages = all.map(({ lastAccessed }) => String(lastAccessed)).sort();

@@ -41,6 +41,7 @@ class Opened implements OpenApp {
   #timer: ReturnType<typeof setTimeout> | null = null;
   /** Called when the worker says that it is ready, once. */
   #onReady: (() => void) | null = null;
+  #strayedAt = Number.NEGATIVE_INFINITY;
   #onWiped: (() => void) | null = null;
 
   constructor(init: OpenInit) {
@@ -68,14 +69,10 @@ class Opened implements OpenApp {
 
   reload(): void {
     if (this.#state.phase === "closed") return;
+    if (this.#state.phase === "failed") return this.#begin();
     // It looks after the worker first: that is the app's to end.
     this.#whenReady(() => void (this.#frame.src = this.#origin + this.#path));
-    if (this.#state.phase === "failed") {
-      this.#tell({ phase: "opening" });
-      this.#keeper.src = `${this.#origin}/.couplet/keeper`;
-    } else {
-      this.#keeper.contentWindow?.postMessage({ couplet: "ensure" }, this.#origin);
-    }
+    this.#keeper.contentWindow?.postMessage({ couplet: "ensure" }, this.#origin);
   }
 
   back(): void {
@@ -109,6 +106,24 @@ class Opened implements OpenApp {
     frame.setAttribute("sandbox", sandbox);
     frame.referrerPolicy = "no-referrer";
     return frame;
+  }
+
+  /** Sets everything up anew. */
+  #begin(): void {
+    this.#tell({ phase: "opening" });
+    // As long as its page is there, a worker that was ended is not quite gone.
+    this.#frame.src = "about:blank";
+    this.#whenReady(() => void (this.#frame.src = this.#origin + this.#path));
+    this.#keeper.src = `${this.#origin}/.couplet/keeper`;
+  }
+
+  /** No worker answered the frame. Once that can be helped. */
+  #strayed(path: unknown): void {
+    const now = performance.now();
+    if (now - this.#strayedAt < PATIENCE) return this.#fail(texts.noWorker);
+    this.#strayedAt = now;
+    if (typeof path === "string" && path.startsWith("/") && path.length <= PATH_MAX) this.#path = path;
+    this.#begin();
   }
 
   #whenReady(then: () => void): void {
@@ -167,6 +182,8 @@ class Opened implements OpenApp {
       if (!path.startsWith("/") || path.length > PATH_MAX || this.#state.phase === "failed") return;
       this.#path = path;
       this.#tell({ phase: "open", path, title: title.slice(0, TITLE_MAX), canGoBack: canGoBack === true });
+    } else if (couplet === "stray") {
+      if (this.#state.phase !== "failed") this.#strayed(path);
     } else if (couplet === "leave" && typeof url === "string" && url.length <= PATH_MAX) {
       const { protocol, href } = URL.canParse(url) ? new URL(url) : { protocol: "", href: "" };
       if (protocol === "https:" || protocol === "http:") this.#init.onLeave(href);

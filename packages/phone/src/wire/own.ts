@@ -3,6 +3,7 @@
 /** What the app sees itself as. */
 export const VIEW = "http://localhost";
 
+const SCHEMES = ["http:", "https:", "ws:", "wss:"];
 const LOOPBACK = ["localhost", "127.0.0.1", "[::1]"];
 
 /**
@@ -10,11 +11,13 @@ const LOOPBACK = ["localhost", "127.0.0.1", "[::1]"];
  * it has.
  */
 export function isView(url: URL): boolean {
-  return ["http:", "https:", "ws:", "wss:"].includes(url.protocol) && LOOPBACK.includes(url.hostname);
+  return SCHEMES.includes(url.protocol) && LOOPBACK.includes(url.hostname);
 }
 
 /** Path, query and fragment of an address that is the app's own: on `origin`, or as the app sees itself. null: elsewhere. */
 export function ownPath(url: URL, origin: string): string | null {
-  const isHere = url.origin === origin || url.origin.replace(/^ws/, "http") === origin;
+  // What a `blob:` has as its origin is that of whoever made it.
+  if (!SCHEMES.includes(url.protocol)) return null;
+  const isHere = url.origin.replace(/^ws/, "http") === origin;
   return isHere || isView(url) ? url.pathname + url.search + url.hash : null;
 }

@@ -18,6 +18,8 @@ export interface App {
   readonly seen: Seen[];
   /** Sends an event to all who listen to /events. */
   tell(text: string): void;
+  /** Whether it cuts off whoever asks, as a program that has crashed. */
+  refuse(does: boolean): void;
   /** How many listen to /events. */
   listeners(): number;
   /** Bytes of /endless that were written. */
@@ -45,7 +47,9 @@ export async function startNotes(): Promise<App> {
   const seen: Seen[] = [];
   const streams = new Set<ServerResponse>();
   let written = 0;
+  let refuses = false;
   const server = createServer((request, response) => {
+    if (refuses) return void request.socket.destroy();
     seen.push({ method: request.method ?? "", url: request.url ?? "", headers: request.headers });
     const url = new URL(request.url ?? "", "http://localhost");
     const html = (body: string, headers: { readonly [name: string]: string | readonly string[] } = {}, status = 200): void =>
@@ -146,6 +150,7 @@ export async function startNotes(): Promise<App> {
     tell: (text) => {
       for (const stream of streams) stream.write(`data: ${text}\n\n`);
     },
+    refuse: (does) => void (refuses = does),
     listeners: () => streams.size,
     written: () => written,
     async close() {

@@ -1,0 +1,71 @@
+/** Cookies of one label. */
+import assert from "node:assert/strict";
+import { it } from "node:test";
+import { Jar } from "../../src/bridge/jar.js";
+
+function stored(): { text: string | null; saves: number; load(): Promise<string | null>; save(text: string | null): Promise<void> } {
+  return {
+    text: null,
+    saves: 0,
+    async load() {
+      return this.text;
+    },
+    async save(text) {
+      this.text = text;
+      this.saves += 1;
+    },
+  };
+}
+
+it("shows scripts what they may see, and requests everything of their path", async () => {
+  let changes = 0;
+  const jar = new Jar(stored(), () => (changes += 1));
+  jar.take(["s=1; HttpOnly; Secure; SameSite=Strict", "x=2; Path=/", "deep=3; Path=/deep"], "/");
+  assert.equal(jar.header("/"), "s=1; x=2");
+  assert.equal(jar.view("/"), "x=2");
+  assert.equal(jar.view("/deep/er"), "deep=3; x=2");
+  assert.equal(changes, 3);
+  jar.write("s=forged", "/");
+  jar.write("t=9; HttpOnly", "/");
+  jar.write("s=; Max-Age=0; Path=/", "/");
+  assert.equal(jar.header("/"), "s=1; x=2");
+  jar.write("x=; Max-Age=0; Path=/", "/");
+  assert.equal(jar.view("/"), "");
+  await jar.wipe();
+});
+
+it("passes over what is none, and what names other hosts", async () => {
+  const jar = new Jar(stored(), () => {});
+  jar.take(["", ";", "=", "\u0000=1", "a=1; Domain=example.com", "b=2; Domain=localhost.evil.example", "__Host-c=3; Domain=localhost; Path=/", `d=${"x".repeat(5000)}`], "/");
+  assert.equal(jar.header("/"), "");
+  jar.take(["__Host-e=4; Secure; Path=/", "__Secure-f=5; Path=/", "g=6; Domain=localhost"], "/");
+  assert.equal(jar.header("/"), "__Host-e=4; g=6");
+  await jar.wipe();
+});
+
+it("keeps the newest of too many", async () => {
+  const jar = new Jar(stored(), () => {});
+  for (let at = 0; at < 400; at += 1) jar.take([`c${at}=1`], "/");
+  const names = jar.view("/").split("; ");
+  assert.ok(names.length <= 201 && names.includes("c399=1"), String(names.length));
+  await jar.wipe();
+});
+
+it("is saved, and comes back in another tab", async () => {
+  const storage = stored();
+  const jar = new Jar(storage, () => {});
+  jar.take(["a=1; Max-Age=1000", "b=2; HttpOnly"], "/");
+  await jar.flush();
+  assert.equal(storage.saves, 1);
+  const other = new Jar(storage, () => {});
+  await other.load();
+  assert.equal(other.header("/"), "a=1; b=2");
+  assert.equal(other.view("/"), "a=1");
+  await other.wipe();
+  assert.equal(storage.text, null);
+  for (const text of ["", "{", "null", '{"cookies":5}', '{"cookies":[{"key":1}]}']) {
+    storage.text = text;
+    await jar.load();
+    assert.equal(jar.header("/"), "", text);
+  }
+});
