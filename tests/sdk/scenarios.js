@@ -221,9 +221,13 @@ export const acts = {
     await hello(host);
     const before = held();
     let [most, got] = [0, 0];
-    const down = await host.fetch(`/download/${total}`);
-    same(down.headers.get("content-length"), String(total), "the length that is announced");
-    const reader = down.body.getReader();
+    // Who reads may hold nothing but the reader.
+    const opened = async () => {
+      const down = await host.fetch(`/download/${total}`);
+      same(down.headers.get("content-length"), String(total), "the length that is announced");
+      return down.body.getReader();
+    };
+    const reader = await opened();
     for (let pieces = 0; ; pieces += 1) {
       const { done, value } = await reader.read();
       if (done) break;

@@ -52,6 +52,7 @@ const me: Required<Me> = {
   scope,
   expires_at: "2026-11-26T00:00:00Z",
   server_name: "Study",
+  apps: [{ name: "notes" }],
 };
 const pairing: Required<PairingFeature> = {
   available: true,

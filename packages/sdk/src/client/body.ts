@@ -113,29 +113,28 @@ export async function incoming(
   ended: () => void,
 ): Promise<Incoming> {
   if (typeof ReadableStream === "undefined") return allOf(body).finally(ended);
-  const stream: Incoming = new ReadableStream(
-    {
-      async pull(controller) {
-        try {
-          const bytes = await body.receive();
-          if (bytes !== null) return controller.enqueue(bytes as Uint8Array<ArrayBuffer>);
-          ended();
-          controller.close();
-        } catch (error) {
-          ended();
-          controller.error(failed(error));
-        }
-      },
-      cancel(reason) {
+  // What the stream holds on to, and nobody else: the stream's own object is no measure, as an engine may let go of that, and
+  // make another, while a reader reads.
+  const source: UnderlyingDefaultSource<Uint8Array<ArrayBuffer>> = {
+    async pull(controller) {
+      try {
+        const bytes = await body.receive();
+        if (bytes !== null) return controller.enqueue(bytes as Uint8Array<ArrayBuffer>);
         ended();
-        body.close(reason);
-      },
+        controller.close();
+      } catch (error) {
+        ended();
+        controller.error(failed(error));
+      }
     },
-    { highWaterMark: 0 },
-  );
-  dropped?.register(stream, () => {
+    cancel(reason) {
+      ended();
+      body.close(reason);
+    },
+  };
+  dropped?.register(source, () => {
     ended();
     body.close();
   });
-  return stream;
+  return new ReadableStream(source, { highWaterMark: 0 });
 }
