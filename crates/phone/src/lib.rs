@@ -37,9 +37,7 @@ struct Apps {
 
 impl Phone {
     /// The client on this origin, `https://name[:port]`, with apps one label below `apps_domain`, on the same port.
-    ///
-    /// # Panics
-    /// Either is no name.
+    /// Where either is no name, the pages may load nothing.
     #[must_use]
     pub fn new(client: &str, apps_domain: Option<&str>) -> Self {
         let port = client.rsplit_once(':').map_or("", |(_, port)| if port.starts_with('/') { "" } else { port });
@@ -129,7 +127,8 @@ const WORKER_SCOPE: HeaderName = HeaderName::from_static("service-worker-allowed
 impl Site {
     fn new(folder: Folder, config: &serde_json::Value, policy: &str) -> Self {
         let config = File::new("application/json", Bytes::from(config.to_string()));
-        Site { folder, config, policy: HeaderValue::from_str(policy).expect("names are visible ASCII") }
+        let policy = HeaderValue::from_str(policy).unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"));
+        Site { folder, config, policy }
     }
 
     fn find(&self, name: &str) -> Option<&File> {
@@ -216,7 +215,9 @@ mod tests {
         assert_eq!(phone.app("/.couplet/worker.js", &none).headers()[&WORKER_SCOPE], "/");
         let config = phone.app("/.couplet/config.json", &none);
         assert_eq!(config.body().as_ref(), br#"{"client":"https://relay.example:8442"}"#);
-        for path in ["/", "/index.html", "/.couplet/", "/.couplet/phone.js", "/.couplet/keeper.html", "/p", "/worker.js"] {
+        for path in
+            ["/", "/index.html", "/.couplet/", "/.couplet/phone.js", "/.couplet/keeper.html", "/p", "/worker.js"]
+        {
             let stray = phone.app(path, &none);
             assert_eq!(stray.status(), StatusCode::NOT_FOUND, "{path}");
             assert!(!stray.headers().contains_key(&WORKER_SCOPE) && !stray.body().is_empty(), "{path}");

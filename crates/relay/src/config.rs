@@ -227,7 +227,8 @@ impl Config {
     }
 
     fn check_apps(&self) -> Result<(), ConfigError> {
-        let wrong = |next: &str| Err(ConfigError(format!("apps_domain: {:?} cannot be used: {next}", self.apps_domain)));
+        let wrong =
+            |next: &str| Err(ConfigError(format!("apps_domain: {:?} cannot be used: {next}", self.apps_domain)));
         let (cert, key) = (!self.apps_cert.as_os_str().is_empty(), !self.apps_key.as_os_str().is_empty());
         if cert != key {
             return Err(ConfigError("--apps-cert and --apps-key belong together".to_owned()));

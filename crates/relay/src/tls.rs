@@ -84,12 +84,7 @@ impl ResolvesServerCert for Shown {
 }
 
 /// The certificate and key in these files (PEM), if devices that call this name can take it now.
-pub(crate) fn from_files(
-    certificate: &Path,
-    key: &Path,
-    host: &str,
-    now: Timestamp,
-) -> Result<CertifiedKey, TlsError> {
+pub(crate) fn from_files(certificate: &Path, key: &Path, host: &str, now: Timestamp) -> Result<CertifiedKey, TlsError> {
     let unreadable = |path: &Path| {
         let path = path.display().to_string();
         move |error| TlsError::Unreadable(path, error)

@@ -129,7 +129,8 @@ async fn who_is_on_a_relay_comes_near_by_itself_and_loses_nothing() {
     assert!(!download.has_ended(), "{}", download.written());
     download.signal("TERM");
     download.wait(PATIENCE).await;
-    eventually("the session over the relay has an end", PATIENCE, async || internet.connections_of_host().await == 1).await;
+    eventually("the session over the relay has an end", PATIENCE, async || internet.connections_of_host().await == 1)
+        .await;
     assert!(!forwarder.running.stdout.text().contains("offline"), "{}", forwarder.running.written());
     assert!(canary::works(&internet.machines).await);
     forwarder.stop().await;

@@ -104,8 +104,7 @@ fn of_files(config: &Config, name: &RelayName, now: Timestamp) -> Result<rustls:
 /// The certificate for every app: of its own files, or the relay's own, which must then be for these names as well.
 fn of_apps(config: &Config, domain: &str, now: Timestamp) -> Result<rustls::sign::CertifiedKey, TlsError> {
     let own = !config.apps_cert.as_os_str().is_empty();
-    let (cert, key) =
-        if own { (&config.apps_cert, &config.apps_key) } else { (&config.tls_cert, &config.tls_key) };
+    let (cert, key) = if own { (&config.apps_cert, &config.apps_key) } else { (&config.tls_cert, &config.tls_key) };
     tls::from_files(cert, key, &format!("any{}", below(domain)), now)
 }
 
