@@ -7,8 +7,10 @@ declare const self: ServiceWorkerGlobalScope;
 /** The build: every file of the shell with the SHA-256 of its bytes, and the hash of that list. build.js puts it in. */
 declare const SHELL: { readonly hash: string; readonly files: readonly (readonly [name: string, sha256: string])[] };
 
+// Once: the build puts it in wherever it is named.
+const { hash, files } = SHELL;
 const PREFIX = "couplet-shell-";
-const CACHE = PREFIX + SHELL.hash;
+const CACHE = PREFIX + hash;
 const PAGE = "index.html";
 
 /** Where a file is served. */
@@ -29,9 +31,9 @@ async function fetched([name, sha256]: readonly [string, string]): Promise<Respo
 }
 
 async function keep(): Promise<void> {
-  const answers = await Promise.all(SHELL.files.map(fetched));
+  const answers = await Promise.all(files.map(fetched));
   const cache = await caches.open(CACHE);
-  await Promise.all(SHELL.files.map(([name], at) => cache.put(pathOf(name), answers[at] as Response)));
+  await Promise.all(files.map(([name], at) => cache.put(pathOf(name), answers[at] as Response)));
 }
 
 async function dropOthers(): Promise<void> {
@@ -41,7 +43,7 @@ async function dropOthers(): Promise<void> {
 
 /** The page's headers carry its policy, which may change where its bytes do not. */
 async function refreshPage(): Promise<void> {
-  const page = SHELL.files.find(([name]) => name === PAGE);
+  const page = files.find(([name]) => name === PAGE);
   if (page === undefined) return;
   const answer = await fetched(page);
   await (await caches.open(CACHE)).put(pathOf(PAGE), answer);
@@ -54,7 +56,7 @@ self.addEventListener("fetch", (event) => {
   const { request } = event;
   const url = new URL(request.url);
   if (request.method !== "GET" || url.origin !== self.location.origin) return;
-  const isOurs = SHELL.files.some(([name]) => pathOf(name) === url.pathname);
+  const isOurs = files.some(([name]) => pathOf(name) === url.pathname);
   if (!isOurs) return;
   event.respondWith(answer(url.pathname, request));
   if (request.mode === "navigate") event.waitUntil(refreshPage().catch(() => {}));
