@@ -104,7 +104,8 @@ impl fmt::Display for MatchNumber {
 impl TryFrom<String> for MatchNumber {
     type Error = NotAMatchNumber;
     fn try_from(text: String) -> Result<Self, NotAMatchNumber> {
-        let number = Some(&text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        // A check code has six digits and may begin with any: 000471 is none of these numbers.
+        let number = Some(&text).filter(|text| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit()));
         let number = number.and_then(|text| text.parse().ok()).filter(|number| Self::RANGE.contains(number));
         number.map(MatchNumber).ok_or(NotAMatchNumber)
     }
@@ -160,7 +161,7 @@ mod tests {
     fn a_number_is_three_digits_and_read_as_nothing_else() {
         let number: MatchNumber = serde_json::from_str("\"471\"").unwrap();
         assert_eq!((number.to_string().as_str(), serde_json::to_string(&number).unwrap().as_str()), ("471", "\"471\""));
-        for other in ["", "47", "071", "+71", "4711", "4 71", "\u{0664}71", "99999"] {
+        for other in ["", "47", "071", "+71", "4711", "0471", "000471", "4 71", "\u{0664}71", "99999"] {
             assert_eq!(MatchNumber::try_from(other.to_owned()), Err(NotAMatchNumber), "{other}");
         }
     }

@@ -10,6 +10,7 @@ import { deviceHere } from "./device.js";
 import { install, takeOver } from "./install.js";
 import { takeLink } from "./link.js";
 import "./phone.css";
+import "./host.css";
 import { isWord, parked, routeOf } from "./places.js";
 import { Fault } from "./fault.js";
 
