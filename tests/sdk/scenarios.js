@@ -301,6 +301,35 @@ export const acts = {
     await host.close();
   },
 
+  /** Two that have the same credentials, as two tabs have: each is answered, and neither takes the session from the other by turns. */
+  async tabs(stage) {
+    const both = [await back(stage), await back(stage)];
+    let outages = 0;
+    for (const host of both) await hello(host);
+    for (const host of both) host.on("state", ({ state }) => void (outages += state === "offline" ? 1 : 0));
+    for (let turn = 0; turn < 10; turn += 1) for (const host of both) await hello(host);
+    check(outages <= 2, `they leave each other the session: ${outages} outages`);
+    const [first, second] = both;
+    await first.close();
+    await hello(second);
+    await second.close();
+  },
+
+  /** Its storage is cleared while it runs: what runs goes on, and nothing is written again. */
+  async cleared(stage) {
+    const host = await pairs(stage, "Cleared");
+    await hello(host);
+    const other = new stage.couplet.IndexedDbStore();
+    check(await other.remove(host.id), "it was there");
+    await hello(host);
+    same((await other.list()).map(({ host_key }) => host_key), [], "what is there now");
+    const gone = reaches(host, "forgotten");
+    await stage.ask("restart-host");
+    await gone;
+    same((await refusal(host.fetch("/"), "a host that nothing is known of")).code, "CPL-1608", "its code");
+    same((await stage.couplet.restore(options(stage))).length, 0, "what is left of it");
+  },
+
   /** Is told within a second that its owner revoked it. */
   async revoked(stage) {
     const host = await back(stage);

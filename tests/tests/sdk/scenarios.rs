@@ -13,8 +13,11 @@ async fn a_devices_life(runtime: Runtime, way: Way) {
         // Only browsers hold keys: in Node.js they are files.
         stage.play("keys").await;
     }
-    for act in ["stream", "sockets", "restarts", "revoked", "forget"] {
+    for act in ["stream", "sockets", "tabs", "restarts", "revoked", "forget"] {
         stage.play(act).await;
+    }
+    if runtime == Runtime::Chromium {
+        stage.play("cleared").await;
     }
 }
 

@@ -304,7 +304,7 @@ export class Keeper {
     try {
       const stored = await this.#store.load(this.host);
       const isThere = stored.some((one) => one.psk_id === nameOf(credentials));
-      if (isThere && !this.#isOver()) await this.#store.save(writeForm(credentials));
+      if (isThere && !this.#isOver()) await this.#store.save(writeForm(credentials), true);
     } catch {
       // They are as they were, and are good for another session.
     }

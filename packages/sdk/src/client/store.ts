@@ -20,9 +20,10 @@ export interface CredentialStore {
   load(host: string): Promise<readonly StoredCredentials[]>;
   /**
    * Keeps them, wholly or not at all. Finished ones replace both; unfinished ones leave the finished alone, as those still
-   * work when the new pairing comes to nothing.
+   * work when the new pairing comes to nothing. `news`: they are news of a pairing that was there a moment ago. A store that
+   * others write to, too, then keeps them only if the host is still known, so that what was forgotten there stays forgotten.
    */
-  save(credentials: StoredCredentials): Promise<void>;
+  save(credentials: StoredCredentials, news?: boolean): Promise<void>;
   /** Forgets a host, both. Resolves with whether it was known. */
   remove(host: string): Promise<boolean>;
   /** Makes a device key, where the store can keep a better one than bytes. */

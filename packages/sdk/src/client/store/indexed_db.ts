@@ -69,7 +69,7 @@ export class IndexedDbStore implements CredentialStore {
     return loaded(await this.#read(database, found.flatMap((row) => (row === undefined ? [] : [row]))));
   }
 
-  async save(credentials: StoredCredentials): Promise<void> {
+  async save(credentials: StoredCredentials, news = false): Promise<void> {
     const database = await this.#open();
     const host = storedHost(credentials);
     const isPending = credentials.paired_at === undefined;
@@ -79,8 +79,18 @@ export class IndexedDbStore implements CredentialStore {
     const row: Row = { host, isPending, ...(holds ? { deviceKey: key } : {}), sealed };
     const transaction = database.transaction(STORE, "readwrite", { durability: "strict" });
     const rows = transaction.objectStore(STORE);
-    rows.put(row, isPending ? host + PENDING : host);
-    if (!isPending) rows.delete(host + PENDING);
+    const put = (): void => {
+      rows.put(row, isPending ? host + PENDING : host);
+      if (!isPending) rows.delete(host + PENDING);
+    };
+    if (news) {
+      // In one transaction: another page may have forgotten the host since it was looked for.
+      rows.getKey(IDBKeyRange.bound(host, host + PENDING)).onsuccess = ({ target }) => {
+        if ((target as IDBRequest<IDBValidKey | undefined>).result !== undefined) put();
+      };
+    } else {
+      put();
+    }
     await kept(transaction);
   }
 
