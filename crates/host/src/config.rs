@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use couplet_protocol::RelayName;
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Uri};
 use ipnet::IpNet;
@@ -11,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 /// The pairing listener's port when none is given.
 pub const PAIRING_PORT: u16 = 7878;
+/// The phone's client's port when none is given.
+pub const PHONE_PORT: u16 = 7443;
 /// The first app's port when none is given; the next apps follow.
 pub const GATEWAY_PORT: u16 = 7879;
 
@@ -58,6 +61,22 @@ pub struct Config {
     /// The file with the token by which a relay with accounts knows this host's owner. Empty: none.
     #[serde(default)]
     pub relay_account_token_file: PathBuf,
+    /// Under which name, `name[:port]`, phones' browsers reach the phone's client at this host. Empty: it is not served
+    /// here.
+    #[serde(default)]
+    pub phone_name: String,
+    /// Where it is served, over TLS. Empty: loopback and every private address, port [`PHONE_PORT`].
+    #[serde(default)]
+    pub phone_listen: Vec<SocketAddr>,
+    /// Below which domain it shows apps. Empty: it shows none.
+    #[serde(default)]
+    pub phone_apps_domain: String,
+    /// The certificate chain (PEM) for `phone_name` and every name below `phone_apps_domain`.
+    #[serde(default)]
+    pub phone_cert: PathBuf,
+    /// Its private key (PEM).
+    #[serde(default)]
+    pub phone_key: PathBuf,
     /// How much and how long.
     #[serde(default)]
     pub limits: Limits,
@@ -251,6 +270,11 @@ impl Config {
             trusted_proxies: Vec::new(),
             relay: RelayUse::default(),
             relay_account_token_file: PathBuf::new(),
+            phone_name: String::new(),
+            phone_listen: Vec::new(),
+            phone_apps_domain: String::new(),
+            phone_cert: PathBuf::new(),
+            phone_key: PathBuf::new(),
             limits: Limits::default(),
         }
     }
@@ -281,7 +305,35 @@ impl Config {
                 return Err(ConfigError(next));
             }
         }
+        self.check_phone()?;
         self.upstreams()
+    }
+
+    /// Below which domain the phone's client shows apps, if it does.
+    #[must_use]
+    pub fn phone_apps(&self) -> Option<&str> {
+        Some(self.phone_apps_domain.as_str()).filter(|domain| !domain.is_empty())
+    }
+
+    fn check_phone(&self) -> Result<(), ConfigError> {
+        let files = [&self.phone_cert, &self.phone_key].map(|path| !path.as_os_str().is_empty());
+        let domain = self.phone_apps();
+        if self.phone_name.is_empty() {
+            let is_set = !self.phone_listen.is_empty() || domain.is_some() || files.contains(&true);
+            let wrong = || ConfigError("under which name is the phone's client served? Name it: phone_name".to_owned());
+            return if is_set { Err(wrong()) } else { Ok(()) };
+        }
+        if RelayName::parse(&self.phone_name).is_none() {
+            let next = "write it as home.example or home.example:7443, without https://";
+            return Err(ConfigError(format!("phone_name: {:?} is no name: {next}", self.phone_name)));
+        }
+        if files != [true, true] {
+            let next = "name its certificate and its key: phone_cert and phone_key";
+            return Err(ConfigError(format!("browsers take the phone's client over TLS alone: {next}")));
+        }
+        let Some(domain) = domain else { return Ok(()) };
+        couplet_phone::check_apps_domain(domain, [self.phone_name.as_str()])
+            .map_err(|why| ConfigError(format!("phone_apps_domain: {why}")))
     }
 
     fn upstreams(&self) -> Result<Vec<Upstream>, ConfigError> {
@@ -376,7 +428,17 @@ mod tests {
         for origin in ["https://p/", "p", "https://p/x", "null", "https://p?x", "HTTPS://p"] {
             assert!(refused(&|c| c.allowed_origins = vec![origin.into()]).contains("no origin"), "{origin}");
         }
+        assert!(refused(&|c| c.phone_apps_domain = "apps.home.example".into()).contains("phone_name"));
+        assert!(refused(&|c| c.phone_name = "https://home.example".into()).contains("without https://"));
+        assert!(refused(&|c| c.phone_name = "home.example".into()).contains("phone_cert and phone_key"));
+        let served = |c: &mut Config, apps: &str| {
+            (c.phone_name, c.phone_apps_domain) = ("home.example:7443".into(), apps.into());
+            (c.phone_cert, c.phone_key) = ("c".into(), "k".into());
+        };
+        assert!(refused(&|c| served(c, "home.example")).contains("must not be below"));
+        assert!(refused(&|c| served(c, "*.home.example")).contains("without *"));
         let mut fine = config();
+        served(&mut fine, "apps.home.example");
         fine.allowed_hosts = ["nas", "nas.home.test", "192.168.1.1", "fd00::1", "[fd00::1]"].map(Into::into).into();
         fine.allowed_origins = ["https://p", "http://p:81", "http://[::1]:81"].map(Into::into).into();
         assert!(fine.checked().is_ok());

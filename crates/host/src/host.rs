@@ -19,6 +19,7 @@ use crate::gateway::Gateway;
 use crate::listen::{self, Place};
 use crate::net::{self, Addresses};
 use crate::pairing::Pairing;
+use crate::phone::PhoneServer;
 use crate::relay;
 use crate::start::{self, StartError};
 use crate::tunnel::Apps;
@@ -32,6 +33,7 @@ pub struct Host {
     pairing: Pairing,
     listeners: Vec<TcpListener>,
     apps: Vec<AppListeners>,
+    phone: Option<PhoneServer>,
 }
 
 #[derive(Debug)]
@@ -56,6 +58,8 @@ pub struct Ready {
     /// The relay by which devices elsewhere reach this host, `name[:port]`; the link to it comes up later, and an event
     /// tells of it.
     pub relay: Option<String>,
+    /// Where phones' browsers find the phone's client at this host itself.
+    pub phone: Option<String>,
 }
 
 /// Where an app is to be found.
@@ -89,7 +93,8 @@ impl Host {
         let led_to = apps.iter().map(|app| (app.name.clone(), app.gateway.clone()));
         pairing.core().tunnels().lead_to(Apps::new(led_to));
         pairing.core().relay().begin();
-        let host = Host { pairing, listeners, apps };
+        let phone = PhoneServer::bind(&config)?;
+        let host = Host { pairing, listeners, apps, phone };
         start::announce(&host.pairing.core().config().state_dir, &bound(&host.listeners))?;
         Ok(host)
     }
@@ -113,6 +118,7 @@ impl Host {
             state_dir: self.pairing.core().config().state_dir.clone(),
             reachable,
             relay: self.pairing.core().relay().name().map(ToString::to_string),
+            phone: self.phone.as_ref().map(PhoneServer::url),
         }
     }
 
@@ -137,6 +143,9 @@ impl Host {
         tasks.spawn(stop.clone().run_until_cancelled_owned(relay::run(core.clone())));
         if core.config().discovery {
             tasks.spawn(discovery::run(core.clone(), stop.clone()));
+        }
+        if let Some(phone) = self.phone {
+            tasks.spawn(phone.serve(stop.clone()));
         }
         // Each address with what stops its listener when dropped.
         let mut served: HashMap<SocketAddr, DropGuard> = HashMap::new();

@@ -19,6 +19,7 @@ mod listen;
 mod logins;
 mod net;
 mod pairing;
+mod phone;
 pub mod problem;
 mod qr;
 mod random;

@@ -12,7 +12,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -114,6 +116,21 @@ fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
 /// Serves an axum app until `stop` fires; then lets open requests end for [`DRAIN`] and cuts the rest. Dropping the
 /// future cuts all.
 pub(crate) async fn serve(listener: TcpListener, app: Router, limits: Limits, stop: CancellationToken) {
+    accept(listener, None, app, limits, stop).await;
+}
+
+/// The same, over TLS.
+pub(crate) async fn serve_tls(
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    app: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) {
+    accept(listener, Some(tls), app, limits, stop).await;
+}
+
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, app: Router, limits: Limits, stop: CancellationToken) {
     let slots = Slots::new(limits.max_connections);
     let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
     let _cut_when_dropped = cut.clone().drop_guard();
@@ -122,13 +139,24 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, limits: Limits, st
         match accepted {
             Ok((stream, peer)) => {
                 let Some(slot) = slots.take(peer.ip()) else {
-                    refuse(&stream);
+                    if tls.is_none() {
+                        refuse(&stream);
+                    }
                     continue;
                 };
-                let connection = connection(stream, peer, slot, app.clone(), limits.clone(), stop.clone());
-                let cut = cut.clone();
+                settle(&stream, &limits);
+                let (cut, tls, app, limits, stop) =
+                    (cut.clone(), tls.clone(), app.clone(), limits.clone(), stop.clone());
                 tasks.spawn(async move {
-                    cut.run_until_cancelled(connection).await;
+                    let served = async {
+                        let Some(tls) = tls else { return connection(stream, peer, slot, app, limits, stop).await };
+                        // Scanners come with all sorts of handshakes.
+                        if let Ok(Ok(stream)) = tokio::time::timeout(limits.header_timeout(), tls.accept(stream)).await
+                        {
+                            connection(stream, peer, slot, app, limits, stop).await;
+                        }
+                    };
+                    cut.run_until_cancelled(served).await;
                 });
             }
             Err(error) => {
@@ -175,14 +203,13 @@ pub(crate) fn refuse(stream: &TcpStream) {
 }
 
 async fn connection(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     peer: SocketAddr,
     slot: Slot,
     app: Router,
     limits: Limits,
     stop: CancellationToken,
 ) {
-    settle(&stream, &limits);
     // A connection that becomes a sealed session keeps its slot.
     let slot = Arc::new(slot);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {

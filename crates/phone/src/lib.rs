@@ -1,6 +1,7 @@
 //! The phone's web client (`packages/phone/dist`), as answers to requests: the client's pages on their own origin, and on the
 //! origin of each app the few files that join it to them (ARCHITECTURE.md, "Inside the phone's client").
 
+pub mod certificate;
 mod files;
 
 use bytes::Bytes;
@@ -12,6 +13,29 @@ use self::files::{File, Folder};
 
 /// How long the label of an app's origin is: 128 bits and more, in base32.
 const LABEL: usize = 26;
+
+/// Whether apps can be shown below this domain by who is called by these names, `name[:port]`.
+///
+/// # Errors
+/// Says what to write instead.
+pub fn check_apps_domain<'a>(domain: &str, own: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
+    let is_label = |label: &str| {
+        let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        (1..=63).contains(&label.len()) && label.bytes().all(plain)
+    };
+    if domain.len() > 200 || !domain.contains('.') || !domain.split('.').all(is_label) {
+        let next = "write it as apps.relay.example, in small letters, without a port and without *";
+        return Err(format!("{domain:?} cannot be used: {next}"));
+    }
+    // Else a label could be the server's own name, and its pages those of an app.
+    for name in own {
+        let host = name.split(':').next().unwrap_or_default().to_ascii_lowercase();
+        if host.strip_suffix(domain).is_some_and(|above| above.is_empty() || above.ends_with('.')) {
+            return Err(format!("{host} must not be below {domain}: take a domain beside or below it"));
+        }
+    }
+    Ok(())
+}
 
 /// The client of one server.
 #[derive(Debug)]

@@ -227,8 +227,6 @@ impl Config {
     }
 
     fn check_apps(&self) -> Result<(), ConfigError> {
-        let wrong =
-            |next: &str| Err(ConfigError(format!("apps_domain: {:?} cannot be used: {next}", self.apps_domain)));
         let (cert, key) = (!self.apps_cert.as_os_str().is_empty(), !self.apps_key.as_os_str().is_empty());
         if cert != key {
             return Err(ConfigError("--apps-cert and --apps-key belong together".to_owned()));
@@ -239,23 +237,9 @@ impl Config {
         if self.apps_domain.is_empty() {
             return Ok(());
         }
-        let is_name = |label: &str| {
-            !label.is_empty()
-                && label.len() <= 63
-                && label.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
-        };
-        let labels: Vec<&str> = self.apps_domain.split('.').collect();
-        if labels.len() < 2 || self.apps_domain.len() > 200 || !labels.iter().all(|label| is_name(label)) {
-            return wrong("write it as apps.relay.example, in small letters, without a port and without *");
-        }
-        // Else a label could be the relay's own name, and its pages those of an app.
-        for name in [&self.name, &self.hosts_name] {
-            let host = name.split(':').next().unwrap_or_default().to_ascii_lowercase();
-            if host == self.apps_domain || host.ends_with(&format!(".{}", self.apps_domain)) {
-                return wrong("the relay's own names must not be below it; take a domain beside or below the relay's");
-            }
-        }
-        Ok(())
+        let names = [&self.name, &self.hosts_name].map(String::as_str);
+        couplet_phone::check_apps_domain(&self.apps_domain, names)
+            .map_err(|why| ConfigError(format!("apps_domain: {why}")))
     }
 
     fn check_tls(&self) -> Result<(), ConfigError> {
@@ -297,7 +281,7 @@ mod tests {
         assert!(refused(&|c| c.apps_domain = "example".into()).contains("small letters"));
         for name in ["relay.example", "apps.relay.example:8443"] {
             let both = |c: &mut Config| (c.name, c.apps_domain) = (name.into(), "relay.example".into());
-            assert!(refused(&both).contains("must not be below it"), "{name}");
+            assert!(refused(&both).contains("must not be below"), "{name}");
         }
         assert!(refused(&|c| c.apps_cert = "c".into()).contains("together"));
         assert!(refused(&|c| (c.apps_cert, c.apps_key) = ("c".into(), "k".into())).contains("not for --dev"));

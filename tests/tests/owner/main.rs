@@ -7,6 +7,7 @@ mod crash;
 mod health;
 mod logs;
 mod origins;
+mod phone;
 mod store;
 
 use couplet_protocol::Code;

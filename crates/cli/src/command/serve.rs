@@ -141,6 +141,8 @@ struct Line<'a> {
     state_dir: std::borrow::Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     relay: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phone: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -157,6 +159,7 @@ impl<'a> Line<'a> {
             gateway: ready.gateway.iter().map(|app| Gateway { name: &app.name, url: &app.url }).collect(),
             state_dir: ready.state_dir.to_string_lossy(),
             relay: ready.relay.as_deref(),
+            phone: ready.phone.as_deref(),
         }
     }
 }
@@ -188,6 +191,9 @@ fn banner(ready: &Ready, login: Option<&str>, has_apps: bool, next: &str) -> Str
     if let Some(relay) = &ready.relay {
         text += &format!("\n  {:width$}  {relay}, linking …", "relay");
     }
+    if let Some(phone) = &ready.phone {
+        text += &format!("\n  {:width$}  {phone}", "phones");
+    }
     text += &format!("\n  {:width$}  {}\n", "state", ready.state_dir.display());
     if !ready.reachable {
         text += "\nOnly this machine can reach these addresses: no phone can.\nConnect it to a network (the default \
@@ -217,6 +223,7 @@ mod tests {
             state_dir: "/s".into(),
             reachable,
             relay: None,
+            phone: None,
         }
     }
 

@@ -67,6 +67,11 @@ pub(super) fn all() -> Vec<Key> {
         ("trusted_proxies", Kind::List),
         ("relay", Kind::Text),
         (ACCOUNT_TOKEN_FILE, Kind::Text),
+        ("phone_name", Kind::Text),
+        ("phone_listen", Kind::List),
+        ("phone_apps_domain", Kind::Text),
+        ("phone_cert", Kind::Text),
+        ("phone_key", Kind::Text),
     ]
     .map(|(path, kind)| Key { path: path.to_owned(), variable: variable(path), kind })
     .into();

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use couplet_phone::certificate::{Shown, from_files};
 use couplet_protocol::RelayName;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 use crate::authority::{Authority, host_of};
 use crate::config::Config;
 use crate::shared::Shared;
-use crate::tls::{self, ByName, Shown, TlsError};
+use crate::tls::{self, ByName, TlsError};
 
 /// How often the certificate's files are looked at.
 const LOOK: Duration = Duration::from_secs(10);
@@ -98,14 +99,14 @@ impl Certificates {
 }
 
 fn of_files(config: &Config, name: &RelayName, now: Timestamp) -> Result<rustls::sign::CertifiedKey, TlsError> {
-    tls::from_files(&config.tls_cert, &config.tls_key, host_of(name), now)
+    Ok(from_files(&config.tls_cert, &config.tls_key, &[host_of(name)], now)?)
 }
 
 /// The certificate for every app: of its own files, or the relay's own, which must then be for these names as well.
 fn of_apps(config: &Config, domain: &str, now: Timestamp) -> Result<rustls::sign::CertifiedKey, TlsError> {
     let own = !config.apps_cert.as_os_str().is_empty();
     let (cert, key) = if own { (&config.apps_cert, &config.apps_key) } else { (&config.tls_cert, &config.tls_key) };
-    tls::from_files(cert, key, &format!("any{}", below(domain)), now)
+    Ok(from_files(cert, key, &[&format!("any{}", below(domain))], now)?)
 }
 
 /// How the names of apps end.

@@ -7,6 +7,7 @@ use couplet_protocol::Code;
 use super::STORE;
 use crate::store::embedded::OpenError;
 use crate::tls::TlsError;
+use couplet_phone::certificate::CertificateError;
 
 /// Why a relay could not start. Its text says what happened and what to do next.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -41,11 +42,13 @@ pub(super) fn unusable(folder: &Path, error: &std::io::Error) -> StartError {
 
 pub(super) fn tls_error(error: &TlsError) -> StartError {
     let next = match error {
-        TlsError::OtherName(..) => {
+        TlsError::Files(CertificateError::OtherName(..)) => {
             "Start the relay under a name that the certificate has, --name NAME, or get one for this name."
         }
-        TlsError::Over(..) => "No device would take it: renew it.",
-        TlsError::TooEarly(..) => "No device would take it yet. Is this machine's clock right?",
+        TlsError::Files(CertificateError::Over(..)) => "No device would take it: renew it.",
+        TlsError::Files(CertificateError::TooEarly(..)) => {
+            "No device would take it yet. Is this machine's clock right?"
+        }
         _ => "Name a certificate chain and its key, both in PEM: --tls-cert FILE --tls-key FILE.",
     };
     StartError::new(Code::ConfigInvalid, format!("The certificate cannot be used: {error}. {next}"))
