@@ -11,7 +11,7 @@ use e2e::canary::{ANSWERED, ASKED, PATH, SENT, TOLD, UPSTREAM, holds};
 use e2e::host::PATIENCE;
 use e2e::websocket::tungstenite::protocol::{Role, WebSocketConfig};
 use e2e::websocket::tungstenite::{Message, WebSocket};
-use e2e::{Forwarder, Internet, Running, canary};
+use e2e::{Forwarder, Internet, Running, canary, eventually};
 use hkdf::Hkdf;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -200,7 +200,7 @@ async fn all_flows(name: &str, unsealed: bool) -> Seen {
     let (_pair, link) = internet.machines.link().await;
     let mut secrets = of_offer(&link);
     let (room, mut hashes) = (keys(&link).room, vec![shown("pairing_token_hash", &keys(&link).pairing_token_hash)]);
-    let mut stored = stored_with(&internet, room);
+    let mut stored = stored_with(&internet, room).await;
     let mut forwarder = internet.machines.pair_by(&link, |args| internet.connect(args)).await;
     forwarder.state("relay").await;
     assert!(canary::works(&internet.machines).await);
@@ -209,7 +209,7 @@ async fn all_flows(name: &str, unsealed: bool) -> Seen {
     secrets.extend(of_credentials(&kept));
     let secret = RoomSecret::new(decoded(&kept["room_secret"]).try_into().unwrap());
     hashes.push(shown("secret_hash", &secret.relay_secret_hash().unwrap()));
-    stored.extend(stored_with(&internet, secret.room(0).unwrap()));
+    stored.extend(stored_with(&internet, secret.room(0).unwrap()).await);
 
     let mut again = Forwarder::ready(internet.machines.connect(&[])).await;
     again.state("relay").await;
@@ -255,10 +255,15 @@ async fn all_flows(name: &str, unsealed: bool) -> Seen {
     }
 }
 
-/// What the relay has stored when this room is registered.
-fn stored_with(internet: &Internet, room: RoomId) -> Vec<u8> {
-    let stored = files(&internet.state(), None).concat();
-    assert!(holds(&stored, &room.to_hex()), "its row is there");
+/// What the relay has stored once this room is registered. The store may be written to while it is read, and its rows be
+/// elsewhere in it a moment later.
+async fn stored_with(internet: &Internet, room: RoomId) -> Vec<u8> {
+    let mut stored = Vec::new();
+    eventually("its row is there", PATIENCE, async || {
+        stored = files(&internet.state(), None).concat();
+        holds(&stored, &room.to_hex())
+    })
+    .await;
     stored
 }
 
