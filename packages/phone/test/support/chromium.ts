@@ -1,6 +1,6 @@
 /** The Chromium that people have, with a profile of its own, which trusts an authority and reaches nothing but this machine. */
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium, type BrowserContext, type BrowserContextOptions } from "playwright-core";
@@ -13,12 +13,17 @@ export interface ChromiumInit extends BrowserContextOptions {
   /** A file (PEM) with the authority that it trusts, as a person does who installs it. */
   readonly authority?: string;
   readonly args?: readonly string[];
+  /** Denies frames of other sites all storage, as Debian has it by default, and private windows do; else it is parted. */
+  readonly isStrict?: boolean;
 }
 
 /** Starts one. Its profile goes when it is closed. */
-export async function startChromium({ authority, args = [], ...options }: ChromiumInit = {}): Promise<BrowserContext> {
+export async function startChromium({ authority, args = [], isStrict = false, ...options }: ChromiumInit = {}): Promise<BrowserContext> {
   const home = mkdtempSync(join(tmpdir(), "couplet-chromium-"));
   if (authority !== undefined) trust(authority, home);
+  const preferences = { profile: { block_third_party_cookies: isStrict, cookie_controls_mode: isStrict ? 1 : 0 } };
+  mkdirSync(join(home, "profile/Default"), { recursive: true });
+  writeFileSync(join(home, "profile/Default/Preferences"), JSON.stringify(preferences));
   const context = await chromium.launchPersistentContext(join(home, "profile"), {
     ...options,
     executablePath: EXECUTABLE,
