@@ -29,6 +29,10 @@ export class Lab {
   /** Opens a notebook, types a cell, and resolves with what running it prints. */
   async runs(code: string): Promise<string> {
     await this.#frame.locator('.jp-LauncherCard[data-category="Notebook"]').first().click({ timeout: LOADS });
+    // The list of files leaves no room for the notebook, so a person puts it away.
+    const files = this.#frame.locator('.jp-SideBar.jp-mod-left .lm-TabBar-tab[data-id="filebrowser"]');
+    await files.click();
+    await this.#frame.locator("#filebrowser").waitFor({ state: "hidden" });
     const cell = this.#frame.locator(".jp-Notebook .jp-CodeCell").first();
     // The kernel is there, and waits.
     await this.#frame.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').first().waitFor({ state: "attached", timeout: LOADS });
