@@ -34,7 +34,14 @@ export class Lab {
     await files.click();
     await this.#frame.locator("#filebrowser").waitFor({ state: "hidden" });
     const cell = this.#frame.locator(".jp-Notebook .jp-CodeCell").first();
-    // The kernel is there, and waits.
+    // What is run before the kernel is there is lost, and the page calls that idle, too; so its server is asked first.
+    await this.#frame.locator("body").evaluate(async () => {
+      type Session = { readonly kernel: { readonly connections: number; readonly execution_state: string } | null };
+      for (;;) {
+        const sessions = (await (await fetch("/api/sessions")).json()) as readonly Session[];
+        if (sessions.some(({ kernel }) => kernel !== null && kernel.connections > 0 && kernel.execution_state === "idle")) return;
+      }
+    });
     await this.#frame.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').first().waitFor({ state: "attached", timeout: LOADS });
     await cell.locator(".cm-content").click();
     await this.#page.keyboard.type(code);
