@@ -11,7 +11,7 @@ import { startJupyter } from "../apps/jupyter.js";
 import { startNotes } from "../apps/notes.js";
 import { camera, filmed } from "../client/film.js";
 import { Phone, picture, SCREEN } from "../client/phone.js";
-import { shownCode } from "../client/steps.js";
+import { confirmed, shownCode } from "../client/steps.js";
 import { World } from "../client/world.js";
 import { startChromium } from "../support/chromium.js";
 import { Dashboard } from "../support/dashboard.js";
@@ -218,3 +218,19 @@ it("a phone with nothing installed is paired by its camera, uses apps, comes bac
 
 // JupyterLab says `download=""`, which leaves the name to the address; the worker saves from an address of its own.
 it("a file that is saved keeps its name", { todo: "the worker does not tell the name" }, () => assert.equal(named, "sent.bin"));
+
+it("a browser that denies frames of other sites all storage is told what to do", { timeout: 120_000 }, async (test) => {
+  const started = new Started(test);
+  const notes = await started.with(startNotes());
+  const world = await started.with(World.start());
+  const host = await world.host({ name: "Study", apps: [notes.url] });
+  // Browsers count localhost and apps.localhost as two sites.
+  const browser = await startChromium({ ...SCREEN, authority: world.ca, isStrict: true });
+  const phone = await started.with(Phone.of(world.url, browser));
+  await phone.open(await host.link());
+  await confirmed(phone, host, "Strict");
+  await phone.page.getByRole("heading", { name: "The app cannot be shown." }).waitFor();
+  assert.match(await phone.text(), /allow this site to store data/);
+  await seen(phone, "21-strict");
+  assert.deepEqual(phone.faults, []);
+});
