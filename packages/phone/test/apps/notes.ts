@@ -57,7 +57,7 @@ export async function startNotes(): Promise<App> {
     const [, first = "", second = ""] = url.pathname.split("/");
     switch (first) {
       case "":
-        return html(page("Home", '<h1>Home</h1><a id="two" href="/two">two</a> <a id="save" href="/echo?save" download="saved \u00e4.json">save</a> <a id="out" href="https://elsewhere.example/x">out</a>'));
+        return html(page("Home", '<h1>Home</h1><a id="two" href="/two">two</a> <a id="save" href="/echo?save" download="saved \u00e4.json">save</a> <a id="out" href="https://elsewhere.example/x">out</a> <a id="in" href="/login">log in</a>'));
       case "two":
         return html(page("Two", "<h1>Two</h1>"), { "x-frame-options": "DENY" });
       case "login":
@@ -68,7 +68,7 @@ export async function startNotes(): Promise<App> {
           response.writeHead(303, { location: "http://localhost/welcome?from=login", "set-cookie": cookies }).end();
         });
       case "welcome":
-        return html(page("Welcome", `<p id="who">${request.headers.cookie ?? ""}</p>`));
+        return html(page("Welcome", `<p id="who">${request.headers.cookie ?? ""}</p><a id="home" href="/">home</a>`));
       case "echo":
         return void read(request).then((body) => {
           const { method, headers } = request;

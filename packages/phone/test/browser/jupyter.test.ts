@@ -1,30 +1,13 @@
 /** JupyterLab, as it is, shown by the real thing: a login with a token, XSRF cookies, WebSockets of kernels, absolute addresses. */
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { it } from "node:test";
+import { startJupyter } from "../apps/jupyter.js";
 import { startStage } from "../support/browser.js";
 
 it("JupyterLab opens, and its kernel computes", { timeout: 240_000 }, async (test) => {
-  const venv = execFileSync("../../scripts/install-deps", ["--venv"], { encoding: "utf8" }).trim();
-  const folder = await mkdtemp(join(tmpdir(), "couplet-jupyter-"));
-  const options = ["--no-browser", "--ip=127.0.0.1", "--port=0", "--IdentityProvider.token=sesame", `--ServerApp.root_dir=${folder}`, "--allow-root"];
-  const env = { ...process.env, HOME: folder, JUPYTER_PLATFORM_DIRS: "1" };
-  const jupyter = spawn(join(venv, "bin/jupyter-lab"), options, { env, stdio: ["ignore", "ignore", "pipe"] });
-  test.after(async () => {
-    jupyter.kill("SIGKILL");
-    await rm(folder, { recursive: true, force: true });
-  });
-  let url = "";
-  for await (const line of createInterface({ input: jupyter.stderr })) {
-    url = /http:\/\/127\.0\.0\.1:\d+/.exec(line)?.[0] ?? "";
-    if (url !== "") break;
-  }
-  jupyter.stderr.resume();
-  const stage = await startStage({ jupyter: url });
+  const jupyter = await startJupyter();
+  test.after(() => jupyter.close());
+  const stage = await startStage({ jupyter: jupyter.url });
   test.after(() => stage.close());
   const shown = await stage.open("jupyter", "/lab");
   await stage.page.waitForFunction((label) => {
@@ -32,7 +15,7 @@ it("JupyterLab opens, and its kernel computes", { timeout: 240_000 }, async (tes
     return state?.phase === "open" && state.path.startsWith("/login");
   }, shown.label);
   const frame = shown.frame();
-  await frame.fill("#password_input", "sesame");
+  await frame.fill("#password_input", jupyter.token);
   await frame.click("#login_submit");
   await frame.waitForSelector("#jp-main-dock-panel", { timeout: 90_000 });
   assert.match(await frame.evaluate(() => document.cookie), /_xsrf=/);

@@ -2,7 +2,7 @@
 import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
+import { chromium, type BrowserContext, type Page } from "playwright-core";
 
 import { serve, type Served } from "../support/serve.js";
 
@@ -24,20 +24,30 @@ export interface PhoneInit {
   readonly before?: string;
 }
 
+/** A screen of a phone's size, which is touched. */
+export const SCREEN = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true } as const;
+
 /** A phone. */
 export class Phone {
-  readonly served: Served;
-  readonly browser: Browser;
+  readonly served: Pick<Served, "client" | "close">;
   readonly context: BrowserContext;
   readonly page: Page;
   /** What went wrong in its pages: a refusal of their policy is among it. */
   readonly faults: string[] = [];
 
-  private constructor(served: Served, browser: Browser, context: BrowserContext, page: Page) {
+  private constructor(served: Phone["served"], context: BrowserContext, page: Page) {
     this.served = served;
-    this.browser = browser;
     this.context = context;
     this.page = page;
+    context.on("weberror", (error) => this.faults.push(error.error().message));
+    context.on("console", (message) => {
+      if (message.type() === "error" && /Content Security Policy|Refused/.test(message.text())) this.faults.push(message.text());
+    });
+  }
+
+  /** One whose pages come from elsewhere, `client`, in a browser that runs, which ends with it. */
+  static async of(client: string, context: BrowserContext): Promise<Phone> {
+    return new Phone({ client, close: () => context.close() }, context, context.pages()[0] ?? (await context.newPage()));
   }
 
   static async start(init: PhoneInit = {}): Promise<Phone> {
@@ -46,9 +56,7 @@ export class Phone {
     const browser = await chromium.launch({ executablePath: EXECUTABLE, args });
     const context = await browser.newContext({
       ignoreHTTPSErrors: true,
-      viewport: { width: 390, height: 844 },
-      hasTouch: true,
-      isMobile: true,
+      ...SCREEN,
       permissions: [...(init.permissions ?? [])],
       // What a worker asks for passes by the answers that a test gives.
       serviceWorkers: "config" in init ? "block" : "allow",
@@ -56,12 +64,7 @@ export class Phone {
     context.setDefaultTimeout(20_000);
     if ("config" in init) await context.route("**/p/config.json", (route) => route.fulfill({ json: init.config }));
     if (init.before !== undefined) await context.addInitScript(init.before);
-    const phone = new Phone(served, browser, context, await context.newPage());
-    context.on("weberror", (error) => phone.faults.push(error.error().message));
-    context.on("console", (message) => {
-      if (message.type() === "error" && /Content Security Policy|Refused/.test(message.text())) phone.faults.push(message.text());
-    });
-    return phone;
+    return new Phone(served, context, await context.newPage());
   }
 
   /** Opens the pages, with a link in the address or without. */
@@ -98,20 +101,11 @@ export class Phone {
 
   /** Pictures of the page as it is, in light, in dark and on the smallest phone. */
   async picture(name: string, page = this.page): Promise<void> {
-    if (PICTURES === undefined) return;
-    mkdirSync(PICTURES, { recursive: true });
-    const looks = [
+    await picture(name, page, [
       { look: "light", width: 390, height: 844, colorScheme: "light" },
       { look: "dark", width: 390, height: 844, colorScheme: "dark" },
       { look: "small", width: 320, height: 568, colorScheme: "light" },
-    ] as const;
-    for (const { look, width, height, colorScheme } of looks) {
-      await page.setViewportSize({ width, height });
-      await page.emulateMedia({ colorScheme });
-      await page.screenshot({ path: join(PICTURES, `${name}-${look}.png`) });
-    }
-    await page.setViewportSize({ width: 390, height: 844 });
-    await page.emulateMedia({ colorScheme: "light" });
+    ]);
   }
 
   /**
@@ -134,9 +128,32 @@ export class Phone {
   }
 
   async close(): Promise<void> {
-    await this.browser.close();
+    await this.context.browser()?.close();
     await this.served.close();
   }
+}
+
+/** How a page is looked at. */
+export interface Look {
+  readonly look: string;
+  readonly width: number;
+  readonly height: number;
+  readonly colorScheme: "light" | "dark";
+}
+
+/** Pictures of a page in each of these looks, of which the first stays; none where nobody has said where they go. */
+export async function picture(name: string, page: Page, looks: readonly [Look, ...Look[]]): Promise<void> {
+  if (PICTURES === undefined) return;
+  mkdirSync(PICTURES, { recursive: true });
+  const show = async ({ width, height, colorScheme }: Look): Promise<void> => {
+    await page.setViewportSize({ width, height });
+    await page.emulateMedia({ colorScheme });
+  };
+  for (const one of looks) {
+    await show(one);
+    await page.screenshot({ path: join(PICTURES, `${name}-${one.look}.png`) });
+  }
+  await show(looks[0]);
 }
 
 /** Runs in the page. */

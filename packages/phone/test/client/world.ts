@@ -116,6 +116,7 @@ export class World {
   #relay: Program | null = null;
   #ports = [ANY, ANY];
   #ca = "";
+  #url = "";
 
   private constructor(folder: string) {
     this.#folder = folder;
@@ -127,6 +128,16 @@ export class World {
     return world;
   }
 
+  /** Where the relay serves devices, and the phone's client at `/p`. */
+  get url(): string {
+    return this.#url;
+  }
+
+  /** The file of the authority that vouches for it. */
+  get ca(): string {
+    return this.#ca;
+  }
+
   /** Starts the relay; after {@link World.stopRelay}, where it was. */
   async startRelay(): Promise<void> {
     const [listen = ANY, hosts = ANY] = this.#ports;
@@ -134,6 +145,7 @@ export class World {
     this.#relay = new Program(["relay", "serve", "--dev", "--json", ...where]);
     const ready = await this.#relay.next(({ event }) => event === "ready");
     this.#ca = String(ready["ca"]);
+    this.#url = String(ready["public"]).replace(/\/$/, "");
     this.#ports = [ready["public"], ready["hosts"]].map((url) => `127.0.0.1:${new URL(String(url)).port}`);
   }
 
