@@ -313,6 +313,7 @@ describe("an app", { timeout: 300_000 }, () => {
     const read = async <T>(path: string, what: () => T | Promise<T>): Promise<T> => {
       await frame.evaluate((its) => location.assign(its), path);
       await shown.at(path);
+      await frame.waitForLoadState("load");
       return frame.evaluate(what) as Promise<T>;
     };
     assert.equal(await read("/base", () => new URL((document.querySelector("#img") as HTMLImageElement).src).pathname), "/base/deep/pic.svg");

@@ -217,7 +217,7 @@ it("a phone with nothing installed is paired by its camera, uses apps, comes bac
 });
 
 // JupyterLab says `download=""`, which leaves the name to the address; the worker saves from an address of its own.
-it("a file that is saved keeps its name", { todo: "the worker does not tell the name" }, () => assert.equal(named, "sent.bin"));
+it("a file that is saved keeps its name", () => assert.equal(named, "sent.bin"));
 
 it("a browser that denies frames of other sites all storage is told what to do", { timeout: 120_000 }, async (test) => {
   const started = new Started(test);

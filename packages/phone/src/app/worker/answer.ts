@@ -68,8 +68,9 @@ export class Answerer {
     const path = wanted.get("path") ?? "";
     if (event.request.mode !== "navigate" || !path.startsWith("/")) return Response.error();
     const answer = await this.answer(event, path, true);
-    const isSaved = /^\s*attachment/i.test(answer.headers.get("content-disposition") ?? "");
-    if (!isSaved) answer.headers.set("content-disposition", attachment(wanted.get("name") ?? ""));
+    // What neither the app nor the link names is called after its address, and not after this one.
+    const isNamed = /^\s*attachment\s*;.*filename/i.test(answer.headers.get("content-disposition") ?? "");
+    if (!isNamed) answer.headers.set("content-disposition", attachment(wanted.get("name") || lastOf(path)));
     return answer;
   }
 
@@ -177,4 +178,14 @@ function made(): string {
 
 function settled(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, SETTLED));
+}
+
+/** The last part of a path, as people write it. */
+function lastOf(path: string): string {
+  const last = path.replace(/[?#].*$/, "").split("/").at(-1) ?? "";
+  try {
+    return decodeURIComponent(last);
+  } catch {
+    return last;
+  }
 }
