@@ -1,6 +1,7 @@
 /** The Chromium that people have, with a profile of its own, which trusts an authority and reaches nothing but this machine. */
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium, type BrowserContext, type BrowserContextOptions } from "playwright-core";
@@ -30,7 +31,12 @@ export async function startChromium({ authority, args = [], isStrict = false, ..
     env: { ...process.env, HOME: home },
     args: ["--no-sandbox", LOCAL, ...args],
   });
-  context.on("close", () => rmSync(home, { recursive: true, force: true, maxRetries: 5 }));
+  const close = context.close.bind(context);
+  context.close = async (why) => {
+    await close(why);
+    // Its processes end a little later than it says, and write until then.
+    await rm(home, { recursive: true, force: true, maxRetries: 10 });
+  };
   return context;
 }
 
