@@ -89,6 +89,8 @@ impl Phone {
     pub fn is_app(&self, host: &str) -> Option<bool> {
         let domain = &self.apps.as_ref()?.domain;
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name).to_ascii_lowercase();
+        // The same name, written in full (RFC 1034, 3.1): an origin of its own for a browser.
+        let name = name.strip_suffix('.').unwrap_or(&name);
         let label = name.strip_suffix(domain.as_str())?;
         let label = if label.is_empty() { label } else { label.strip_suffix('.')? };
         let is_made = label.len() == LABEL && label.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'));
@@ -164,6 +166,8 @@ impl Site {
         headers.insert(CONTENT_SECURITY_POLICY, self.policy.clone());
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        // Apps and client are of one site: they need not share a process (HTML, 7.1.1).
+        headers.insert("origin-agent-cluster", HeaderValue::from_static("?1"));
         answer
     }
 }
@@ -211,6 +215,7 @@ mod tests {
         let phone = phone();
         assert_eq!(phone.is_app(LABELLED), Some(true));
         assert_eq!(phone.is_app(&LABELLED.to_ascii_uppercase()), Some(true));
+        assert_eq!(phone.is_app(&LABELLED.replace(":8442", ".:8442")), Some(true));
         for other in ["x.apps.example", "apps.example", "a.abcdefghijklmnopqrstuvwxyz.apps.example", ".apps.example"] {
             assert_eq!(phone.is_app(other), Some(false), "{other}");
         }

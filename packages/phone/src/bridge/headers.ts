@@ -34,7 +34,8 @@ export function requestHeaders(request: RequestMessage, cookie: string): Header[
   if (!isSafe) add("origin", request.mode === "navigate" && request.referrer === null ? "null" : VIEW);
   add("sec-fetch-dest", request.destination);
   add("sec-fetch-mode", request.mode);
-  add("sec-fetch-site", request.mode === "navigate" && request.referrer === null ? "none" : "same-origin");
+  const isUntold = request.mode === "navigate" && request.referrer === null;
+  add("sec-fetch-site", !isUntold ? "same-origin" : isSafe ? "none" : "cross-site");
   if (mayCompress(request)) add("accept-encoding", "gzip");
   return headers;
 }

@@ -154,6 +154,8 @@ export class Client {
   }
 
   #paired(host: Host): void {
+    // Else a browser that is short of room may throw away what is paired, with what apps have stored.
+    void navigator.storage?.persist?.().catch(() => false);
     this.#happens({ is: "paired", hostName: host.name || texts.unnamed });
     this.#where.tick();
     this.#where.tell({ is: "changed" });

@@ -80,7 +80,8 @@ function limits({ me }: Open): string {
   const said: string[] = [];
   if (me?.scope?.read_only === true) said.push(texts.host.readOnly);
   const paths = me?.scope?.paths;
-  if (Array.isArray(paths) && paths.length > 0) said.push(texts.host.paths(paths.map(String)));
+  const named = Array.isArray(paths) ? paths.filter((path): path is string => typeof path === "string") : [];
+  if (named.length > 0) said.push(texts.host.paths(named));
   return said.join(", ");
 }
 

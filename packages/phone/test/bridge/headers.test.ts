@@ -29,6 +29,7 @@ it("say who asks as the app knows itself", () => {
   assert.equal(headers({ method: "POST", mode: "navigate", referrer: "/form" })["origin"], "http://localhost");
   assert.equal(headers({ method: "POST", mode: "navigate" })["origin"], "null");
   assert.equal(headers({ mode: "navigate" })["sec-fetch-site"], "none");
+  assert.equal(headers({ mode: "navigate", method: "POST" })["sec-fetch-site"], "cross-site");
   assert.equal(headers({ mode: "navigate", referrer: "/" })["sec-fetch-site"], "same-origin");
 });
 

@@ -41,6 +41,10 @@ export function isPage(headers: Headers): boolean {
 /** Changes the headers of whatever is shown in a frame. */
 export function framed(headers: Headers, admission: Admission): void {
   headers.delete("x-frame-options");
+  // The app's own forms can be told from a stranger's only by where they come from, which nobody else learns by this.
+  if (/\bno-referrer\s*$/i.test(headers.get("referrer-policy") ?? "")) headers.set("referrer-policy", "same-origin");
+  // Other apps, and the client, are of the same site: they need not share a process (HTML, 7.1.1).
+  headers.set("origin-agent-cluster", "?1");
   for (const name of ["content-security-policy", "content-security-policy-report-only"]) {
     const header = headers.get(name);
     if (header === null) continue;

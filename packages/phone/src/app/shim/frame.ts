@@ -17,7 +17,7 @@ interface Navigation extends EventTarget {
 const GATHER = 100;
 
 /** `client`: the origin of the page that shows the app. `leave`: where this page leads, if it is one that says so. */
-export function installFrame(client: string, leave: string | null): void {
+export function installFrame(client: string, to: string | null): void {
   const { parent, top } = window;
   // Frames within the app's pages are its own affair, and so are its windows.
   const isMain = parent === top && parent !== window && client !== "";
@@ -25,6 +25,7 @@ export function installFrame(client: string, leave: string | null): void {
   const say = (message: object): void => parent.postMessage(message, client);
   const goes = (url: URL): boolean => isMain && /^https?:$/.test(url.protocol) && ownPath(url, location.origin) === null;
 
+  const leave = to !== null && /^https?:/.test(to) ? to : null;
   if (leave !== null && !isMain) return location.replace(leave);
   if (leave !== null) say({ couplet: "leave", url: leave });
   localize();
@@ -56,7 +57,7 @@ export function installFrame(client: string, leave: string | null): void {
         say({ couplet: "leave", url: url.href });
       } else if (isView(url) && url.origin !== location.origin && formData === null) {
         event.preventDefault();
-        location.assign(url.pathname + url.search + url.hash);
+        location.assign(location.origin + url.pathname + url.search + url.hash);
       }
     });
   }

@@ -1,6 +1,5 @@
 /** Answers one request of an app's pages. */
 import type { Header, Mode } from "../../wire/messages.js";
-import { ownPath } from "../../wire/own.js";
 import { framed, headersOf, isPage, located, shimTag, SHIM, DOWNLOAD, withShim } from "../html/index.js";
 import { texts } from "../texts.js";
 import { CookieNews } from "./cookies.js";
@@ -35,9 +34,12 @@ export class Answerer {
     let link: Link | null = null;
     try {
       const referrer = this.#referrer(request.referrer);
-      if (referrer === "foreign") return isNavigation ? page(403, texts.crossSite, null, null) : Response.error();
-      link = await this.#joiner.link();
       const hasBody = request.method !== "GET" && request.method !== "HEAD";
+      // Every page of the app tells its own origin where it comes from. A form that does not is a stranger's, who knows the
+      // app's address and hides its own.
+      const isForeign = referrer === "foreign" || (isNavigation && hasBody && referrer.path === null);
+      if (isForeign) return isNavigation ? page(403, texts.crossSite, null, null) : Response.error();
+      link = await this.#joiner.link();
       const body = hasBody ? await request.blob() : null;
       const answer = await link.request(
         {
@@ -91,8 +93,8 @@ export class Answerer {
     if (!URL.canParse(referrer) || referrer.startsWith("about:")) return { path: null };
     const url = new URL(referrer);
     // The client's page never says that it is the one.
-    const path = ownPath(url, this.#origin);
-    return path === null ? "foreign" : { path: url.pathname + url.search };
+    // What is said here is the browser's: another page at this device's own addresses is not the app's.
+    return url.origin === this.#origin ? { path: url.pathname + url.search } : "foreign";
   }
 
   /** For scripts, pictures and so on. */
