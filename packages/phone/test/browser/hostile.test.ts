@@ -249,8 +249,11 @@ describe("a hostile app", { timeout: 300_000 }, () => {
   });
 
   it("says of itself no more than text, and leads to no address but of the web", async () => {
-    const state = await stage.page.evaluate((label) => window.couplet.state(label), shown.label);
-    assert.equal(state?.phase === "open" && state.title.length, 200);
+    // Its title comes when its page has said it.
+    await stage.page.waitForFunction((label) => {
+      const state = window.couplet.state(label);
+      return state?.phase === "open" && state.title.length === 200;
+    }, shown.label);
     const leaves = await stage.page.evaluate(() => window.couplet.leaves().length);
     await tries(frame, [
       `(() => { for (const url of ["javascript:alert(1)", "data:text/html,x", "blob:" + location.origin + "/x", "file:///etc/passwd", "x".repeat(100000), "", null, {}]) parent.postMessage({ couplet: "leave", url }, "*"); })()`,
