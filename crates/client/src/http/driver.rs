@@ -20,6 +20,11 @@ use super::STREAMS;
 /// While a stream is open: how long nothing may come before the host is asked, and how long it may take to answer.
 const QUIET: Duration = Duration::from_secs(5);
 const PONG: Duration = Duration::from_secs(5);
+/// How much longer the answer may take for what was sent before the question.
+const UNDERWAY: Duration = Duration::from_secs(30);
+/// How slow a line may be, in bytes a second; and how long what was sent may be on its way for that.
+const SLOWEST: u64 = 4 * 1024;
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// The connection. It does everything while it is run, and nothing else does.
 pub(crate) struct Driver<S>
@@ -80,23 +85,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     }
 }
 
-/// Waits for the pong. Any other sign of life gives it more time: it may stand behind much that is under way.
+/// Waits for the pong. What is on its way to the host gives it more time, and so does any other sign of life: it may stand
+/// behind much else.
 async fn answered(ping: &mut PingPong, heard: &LastHeard) -> bool {
-    let mut until = Instant::now() + PONG;
+    let asked = Instant::now();
     loop {
-        match tokio::time::timeout_at(until, poll_fn(|cx| ping.poll_pong(cx))).await {
-            Ok(pong) => return pong.is_ok(),
-            Err(_) if heard.at() + PONG > until => until = heard.at() + PONG,
-            Err(_) => return false,
+        let since = asked.max(heard.at());
+        let until = since + heard.arrives().saturating_duration_since(since).min(UNDERWAY) + PONG;
+        if Instant::now() >= until {
+            return false;
+        }
+        if let Ok(pong) = tokio::time::timeout_at(until, poll_fn(|cx| ping.poll_pong(cx))).await {
+            return pong.is_ok();
         }
     }
 }
 
-/// When something came last.
+/// When something came last, and when what was sent has arrived.
 #[derive(Clone, Debug)]
 pub(super) struct LastHeard {
     began: Instant,
     millis: Arc<AtomicU64>,
+    arrives: Arc<AtomicU64>,
 }
 
 impl LastHeard {
@@ -105,19 +115,34 @@ impl LastHeard {
     }
 
     fn now(&self) {
-        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.millis.store(millis, Ordering::Relaxed);
+        self.millis.store(millis(self.began.elapsed()), Ordering::Relaxed);
+    }
+
+    /// When what was sent has reached the host over as slow a line as may be.
+    fn arrives(&self) -> Instant {
+        self.began + Duration::from_millis(self.arrives.load(Ordering::Relaxed))
+    }
+
+    fn sends(&self, bytes: usize) {
+        let now = self.began.elapsed();
+        let begins = Duration::from_millis(self.arrives.load(Ordering::Relaxed)).max(now);
+        let takes = Duration::from_millis(bytes as u64 * 1000 / SLOWEST);
+        self.arrives.store(millis((begins + takes).min(now + LONGEST)), Ordering::Relaxed);
     }
 }
 
-/// A stream that notes when something came.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A stream that notes when something came, and what is sent.
 pub(super) struct Heard<S> {
     stream: S,
     heard: LastHeard,
 }
 
 pub(super) fn listen<S>(stream: S) -> (Heard<S>, LastHeard) {
-    let heard = LastHeard { began: Instant::now(), millis: Arc::default() };
+    let heard = LastHeard { began: Instant::now(), millis: Arc::default(), arrives: Arc::default() };
     (Heard { stream, heard: heard.clone() }, heard)
 }
 
@@ -131,7 +156,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        self.heard.sends(sent);
+        Poll::Ready(Ok(sent))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -151,6 +178,70 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let sent = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
+        self.heard.sends(sent);
+        Poll::Ready(Ok(sent))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// Carries this many bytes a second, and little of them at a time.
+    async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, rate: u32) -> io::Result<()> {
+        let mut piece = [0; 512];
+        loop {
+            let length = from.read(&mut piece).await?;
+            sleep(Duration::from_secs(length as u64) / rate).await;
+            to.write_all(&piece[..length]).await?;
+        }
+    }
+
+    /// A host that takes a body of this length as tunnels do, and answers.
+    async fn host(stream: DuplexStream, length: usize) -> Result<(), h2::Error> {
+        let window = 256 * 1024;
+        let mut connection = h2::server::Builder::new()
+            .initial_window_size(window)
+            .initial_connection_window_size(4 * window)
+            .handshake::<_, Bytes>(stream)
+            .await?;
+        while let Some(request) = connection.accept().await {
+            let (request, mut respond) = request?;
+            tokio::spawn(async move {
+                let mut body = request.into_body();
+                let mut taken = 0;
+                while let Some(Ok(part)) = body.data().await {
+                    taken += part.len();
+                    let _ = body.flow_control().release_capacity(part.len());
+                }
+                assert_eq!(taken, length);
+                let _ = respond.send_response(http::Response::new(()), true);
+            });
+        }
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_over_a_slow_line_is_not_given_up() {
+        const LENGTH: usize = 1 << 20;
+        let (device, near) = duplex(64 * 1024);
+        let (far, app) = duplex(64 * 1024);
+        let (from_device, to_device) = tokio::io::split(near);
+        let (from_host, to_host) = tokio::io::split(far);
+        // Between two signs of life the host takes half of what it has room for: more than twenty seconds.
+        tokio::spawn(carry(from_device, to_host, 6 * 1024));
+        tokio::spawn(carry(from_host, to_device, 6 * 1024));
+        tokio::spawn(host(app, LENGTH));
+        let (http, driver) = super::super::open(device).await.unwrap();
+        let driver = tokio::spawn(driver.run());
+        let body = http_body_util::Full::new(Bytes::from(vec![7; LENGTH]));
+        let request = http::Request::post("http://localhost/").body(body).unwrap();
+        let Ok(answer) = http.request(request, Duration::from_secs(1)).await else { panic!("it was given up") };
+        assert_eq!(answer.status(), 200);
+        assert!(!driver.is_finished());
     }
 }

@@ -18,6 +18,9 @@ import { openedSocket, type OpenedSocket } from "./websocket.js";
 const QUIET = 5000;
 const PONG = 5000;
 
+/** How much longer the answer may take for what was sent before the question, in milliseconds. */
+const UNDERWAY = 30_000;
+
 /** How much of what refuses a WebSocket is read, in bytes. */
 const PROBLEM_MAX = 16 * 1024;
 
@@ -70,9 +73,23 @@ export class Http {
     this.#connection.close(this.#stream.error);
   }
 
-  /** Resolves when the host gives a sign of life within so many milliseconds; rejects when it does not. */
-  probe(milliseconds: number): Promise<void> {
-    return within(this.#environment.clock, milliseconds, this.#connection.ping());
+  /**
+   * Asks the host for a sign of life, and gives the session up when none comes within so many milliseconds. What is on its way
+   * to the host gives it more time, and so does anything that comes: the answer may stand behind much else.
+   */
+  async probe(milliseconds: number): Promise<void> {
+    const { clock } = this.#environment;
+    const asked = clock.now();
+    let isAnswered = false;
+    // One that cannot be asked, as many questions wait, may give another sign.
+    const pong = this.#connection.ping().then(() => void (isAnswered = true), () => new Promise<never>(() => {}));
+    while (!isAnswered && !this.#stream.isOver) {
+      const { heardAt, arrivesAt } = this.#stream;
+      const since = Math.max(asked, heardAt);
+      const left = since + Math.min(Math.max(arrivesAt - since, 0), UNDERWAY) + milliseconds - clock.now();
+      if (left <= 0) this.#stream.abandon();
+      else await within(clock, left, Promise.race([pong, this.#stream.ended])).catch(() => {});
+    }
   }
 
   /**
@@ -175,12 +192,12 @@ export class Http {
     const due = Math.max(this.#since, this.#stream.heardAt) + QUIET - clock.now();
     this.#calledOff = clock.after(Math.max(due, 0), () => {
       if (Math.max(this.#since, this.#stream.heardAt) + QUIET > clock.now()) return this.#watch();
-      this.#since = clock.now();
-      this.probe(PONG).catch(() => {
-        // Any other sign of life gives it more time: the answer may stand behind much that is under way.
-        if (clock.now() - this.#stream.heardAt >= PONG) this.#stream.abandon();
+      const asked = this.#calledOff;
+      void this.probe(PONG).then(() => {
+        this.#since = clock.now();
+        // Unless nobody waits any more, or somebody else does.
+        if (this.#calledOff === asked) this.#watch();
       });
-      this.#watch();
     });
   }
 }

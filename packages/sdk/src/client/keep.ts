@@ -372,7 +372,7 @@ export class Keeper {
         live.stream.leave("leaving");
       }
     } else if (live !== null) {
-      live.http.probe(PROBE).catch(() => live.stream.abandon());
+      void live.http.probe(PROBE);
       return;
     }
     this.#woken.ring();

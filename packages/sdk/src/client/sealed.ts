@@ -27,6 +27,9 @@ const SILENCE = 60_000;
  */
 const QUIET = 25_000;
 const GRACE = 10_000;
+/** How slow a line may be, in bytes a millisecond; and how long what was sent may be on its way for that, in milliseconds. */
+const SLOWEST = 4.096;
+const LONGEST = 60_000;
 
 const TEXTS = {
   host: "the host closed the session",
@@ -43,6 +46,7 @@ export class SealedStream implements ByteLink {
   readonly #clock: Clock;
   readonly #began: number;
   #heardAt: number;
+  #arrivesAt = 0;
   /** When the host was asked for a sign that has not come. */
   #askedAt: number | null = null;
   #calledOff: () => void = () => {};
@@ -102,6 +106,11 @@ export class SealedStream implements ByteLink {
     return this.#heardAt;
   }
 
+  /** When what was sent has reached the host over as slow a line as may be, by the clock. */
+  get arrivesAt(): number {
+    return this.#arrivesAt;
+  }
+
   /**
    * The host's next message, before HTTP begins. Unknown ones are passed over.
    *
@@ -127,7 +136,10 @@ export class SealedStream implements ByteLink {
 
   async send(bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.length; at += DATA_MAX) {
-      this.#seal("data", bytes.subarray(at, at + DATA_MAX));
+      const piece = bytes.subarray(at, at + DATA_MAX);
+      this.#seal("data", piece);
+      const now = this.#clock.now();
+      this.#arrivesAt = Math.min(Math.max(this.#arrivesAt, now) + piece.length / SLOWEST, now + LONGEST);
       await this.#wire.drained();
     }
     if (this.#ending !== null) throw this.#error();

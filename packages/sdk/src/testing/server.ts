@@ -6,7 +6,9 @@ import { FakeWebSocket } from "./websocket.js";
 
 const PREFACE = /* @__PURE__ */ utf8("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 const HEADERS_MAX = 16 * 1024;
+/** What HTTP/2 begins with; and what a host takes of one body, and of all of them, before it says that there is room again. */
 const WINDOW = 65_535;
+const [STREAM_WINDOW, CONNECTION_WINDOW] = [256 * 1024, 1024 * 1024];
 const [INITIAL_WINDOW, CONCURRENT, CONNECT] = [0x4, 0x3, 0x8];
 const INTERNAL_ERROR = 0x2;
 
@@ -27,6 +29,8 @@ interface Stream {
   readonly body: ReadableStreamDefaultController<Uint8Array> | null;
   readonly controller: AbortController;
   window: number;
+  /** What came of its body that the device was not told of. */
+  taken: number;
 }
 
 /** One session's server. */
@@ -39,6 +43,7 @@ export class FakeServer {
   #preface = new Uint8Array(0);
   #block: { readonly stream: number; readonly flags: number; readonly parts: Uint8Array[] } | null = null;
   #window = WINDOW;
+  #taken = 0;
   #initialWindow = WINDOW;
   #roomed: (() => void)[] = [];
   #isOver = false;
@@ -47,7 +52,8 @@ export class FakeServer {
     this.#send = send;
     this.#app = app;
     this.#sockets = sockets;
-    send(h2.settingsFrame([[CONCURRENT, 64], [CONNECT, 1], [INITIAL_WINDOW, WINDOW]]));
+    send(h2.settingsFrame([[CONCURRENT, 64], [CONNECT, 1], [INITIAL_WINDOW, STREAM_WINDOW]]));
+    send(h2.windowFrame(0, CONNECTION_WINDOW - WINDOW));
   }
 
   /** The device's bytes. Throws for what no client sends. */
@@ -127,11 +133,25 @@ export class FakeServer {
     try {
       if (payload.length > 0) {
         stream?.body?.enqueue(h2.unpadded(frame).slice());
-        this.#send(joined(h2.windowFrame(0, payload.length), h2.windowFrame(id, payload.length)));
+        this.#took(id, stream, payload.length);
       }
       if ((frame.flags & h2.FLAG_END_STREAM) !== 0) stream?.body?.close();
     } catch {
       // The app wants no more of it.
+    }
+  }
+
+  /** Makes room again once half of it is used up, as HTTP/2 servers do. */
+  #took(id: number, stream: Stream | undefined, length: number): void {
+    this.#taken += length;
+    if (stream !== undefined) stream.taken += length;
+    if (stream !== undefined && stream.taken >= STREAM_WINDOW / 2) {
+      this.#send(h2.windowFrame(id, stream.taken));
+      stream.taken = 0;
+    }
+    if (this.#taken >= CONNECTION_WINDOW / 2) {
+      this.#send(h2.windowFrame(0, this.#taken));
+      this.#taken = 0;
     }
   }
 
@@ -164,7 +184,7 @@ export class FakeServer {
     const controller = new AbortController();
     const made: { body: ReadableStreamDefaultController<Uint8Array> | null } = { body: null };
     const body = new ReadableStream<Uint8Array>({ start: (its) => void (made.body = its) });
-    const stream: Stream = { body: made.body, controller, window: this.#initialWindow };
+    const stream: Stream = { body: made.body, controller, window: this.#initialWindow, taken: 0 };
     this.#streams.set(id, stream);
     try {
       if (of(":method") === "CONNECT") return await this.#connect(id, stream, of, fields, body);

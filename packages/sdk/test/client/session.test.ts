@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { MemoryStore, pair, restore, type Change, type Fetch, type State } from "../../src/index.js";
+import { MemoryStore, pair, restore, type Change, type Fetch, type OpenSocket, type State } from "../../src/index.js";
 import { FakeHost } from "../../src/testing.js";
-import { closes, idle, ofCode, online, passing, reaches, staged } from "./stage.js";
+import { closes, idle, ofCode, online, passing, reaches, slowed, staged } from "./stage.js";
 
 test("a session that breaks is opened anew, and what was under way breaks off", async () => {
   const part = new Uint8Array(1000).fill(7);
@@ -24,6 +24,23 @@ test("a session that breaks is opened anew, and what was under way breaks off", 
   assert.equal(host.state.state, "offline");
   assert.equal(await (await passing(clock, host.fetch("/"))).text(), "whole");
   await closes(stage);
+});
+
+test("an upload over a slow line is not given up", async () => {
+  const length = 1 << 20;
+  const stage = await staged({ app: async (request) => new Response(String((await request.arrayBuffer()).byteLength)) });
+  const { clock, fake, given, storage } = stage;
+  await closes(stage);
+  const { openSocket } = fake.connections;
+  assert.ok(openSocket !== undefined);
+  // Between two signs of life the host takes half of what it has room for: more than twenty seconds.
+  const slow: OpenSocket = (url, ca) => slowed(clock, openSocket(url, ca), 6 * 1024);
+  const [host] = await restore({ storage, ...given, openSocket: slow });
+  assert.ok(host !== undefined);
+  await online(clock, host);
+  const answer = await passing(clock, host.fetch("/", { method: "POST", body: new Uint8Array(length) }), 300_000);
+  assert.equal(await (await passing(clock, Promise.resolve(answer))).text(), String(length));
+  await closes({ clock, host });
 });
 
 test("each CLOSE means what it says", async () => {

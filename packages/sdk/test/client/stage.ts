@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { setImmediate as turn } from "node:timers/promises";
 
-import { CoupletError, MemoryStore, pair, type Clock, type CredentialStore, type Given, type Host } from "../../src/index.js";
+import { CoupletError, MemoryStore, pair, type Clock, type CredentialStore, type Given, type Host, type Socket } from "../../src/index.js";
 import { FakeHost, type FakeHostOptions } from "../../src/testing.js";
 
 interface Alarm {
@@ -123,4 +123,31 @@ export async function closes({ clock, host }: Pick<Stage, "clock" | "host">): Pr
   await passing(clock, host.close());
   await clock.pass(2000);
   assert.equal(clock.pending, 0, "no alarm is left behind");
+}
+
+/** A socket whose messages reach the host at this many bytes a second. */
+export function slowed(clock: Clock, socket: Socket, rate: number): Socket {
+  const send = socket.send.bind(socket);
+  let free = clock.now();
+  let waiting = 0;
+  const slow = {
+    send(message: Uint8Array<ArrayBuffer>): void {
+      const bytes = message.slice();
+      waiting += bytes.length;
+      free = Math.max(free, clock.now()) + (1000 * bytes.length) / rate;
+      clock.after(free - clock.now(), () => {
+        waiting -= bytes.length;
+        if (socket.readyState === 1) send(bytes);
+      });
+    },
+  };
+  return new Proxy(socket, {
+    get: (its, name) => (name === "send" ? slow.send : name === "bufferedAmount" ? waiting : bound(its, name)),
+    set: (its, name, value) => Reflect.set(its, name, value, its),
+  });
+}
+
+function bound(its: object, name: string | symbol): unknown {
+  const value: unknown = Reflect.get(its, name, its);
+  return typeof value === "function" ? (value.bind(its) as unknown) : value;
 }
