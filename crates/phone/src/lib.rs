@@ -102,8 +102,8 @@ impl Phone {
     pub fn client(&self, path: &str, headers: &HeaderMap) -> Response<Bytes> {
         let site = &self.client;
         let name = match path {
-            // A link is read by a camera, in capitals. Browsers keep what stands behind `#`.
-            "/P" => return moved("/p"),
+            // A link is read by a camera, in capitals, and typed by people. Browsers keep what stands behind `#`.
+            "/P" | "/P/" | "/p/" => return moved("/p"),
             "/p" => "index.html",
             _ => path.strip_prefix("/p/").unwrap_or_default(),
         };
@@ -231,11 +231,13 @@ mod tests {
         let page = phone.client("/p", &none);
         assert!(page.status() == StatusCode::OK && page.headers()[CONTENT_TYPE] == "text/html; charset=utf-8");
         assert!(policy(&page).contains("frame-src https://*.apps.example:8442;"), "{}", policy(&page));
-        assert_eq!(phone.client("/P", &none).headers()[LOCATION], "/p");
+        for path in ["/P", "/P/", "/p/"] {
+            assert_eq!(phone.client(path, &none).headers()[LOCATION], "/p");
+        }
         assert_eq!(phone.client("/p/worker.js", &none).headers()[&WORKER_SCOPE], "/p");
         let config = phone.client("/p/config.json", &none);
         assert_eq!(config.body().as_ref(), br#"{"apps":"https://*.apps.example:8442"}"#);
-        for path in ["/p/", "/p/keeper.js", "/p/../p", "/p/index.html/", "/pair", "/p/stray.html"] {
+        for path in ["/p/keeper.js", "/p/../p", "/p/index.html/", "/pair", "/p/stray.html"] {
             assert_eq!(phone.client(path, &none).status(), StatusCode::NOT_FOUND, "{path}");
         }
         let keeper = phone.app("/.couplet/keeper", &none);

@@ -1,6 +1,7 @@
 //! `couplet relay check`: from outside, as a device sees the relay, and as far as it can be seen without a certificate, as
 //! a host does. Each step says what it found; the first one that fails says what to do.
 
+mod apps;
 mod hosts;
 
 use std::net::SocketAddr;
@@ -103,6 +104,7 @@ async fn steps(
     let latency = websocket(secure(&tls, name, stream).await?, name).await?;
     report.ok("WebSocket", "messages come back").map_err(said)?;
     report.ok("latency", &format!("{} there and back, the best of {ROUNDS}", millis(latency))).map_err(said)?;
+    apps::steps(name, &addresses, &tls, report).await?;
     match hosts {
         Some(hosts) => hosts::steps(hosts, &tls, ca.is_some(), report).await,
         None => Ok(()),
