@@ -38,10 +38,13 @@ async fn a_relay_says_where_it_is_invites_checks_and_ends_in_good_order() {
     let (code, found, said) =
         relay.run(&["check", relay.ready_text("public"), "--relay-ca", relay.ready_text("ca"), "--json"]);
     let found: Value = serde_json::from_str(&found).unwrap();
-    assert_eq!((code, &found["ok"], found["steps"].as_array().unwrap().len()), (0, &Value::Bool(true), 6), "{said}");
+    assert_eq!((code, &found["ok"], found["steps"].as_array().unwrap().len()), (0, &Value::Bool(true), 7), "{said}");
     let (public, hosts, ca) = (relay.ready_text("public"), relay.ready_text("hosts"), relay.ready_text("ca"));
     let (code, found, said) = relay.run(&["check", public, "--relay-ca", ca]);
     assert!(code == 0 && found.contains("can be used by devices.") && found.contains("--hosts NAME:PORT"), "{said}");
+    let port = public.rsplit(':').next().unwrap();
+    let apps = format!("apps        *.apps.localhost:{port}, trusted, for the pages at https://localhost:{port}\n");
+    assert!(found.contains(&apps), "{found}");
     let (code, found, said) = relay.run(&["check", public, "--relay-ca", ca, "--hosts", hosts]);
     assert!(code == 0 && found.contains("hosts' TLS  trusted, and asks for the host's"), "{code}: {found}{said}");
     assert!(found.ends_with(" can be used.\n"), "{found}");
@@ -87,6 +90,11 @@ async fn a_check_says_which_step_fails_and_what_to_do() {
     let other = Relay::start().await;
     for part in ["CPL-1820", "ca.pem in the relay's state folder"] {
         check(&[public, "--relay-ca", ca, "--hosts", other.ready_text("hosts")], part);
+    }
+    // Apps whose name leads nowhere: phones could not open any.
+    let lost = Relay::start_with(&["--apps-domain", "apps.nowhere.invalid"]).await;
+    for part in ["CPL-1819", "does the DNS have *.apps.nowhere.invalid"] {
+        check(&[lost.ready_text("public"), "--relay-ca", lost.ready_text("ca")], part);
     }
     // Plain HTTP.
     check(&[&relay.private_url().replace("http://", "")], "CPL-1819");
