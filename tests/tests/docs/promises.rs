@@ -41,8 +41,8 @@ fn complaint(row: &Row, source_of: &mut impl FnMut(&str) -> Option<String>) -> O
     complaint_of_tests(&row.shown_by, source_of)
 }
 
-/// What is wrong with a list of tests, each `` `file::name` ``, if anything. A test of the SDK is named as its file names it,
-/// commas and all.
+/// What is wrong with a list of tests, each `` `file::name` ``, if anything. A test of the SDK or of the phone's client is
+/// named as its file names it, commas and all.
 fn complaint_of_tests(tests: &str, source_of: &mut impl FnMut(&str) -> Option<String>) -> Option<String> {
     let Some(inside) = tests.strip_prefix('`').and_then(|tests| tests.strip_suffix('`')) else {
         return Some(format!("neither `planned` nor a test: {tests:?}"));
@@ -51,8 +51,8 @@ fn complaint_of_tests(tests: &str, source_of: &mut impl FnMut(&str) -> Option<St
         let Some((file, name)) = test.split_once("::").filter(|_| !test.contains('`')) else {
             return Some(format!("neither `planned` nor a test: {test:?}"));
         };
-        let is_of_sdk = file.starts_with("packages/sdk/test/") && file.ends_with(".test.ts");
-        let state = if is_of_sdk { state_in_sdk } else { state };
+        let is_run = ["packages/sdk/test/", "packages/phone/test/"].iter().any(|folder| file.starts_with(folder));
+        let state = if is_run && file.ends_with(".test.ts") { state_in_script } else { state };
         match source_of(file).as_deref().map(|source| state(source, name)) {
             Some(State::Runs) => None,
             Some(State::Ignored) => Some(format!("{test} is ignored")),
@@ -87,13 +87,17 @@ fn state(source: &str, name: &str) -> State {
     }
 }
 
-/// The same for a file of the SDK's tests, each of which `scripts/sdk` runs.
-fn state_in_sdk(source: &str, name: &str) -> State {
-    let titled = |call: &str| format!("{call}(\"{name}\", ");
-    let is = |calls: &[&str]| source.lines().find(|line| calls.iter().any(|call| line.starts_with(&titled(call))));
-    match is(&["test", "test.skip", "test.todo"]) {
+/// The same for a file of tests each of which `scripts/sdk` or `scripts/phone --test` runs.
+fn state_in_script(source: &str, name: &str) -> State {
+    let defines = |line: &&str| {
+        ["test", "it"].iter().any(|call| {
+            let rest = line.strip_prefix(call).map(|rest| rest.trim_start_matches(".skip").trim_start_matches(".todo"));
+            rest.is_some_and(|rest| rest.starts_with(&format!("(\"{name}\", ")))
+        })
+    };
+    match source.lines().map(str::trim_start).find(defines) {
         None => State::Absent,
-        Some(line) if !line.starts_with("test(") || line.contains("skip:") || line.contains("todo:") => State::Ignored,
+        Some(line) if [".skip(", ".todo(", "skip:", "todo:"].iter().any(|word| line.contains(word)) => State::Ignored,
         Some(_) => State::Runs,
     }
 }
@@ -207,15 +211,16 @@ fn a_test_counts_only_when_it_runs() {
 }
 
 #[test]
-fn a_test_of_the_sdk_counts_only_when_it_runs() {
+fn a_test_in_typescript_counts_only_when_it_runs() {
     let source = "test(\"a, and b\", async () => {});\ntest.skip(\"c\", () => {});\ntest(\"d\", { skip: true }, () => {});\n\
-                  // test(\"e\", () => {});\ntest(\"ab\", () => {});\n";
-    let found = ["a, and b", "ab", "c", "d", "e", "a"].map(|name| state_in_sdk(source, name));
+                  // test(\"e\", () => {});\ntest(\"ab\", () => {});\n\
+                  describe(\"f\", () => {\n  it(\"g\", () => {});\n  it.skip(\"h\", () => {});\n});\n";
+    let found = ["a, and b", "ab", "g", "c", "d", "h", "e", "a", "f"].map(|name| state_in_script(source, name));
     use State::{Absent, Ignored, Runs};
-    assert_eq!(found, [Runs, Runs, Ignored, Ignored, Absent, Absent]);
+    assert_eq!(found, [Runs, Runs, Runs, Ignored, Ignored, Ignored, Absent, Absent, Absent]);
     let mut source_of = |_: &str| Some(source.to_owned());
     let mut complain = |tests: &str| complaint_of_tests(tests, &mut source_of).is_some();
-    assert!(!complain("`packages/sdk/test/x.test.ts::a, and b`, `packages/sdk/test/x.test.ts::ab`"));
+    assert!(!complain("`packages/sdk/test/x.test.ts::a, and b`, `packages/phone/test/x.test.ts::g`"));
     // Nothing runs what stands elsewhere, or is named otherwise.
     assert!(complain("`packages/sdk/test/x.ts::ab`") && complain("`packages/dashboard/x.test.ts::ab`"));
     assert!(complain("`packages/sdk/test/x.test.ts::ab`, `packages/sdk/test/x.test.ts::c`"));

@@ -9,14 +9,15 @@ use e2e::{Running, TestHost, eventually, free_port};
 
 const LABEL: &str = "abcdefghijklmnopqrstuvwxyz.apps.home.test";
 
-/// Makes a certificate for these names, and writes it where the host reads it, and into a file that trusts it.
+/// Makes a certificate for these names, and puts it where the host reads it, whole at once, and into a file that trusts it.
 fn certify(folder: &Path, names: &[&str], trusted: &str) {
     let key = rcgen::KeyPair::generate().unwrap();
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let made = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
     std::fs::write(folder.join(trusted), made.pem()).unwrap();
-    std::fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
-    std::fs::write(folder.join("chain.pem"), made.pem()).unwrap();
+    let pem = format!("{}{}", made.pem(), key.serialize_pem());
+    std::fs::write(folder.join("new.pem"), pem).unwrap();
+    std::fs::rename(folder.join("new.pem"), folder.join("both.pem")).unwrap();
 }
 
 /// Whoever trusts this certificate asks: head and body of the answer; none where that is not whom they reach.
@@ -41,7 +42,7 @@ async fn phones_get_the_client_from_a_host_whose_owner_has_a_certificate() {
         let file = |name| folder.path().join(name).display().to_string();
         setup.env("COUPLET_PHONE_NAME", format!("home.test:{}", address.port()));
         setup.env("COUPLET_PHONE_LISTEN", address.to_string()).env("COUPLET_PHONE_APPS_DOMAIN", "apps.home.test");
-        setup.env("COUPLET_PHONE_CERT", file("chain.pem")).env("COUPLET_PHONE_KEY", file("key.pem"));
+        setup.env("COUPLET_PHONE_CERT", file("both.pem")).env("COUPLET_PHONE_KEY", file("both.pem"));
     })
     .await;
     let (page, _) = get(first, address, "home.test", "/p").await.unwrap();
@@ -61,7 +62,9 @@ async fn phones_get_the_client_from_a_host_whose_owner_has_a_certificate() {
 
     // A certificate that cannot be used changes nothing; one that can is shown without a restart.
     certify(folder.path(), &["other.test"], "other.pem");
-    eventually("it is refused", PATIENCE, async || host.logs().contains("keeps its certificate")).await;
+    let refused =
+        || host.logs().lines().any(|line| line.contains("keeps its certificate") && line.contains("home.test"));
+    eventually("it is refused", PATIENCE, async || refused()).await;
     assert!(get(first, address, "home.test", "/p").await.is_some());
     certify(folder.path(), &names, "second.pem");
     let second = &folder.path().join("second.pem");

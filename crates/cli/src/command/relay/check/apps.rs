@@ -40,7 +40,9 @@ pub(super) async fn steps(
         let next = match failure.code() {
             Code::RelayUntrusted => format!("--apps-cert, or else --tls-cert, must be for *{domain}, and not be over."),
             Code::RelayBroken => format!("Does *{domain} lead to this relay, and to its devices' port?"),
-            _ => format!("Phones open apps below that name: does the DNS have *{domain}, and does it lead to the relay?"),
+            _ => {
+                format!("Phones open apps below that name: does the DNS have *{domain}, and does it lead to the relay?")
+            }
         };
         beneath(&failure, &next)
     })?;
