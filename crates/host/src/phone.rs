@@ -84,7 +84,7 @@ impl PhoneServer {
 }
 
 /// The certificate, if it is for the client's own name and for every app's.
-fn read(config: &Config) -> Result<CertifiedKey, CertificateError> {
+pub(crate) fn read(config: &Config) -> Result<CertifiedKey, CertificateError> {
     let own = config.phone_name.split(':').next().unwrap_or_default();
     let app = config.phone_apps().map(|domain| format!("any.{domain}"));
     let names: Vec<&str> = std::iter::once(own).chain(app.as_deref()).collect();

@@ -95,14 +95,25 @@ fn usable(chain: &[CertificateDer<'_>], file: &str, host: &str, now: Timestamp) 
     let parsed = ParsedCertificate::try_from(own).map_err(|_| malformed())?;
     let server = ServerName::try_from(host).map_err(|_| malformed())?;
     verify_server_name(&parsed, &server).map_err(|_| CertificateError::OtherName(file.to_owned(), host.to_owned()))?;
-    let (_, read) = x509_parser::parse_x509_certificate(own).map_err(|_| malformed())?;
-    let second = |at: x509_parser::time::ASN1Time| Timestamp::from_second(at.timestamp()).map_err(|_| malformed());
-    let (from, until) = (second(read.validity().not_before)?, second(read.validity().not_after)?);
+    let (from, until) = validity(own).ok_or_else(malformed)?;
     match now {
         _ if now < from => Err(CertificateError::TooEarly(file.to_owned(), from)),
         _ if now > until => Err(CertificateError::Over(file.to_owned(), until)),
         _ => Ok(()),
     }
+}
+
+/// From when to when it is good (RFC 5280, 4.1.2.5).
+fn validity(certificate: &CertificateDer<'_>) -> Option<(Timestamp, Timestamp)> {
+    let (_, read) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let second = |at: x509_parser::time::ASN1Time| Timestamp::from_second(at.timestamp()).ok();
+    Some((second(read.validity().not_before)?, second(read.validity().not_after)?))
+}
+
+/// Until when this certificate is good.
+#[must_use]
+pub fn until(key: &CertifiedKey) -> Option<Timestamp> {
+    Some(validity(key.cert.first()?)?.1)
 }
 
 #[cfg(test)]

@@ -20,6 +20,14 @@ fn certify(folder: &Path, names: &[&str], trusted: &str) {
     std::fs::rename(folder.join("new.pem"), folder.join("both.pem")).unwrap();
 }
 
+/// What `couplet doctor` says of these parts.
+async fn doctor(host: &TestHost, parts: &[&str]) -> String {
+    let only = parts.iter().flat_map(|part| ["--only", part]);
+    let command = host.command(&std::iter::once("doctor").chain(only).collect::<Vec<_>>());
+    let (_, said, _) = Running::start(command).ended(PATIENCE).await;
+    said
+}
+
 /// Whoever trusts this certificate asks: head and body of the answer; none where that is not whom they reach.
 async fn get(trusted: &Path, address: SocketAddr, name: &str, path: &str) -> Option<(String, String)> {
     let port = address.port();
@@ -60,12 +68,20 @@ async fn phones_get_the_client_from_a_host_whose_owner_has_a_certificate() {
         }
     }
 
+    let said = doctor(&host, &["certificates", "addresses"]).await;
+    assert!(said.contains("The certificate of the pages for phones lasts until"), "{said}");
+    for name in ["home.test", "*.apps.home.test"] {
+        assert!(said.contains(&format!("{name} leads nowhere: phones find no pages")), "{said}");
+    }
+
     // A certificate that cannot be used changes nothing; one that can is shown without a restart.
     certify(folder.path(), &["other.test"], "other.pem");
     let refused =
         || host.logs().lines().any(|line| line.contains("keeps its certificate") && line.contains("home.test"));
     eventually("it is refused", PATIENCE, async || refused()).await;
     assert!(get(first, address, "home.test", "/p").await.is_some());
+    let said = doctor(&host, &["certificates"]).await;
+    assert!(said.contains("cannot be used:") && said.contains("is for other names than home.test"), "{said}");
     certify(folder.path(), &names, "second.pem");
     let second = &folder.path().join("second.pem");
     eventually("the new one is shown", PATIENCE, async || get(second, address, "home.test", "/p").await.is_some())

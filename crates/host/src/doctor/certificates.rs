@@ -1,11 +1,11 @@
-//! How long the certificates last by which this host and its relay know each other.
+//! How long the certificates last by which this host and its relay know each other, and that of the pages for phones.
 
 use std::time::Duration;
 
 use couplet_protocol::Code;
 use couplet_protocol::api::{Finding, Part};
 
-use super::{Patient, failed, ok, relay, skipped, warning};
+use super::{Patient, failed, ok, phone, relay, skipped, warning};
 use crate::clock::{Clock, Timestamp};
 use crate::pairing::Core;
 use crate::relay::Enrolment;
@@ -16,9 +16,15 @@ const AUTHORITY: Duration = Duration::from_secs(30 * 86_400);
 
 pub(super) fn look(patient: Patient<'_>) -> Vec<Finding> {
     let now = patient.core.map_or_else(|| Clock::start().now(), Core::now);
+    let mut found = of_relay(patient, now);
+    found.extend(phone::certificate(patient, now));
+    found
+}
+
+fn of_relay(patient: Patient<'_>, now: Timestamp) -> Vec<Finding> {
     match relay::enrolment(patient) {
         // What is wrong with it stands with the relay.
-        Ok(None) | Err(_) => vec![skipped(PART, "This host has no certificate: it is enrolled with no relay")],
+        Ok(None) | Err(_) => vec![skipped(PART, "This host has no certificate of a relay: it is enrolled with none")],
         Ok(Some(enrolment)) => {
             let mut found = vec![own(&enrolment, now, patient.core.is_some())];
             found.extend(enrolment.authorities().into_iter().filter_map(|(what, end)| authority(&what, end, now)));

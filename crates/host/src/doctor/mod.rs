@@ -1,5 +1,5 @@
 //! What stands in the way of pairing and use, looked at on this machine: each part by itself, within a bounded time. Of other
-//! machines only the enrolled relay and the configured apps are asked anything.
+//! machines only the enrolled relay, the configured apps and the DNS are asked anything.
 //!
 //! A running host looks at itself ([`Core::examine`]); where none runs, [`examine`] says what a start would meet. Nothing is
 //! changed by looking.
@@ -14,6 +14,7 @@ mod firewall;
 mod folder;
 mod http;
 mod nftables;
+mod phone;
 mod ports;
 mod programs;
 mod relay;
@@ -53,7 +54,7 @@ impl<'a> Patient<'a> {
                 Part::Database => database::look(self).await,
                 Part::Disk => disk::look(self),
                 Part::Ports => ports::look(self).await,
-                Part::Addresses => addresses::look(self),
+                Part::Addresses => [addresses::look(self), phone::names(self).await].concat(),
                 Part::Firewall => firewall::look(self).await,
                 Part::Apps => apps::look(self).await,
                 Part::Relay => relay::look(self).await,
