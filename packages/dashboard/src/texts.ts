@@ -176,7 +176,7 @@ export const texts = {
     notCopied: "Not copied. The link is selected: copy it with the keyboard.",
     regenerate: "Regenerate QR",
     forms: "Code for",
-    form: { link: "Couplet apps (sealed)", lan: "Apps that know plain HTTP only", watch: "Watches" },
+    form: { link: "Phones and Couplet apps", lan: "Apps that know plain HTTP only", watch: "Watches" },
     shown: (seconds: number) => `A pairing code is shown. It expires in ${spoken(10 * Math.ceil(seconds / 10))}.`,
     left: (seconds: number) => `${spoken(seconds)} left.`,
     claimed: (name: string) => `${name} has scanned the code. Waiting for it…`,

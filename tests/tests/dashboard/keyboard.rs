@@ -92,7 +92,7 @@ async fn everything_is_done_by_keys_alone() {
     dashboard.browser.press(" ").await;
     dashboard.browser.holds(&format!("document.querySelector('.copy input').value !== {}", json!(before))).await;
     // Among the forms of the code one goes by arrows.
-    tab_to(&dashboard, "Couplet apps (sealed)").await;
+    tab_to(&dashboard, "Phones and Couplet apps").await;
     dashboard.browser.press(Key::Down).await;
     dashboard.browser.holds("document.querySelector('.copy input').value.startsWith('couplet:')").await;
     dashboard.browser.press(Key::Escape).await;
