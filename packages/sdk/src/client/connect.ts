@@ -7,7 +7,7 @@ import { Unsent } from "./http.js";
 import { Keeper, type Keeping, type Live } from "./keep.js";
 import { itself, outbound, redirected, REDIRECTS, target, upgradeHeaders, type FetchInit, type Outbound } from "./request.js";
 import { isFinal, reasonError, tell, type State } from "./state.js";
-import { stored, type CredentialStore } from "./store.js";
+import { loadOf, stored, type CredentialStore } from "./store.js";
 import { readForm } from "./store/form.js";
 import { CoupletWebSocket, socketHeaders } from "./websocket.js";
 
@@ -162,7 +162,7 @@ export class Host {
     if (state === "revoked") return true;
     if (state === "expired" || state === "forgotten") return false;
     if (state !== "closed") return this.#sayGoodbye();
-    const forms = await this.#store.load(this.id);
+    const forms = await loadOf(this.#store, this.id);
     const candidates = await Promise.all(forms.map(readForm));
     if (candidates.length === 0) return false;
     const again = new Host({ ...this.#keeping, candidates });

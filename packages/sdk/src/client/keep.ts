@@ -17,7 +17,7 @@ import { race, Unreachable } from "./race.js";
 import type { Account } from "./relay.js";
 import type { Ending, SealedStream } from "./sealed.js";
 import { finalState, isFinal, reasonError, type Reason, type State } from "./state.js";
-import type { CredentialStore, StoredCredentials } from "./store.js";
+import { loadOf, type CredentialStore, type StoredCredentials } from "./store.js";
 import { readForm, writeForm } from "./store/form.js";
 
 /** A session that lived for less, in milliseconds, was not worth the name: the next try waits. */
@@ -181,7 +181,7 @@ export class Keeper {
   /** Takes what is stored now. False: there is nothing any more. A store that does not work keeps nobody from the host. */
   async #reload(): Promise<boolean> {
     try {
-      const stored = await this.#store.load(this.host);
+      const stored = await loadOf(this.#store, this.host);
       if (stored.length === 0) return false;
       const left = stored.filter((one) => !this.#dropped.has(one.psk_id));
       const known = (form: StoredCredentials) => this.#candidates.find((it) => nameOf(it) === form.psk_id) ?? readForm(form);
@@ -302,7 +302,7 @@ export class Keeper {
   /** Unless the host was forgotten, or another pairing has taken their place meanwhile. */
   async #write(credentials: Credentials): Promise<void> {
     try {
-      const stored = await this.#store.load(this.host);
+      const stored = await loadOf(this.#store, this.host);
       const isThere = stored.some((one) => one.psk_id === nameOf(credentials));
       if (isThere && !this.#isOver()) await this.#store.save(writeForm(credentials), true);
     } catch {
@@ -354,7 +354,7 @@ export class Keeper {
     try {
       const ours = new Set(this.#dropped);
       if (credentials !== undefined) ours.add(nameOf(credentials));
-      const stored = await this.#store.load(this.host);
+      const stored = await loadOf(this.#store, this.host);
       if (stored.every((one) => ours.has(one.psk_id))) await this.#store.remove(this.host);
     } catch {
       // What is left opens nothing.

@@ -13,7 +13,7 @@ import { Met, type Opened } from "./greet.js";
 import { leadsTo, type Ways } from "./path.js";
 import { accountAt, type Account } from "./relay.js";
 import type { SealedStream } from "./sealed.js";
-import { makeKey, stored, type CredentialStore, type StoredCredentials } from "./store.js";
+import { loadOf, makeKey, stored, type CredentialStore, type StoredCredentials } from "./store.js";
 import { readForm, writeForm } from "./store/form.js";
 
 /** How long the owner has to answer, in milliseconds: the host's 120 s, and some more for the way. */
@@ -164,7 +164,7 @@ async function agree(
   // By the name that was compared with those of known hosts, not by another one now.
   const credentials = grantedCredentials(offer, ours, { ...grant, hostName: opened.hostName }, request.relayCa);
   // What cannot be read is replaced, where the store lets it be.
-  const before = await store.load(hostId(offer.hostKey)).catch(() => []);
+  const before = await loadOf(store, hostId(offer.hostKey)).catch(() => []);
   await stored(store.save(writeForm(credentials)));
   onState({ state: "finishing" });
   // The last moment: the host counts this device as paired once it knows that its grant was taken.

@@ -2,7 +2,7 @@
 import { CoupletError } from "../protocol/error.js";
 import { StaticSecret, type StaticKey } from "../protocol/identity.js";
 import { fresh, type Random } from "../protocol/secret.js";
-import { storedHost, type StoredCredentials } from "./store/form.js";
+import { ofHost, storedHost, type StoredCredentials } from "./store/form.js";
 
 export type { HeldKey, StoredCredentials } from "./store/form.js";
 
@@ -58,11 +58,11 @@ export class KeyValueStore implements CredentialStore {
 
   async list(unusable?: Unusable): Promise<readonly StoredCredentials[]> {
     const keys = (await this.#texts.keys()).filter((key) => key.startsWith(PREFIX));
-    return listed(await Promise.allSettled(keys.map((key) => this.#read(key))), unusable);
+    return listed(await Promise.allSettled(keys.map((key) => this.#read(key, hostOf(key.slice(PREFIX.length))))), unusable);
   }
 
   async load(host: string): Promise<readonly StoredCredentials[]> {
-    return loaded(await Promise.allSettled([PENDING, ""].map((end) => this.#read(PREFIX + host + end))));
+    return loaded(await Promise.allSettled([PENDING, ""].map((end) => this.#read(PREFIX + host + end, host))));
   }
 
   async save(credentials: StoredCredentials): Promise<void> {
@@ -82,16 +82,34 @@ export class KeyValueStore implements CredentialStore {
     return known.some((text) => text !== null);
   }
 
-  async #read(key: string): Promise<StoredCredentials | null> {
+  async #read(key: string, host: string): Promise<StoredCredentials | null> {
     const text = await this.#texts.get(key);
-    if (text === null) return null;
-    try {
-      if (text.length > TEXT_MAX) throw new RangeError();
-      return JSON.parse(text) as StoredCredentials;
-    } catch {
-      throw new CoupletError("CPL-1607", `the credentials that are stored as ${key} are damaged`);
-    }
+    return text === null ? null : ofHost(parsed(key, text), host);
   }
+}
+
+function parsed(key: string, text: string): StoredCredentials {
+  try {
+    if (text.length > TEXT_MAX) throw new RangeError();
+    return JSON.parse(text) as StoredCredentials;
+  } catch {
+    throw new CoupletError("CPL-1607", `the credentials that are stored as ${key} are damaged`);
+  }
+}
+
+/** Which host is stored under this name, finished or not. */
+export function hostOf(name: string): string {
+  return name.endsWith(PENDING) ? name.slice(0, -PENDING.length) : name;
+}
+
+/**
+ * What there is of a host, and what of it can be read. Nothing is of use that is another host's, whatever store gives it.
+ *
+ * @throws {CoupletError} `CPL-1607`: none of several can.
+ */
+export async function loadOf(store: CredentialStore, host: string): Promise<StoredCredentials[]> {
+  const forms = await store.load(host);
+  return loaded(await Promise.allSettled(forms.map(async (form) => ofHost(form, host))));
 }
 
 /** What of a host's entries can be read; that is an error only where none of several can. */

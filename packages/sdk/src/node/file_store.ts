@@ -3,8 +3,8 @@ import { constants } from "node:fs";
 import { mkdir, open, lstat, readdir, rename, rm, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 
-import { listed, loaded, type CredentialStore, type StoredCredentials, type Unusable } from "../client/store.js";
-import { newerForm, storedHost, VERSION } from "../client/store/form.js";
+import { hostOf, listed, loaded, type CredentialStore, type StoredCredentials, type Unusable } from "../client/store.js";
+import { newerForm, ofHost, storedHost, VERSION } from "../client/store/form.js";
 import { CoupletError } from "../protocol/error.js";
 import { toHex } from "../protocol/digits.js";
 
@@ -35,13 +35,13 @@ export class FileStore implements CredentialStore {
     const names = (await readdir(this.folder)).filter((name) => !name.startsWith(".") && name.endsWith(FINISHED));
     const read: PromiseSettledResult<StoredCredentials | null>[] = [];
     // One after the other: a folder of thousands opens one file at a time.
-    for (const name of names.slice(0, FILES_MAX)) read.push(...(await Promise.allSettled([this.#read(join(this.folder, name))])));
+    for (const name of names.slice(0, FILES_MAX)) read.push(...(await Promise.allSettled([this.#readOf(hostOf(name.slice(0, -FINISHED.length)), name)])));
     return listed(read, unusable);
   }
 
   async load(host: string): Promise<readonly StoredCredentials[]> {
     if (!(await this.#exists())) return [];
-    return loaded(await Promise.allSettled([PENDING, FINISHED].map((end) => this.#read(this.#path(host, end)))));
+    return loaded(await Promise.allSettled([PENDING, FINISHED].map((end) => this.#readOf(host, this.#name(host, end)))));
   }
 
   async save(credentials: StoredCredentials): Promise<void> {
@@ -77,9 +77,13 @@ export class FileStore implements CredentialStore {
   }
 
   #path(host: string, end: string): string {
+    return join(this.folder, this.#name(host, end));
+  }
+
+  #name(host: string, end: string): string {
     // A fingerprint and nothing else: no name leads out of the folder.
     if (!/^[a-z2-7-]{19}$/.test(host)) throw new CoupletError("CPL-1608");
-    return join(this.folder, host + end);
+    return host + end;
   }
 
   /** Whether there is a folder, and a safe one. */
@@ -93,6 +97,11 @@ export class FileStore implements CredentialStore {
       if (isMissing(error)) return false;
       throw error;
     }
+  }
+
+  async #readOf(host: string, name: string): Promise<StoredCredentials | null> {
+    const read = await this.#read(join(this.folder, name));
+    return read === null ? null : ofHost(read, host);
   }
 
   async #read(path: string): Promise<StoredCredentials | null> {

@@ -1,0 +1,36 @@
+/** What the tests of stores share. */
+import assert from "node:assert/strict";
+
+import type { CredentialStore, StoredCredentials } from "../../src/index.js";
+import { storedHost } from "../../src/client/store/form.js";
+import { closes, staged } from "./stage.js";
+
+/** Two forms as they are stored, of different hosts. */
+export async function forms(): Promise<readonly StoredCredentials[]> {
+  const made: StoredCredentials[] = [];
+  for (const relay of ["relay.example", "other.example:8443"]) {
+    const stage = await staged({ relay });
+    made.push(...(await stage.storage.list()));
+    await closes(stage);
+  }
+  return made;
+}
+
+/** What every store does. */
+export async function holds(store: CredentialStore): Promise<void> {
+  const [one, other] = await forms();
+  assert.ok(one !== undefined && other !== undefined);
+  const host = storedHost(one);
+  const { paired_at: _, ...pending } = one;
+  assert.deepEqual([await store.list(), await store.load(host), await store.remove(host)], [[], [], false]);
+  await store.save(pending);
+  await store.save(other);
+  assert.deepEqual(await store.load(host), [pending]);
+  await store.save(one);
+  assert.deepEqual(await store.load(host), [one], "finished ones replace both");
+  const again = { ...pending, device_id: "another" };
+  await store.save(again);
+  assert.deepEqual(await store.load(host), [again, one], "unfinished ones leave the finished alone, and come first");
+  assert.equal((await store.list()).length, 3);
+  assert.deepEqual([await store.remove(host), await store.load(host), (await store.list()).length], [true, [], 1]);
+}
