@@ -284,7 +284,8 @@ function refuseOtherKey(known: readonly Credentials[], offer: Offer, name: strin
 
 function rejected(text: string): CoupletError {
   const code = parseCode(text);
-  return code === null ? outOfPlace() : new CoupletError(code, undefined, { next: nextOf(code) ?? "Ask for a new link." });
+  // What a device says of itself and of what it has stored is no host's to say.
+  return code === null || code.startsWith("CPL-16") ? outOfPlace() : new CoupletError(code, undefined, { next: nextOf(code) ?? "Ask for a new link." });
 }
 
 function outOfPlace(): CoupletError {

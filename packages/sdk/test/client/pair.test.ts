@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 
-import { CoupletError, Host, MemoryStore, pair, restore, type PairOptions, type PairState } from "../../src/index.js";
+import { CoupletError, Host, MemoryStore, pair, restore, type OpenSocket, type PairOptions, type PairState } from "../../src/index.js";
 import type { Control } from "../../src/protocol/message.js";
 import { FakeHost, FakeSession, type FakeHostOptions } from "../../src/testing.js";
+import { openMemorySocket } from "../../src/testing/socket.js";
 import { closes, DrivenClock, idle, ofCode, online, passing, staged } from "./stage.js";
 
 /** Pairs in driven time. */
@@ -105,6 +106,21 @@ test("each refusal has its code, and nothing is kept", async () => {
   for (const name of ["", " ", "a\u202eb", "x".repeat(65)]) await refused(open, "CPL-1205", { name });
   open.isReachable = false;
   await refused(open, "CPL-1601");
+});
+
+test("nobody but this device says that its access is over, or that what it has stored is of no use", async (t) => {
+  for (const code of ["CPL-1603", "CPL-1604", "CPL-1607"]) {
+    // Who is at the host's address, without any key.
+    const openSocket: OpenSocket = () =>
+      openMemorySocket((socket) => {
+        socket.onMessage = () => socket.close(4000, code);
+        return true;
+      });
+    await refused(new FakeHost(), "CPL-1601", { openSocket });
+  }
+  // A host that somebody meant to pair with.
+  says(t, (control) => [control.t === "grant" ? { t: "rejected", code: "CPL-1607" } : control]);
+  await refused(new FakeHost(), "CPL-1602");
 });
 
 test("a link that names no way for this device says so", async () => {
