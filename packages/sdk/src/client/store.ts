@@ -19,11 +19,14 @@ export interface CredentialStore {
   /** Those of one host that can be read, unfinished ones first; none for an unknown host. Rejects when none of several can. */
   load(host: string): Promise<readonly StoredCredentials[]>;
   /**
-   * Keeps them, wholly or not at all. Finished ones replace both; unfinished ones leave the finished alone, as those still
-   * work when the new pairing comes to nothing. `news`: they are news of a pairing that was there a moment ago. A store that
-   * others write to, too, then keeps them only if the host is still known, so that what was forgotten there stays forgotten.
+   * Keeps them, wholly or not at all. Finished ones replace the finished, and the unfinished of the same pairing (`psk_id`);
+   * unfinished ones leave the finished alone, as those still work when the new pairing comes to nothing. `news`: they are
+   * news of a pairing that was there a moment ago. They are kept only if it still is, so that what was forgotten meanwhile
+   * stays forgotten, and another pairing that took its place stays there.
    */
   save(credentials: StoredCredentials, news?: boolean): Promise<void>;
+  /** Forgets unfinished ones, if those that stand there are of the same pairing. Resolves with whether they are. */
+  drop(credentials: StoredCredentials): Promise<boolean>;
   /** Forgets a host, both. Resolves with whether it was known. */
   remove(host: string): Promise<boolean>;
   /** Makes a device key, where the store can keep a better one than bytes. */
@@ -65,11 +68,22 @@ export class KeyValueStore implements CredentialStore {
     return loaded(await Promise.allSettled([PENDING, ""].map((end) => this.#read(PREFIX + host + end, host))));
   }
 
-  async save(credentials: StoredCredentials): Promise<void> {
-    const key = PREFIX + storedHost(credentials);
-    const isFinished = credentials.paired_at !== undefined;
-    await this.#texts.set(isFinished ? key : key + PENDING, JSON.stringify(credentials));
-    if (isFinished) await this.#texts.delete(key + PENDING);
+  async save(credentials: StoredCredentials, news = false): Promise<void> {
+    const host = storedHost(credentials);
+    const [pending, finished] = [PREFIX + host + PENDING, PREFIX + host];
+    const there = await Promise.all([pending, finished].map((key) => this.#pskId(key, host)));
+    const { isKept, ends } = saving(credentials, news, there);
+    if (!isKept) return;
+    await this.#texts.set(credentials.paired_at === undefined ? pending : finished, JSON.stringify(credentials));
+    if (ends) await this.#texts.delete(pending);
+  }
+
+  async drop(credentials: StoredCredentials): Promise<boolean> {
+    const host = storedHost(credentials);
+    const key = PREFIX + host + PENDING;
+    const isThere = (await this.#pskId(key, host)) === credentials.psk_id;
+    if (isThere) await this.#texts.delete(key);
+    return isThere;
   }
 
   async remove(host: string): Promise<boolean> {
@@ -80,6 +94,11 @@ export class KeyValueStore implements CredentialStore {
     const ended = await Promise.allSettled(keys.map((key) => this.#texts.delete(key)));
     for (const one of ended) if (one.status === "rejected") throw one.reason;
     return known.some((text) => text !== null);
+  }
+
+  /** Of what can be read. */
+  async #pskId(key: string, host: string): Promise<string | null> {
+    return (await this.#read(key, host).catch(() => null))?.psk_id ?? null;
   }
 
   async #read(key: string, host: string): Promise<StoredCredentials | null> {
@@ -95,6 +114,20 @@ function parsed(key: string, text: string): StoredCredentials {
   } catch {
     throw new CoupletError("CPL-1607", `the credentials that are stored as ${key} are damaged`);
   }
+}
+
+/**
+ * What saving comes to where these pairings stand, the unfinished and the finished: whether anything is kept, and whether the
+ * unfinished one is finished with it.
+ */
+export function saving(
+  { psk_id: pskId, paired_at: pairedAt }: StoredCredentials,
+  news: boolean,
+  [pending, finished]: readonly (string | null)[],
+): { readonly isKept: boolean; readonly ends: boolean } {
+  const isFinished = pairedAt !== undefined;
+  const isPending = pending === pskId;
+  return { isKept: !news || isPending || (isFinished && finished === pskId), ends: isFinished && isPending };
 }
 
 /** Which host is stored under this name, finished or not. */

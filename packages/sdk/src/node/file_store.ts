@@ -3,7 +3,7 @@ import { constants } from "node:fs";
 import { mkdir, open, lstat, readdir, rename, rm, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 
-import { hostOf, listed, loaded, type CredentialStore, type StoredCredentials, type Unusable } from "../client/store.js";
+import { hostOf, listed, loaded, saving, type CredentialStore, type StoredCredentials, type Unusable } from "../client/store.js";
 import { newerForm, ofHost, storedHost, VERSION } from "../client/store/form.js";
 import { CoupletError } from "../protocol/error.js";
 import { toHex } from "../protocol/digits.js";
@@ -44,14 +44,16 @@ export class FileStore implements CredentialStore {
     return loaded(await Promise.allSettled([PENDING, FINISHED].map((end) => this.#readOf(host, this.#name(host, end)))));
   }
 
-  async save(credentials: StoredCredentials): Promise<void> {
+  async save(credentials: StoredCredentials, news = false): Promise<void> {
     if (!(await this.#exists())) {
       await mkdir(this.folder, { recursive: true, mode: 0o700 });
       await this.#exists();
     }
     const host = storedHost(credentials);
-    const isFinished = credentials.paired_at !== undefined;
-    const path = this.#path(host, isFinished ? FINISHED : PENDING);
+    const there = await Promise.all([PENDING, FINISHED].map((end) => this.#pskId(host, end)));
+    const { isKept, ends } = saving(credentials, news, there);
+    if (!isKept) return;
+    const path = this.#path(host, credentials.paired_at === undefined ? PENDING : FINISHED);
     await this.#mayReplace(path);
     const draft = join(this.folder, `.${host}.${toHex(crypto.getRandomValues(new Uint8Array(8)))}`);
     try {
@@ -62,7 +64,15 @@ export class FileStore implements CredentialStore {
       throw error;
     }
     await this.#sync();
-    if (isFinished) await rm(this.#path(host, PENDING), { force: true });
+    if (ends) await rm(this.#path(host, PENDING), { force: true });
+  }
+
+  async drop(credentials: StoredCredentials): Promise<boolean> {
+    const host = storedHost(credentials);
+    if (!(await this.#exists()) || (await this.#pskId(host, PENDING)) !== credentials.psk_id) return false;
+    await rm(this.#path(host, PENDING), { force: true });
+    await this.#sync();
+    return true;
   }
 
   async remove(host: string): Promise<boolean> {
@@ -97,6 +107,11 @@ export class FileStore implements CredentialStore {
       if (isMissing(error)) return false;
       throw error;
     }
+  }
+
+  /** Of what can be read. */
+  async #pskId(host: string, end: string): Promise<string | null> {
+    return (await this.#readOf(host, this.#name(host, end)).catch(() => null))?.psk_id ?? null;
   }
 
   async #readOf(host: string, name: string): Promise<StoredCredentials | null> {

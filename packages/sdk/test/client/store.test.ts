@@ -193,6 +193,7 @@ test("what is stored under one host's name never leads to another", async () => 
     list: (unusable) => inner.list(unusable),
     load: (host) => inner.load(swapped?.[0] === host ? swapped[1] : host),
     save: (form, news) => inner.save(form, news),
+    drop: (form) => inner.drop(form),
     remove: (host) => inner.remove(host),
   };
   const stores: readonly (readonly [CredentialStore, (at: string, of: string) => Promise<unknown>])[] = [

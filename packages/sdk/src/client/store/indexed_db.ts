@@ -10,7 +10,7 @@
 import { same, utf8 } from "../../protocol/bytes.js";
 import { CoupletError } from "../../protocol/error.js";
 import { WebKey, type StaticKey } from "../../protocol/identity.js";
-import { hostOf, listed, loaded, type CredentialStore, type Unusable } from "../store.js";
+import { hostOf, listed, loaded, saving, type CredentialStore, type Unusable } from "../store.js";
 import { ofHost, storedHost, type HeldKey, type StoredCredentials } from "./form.js";
 
 const STORE = "credentials";
@@ -86,24 +86,27 @@ export class IndexedDbStore implements CredentialStore {
   async save(credentials: StoredCredentials, news = false): Promise<void> {
     const database = await this.#open();
     const host = storedHost(credentials);
-    const isPending = credentials.paired_at === undefined;
-    const name = isPending ? host + PENDING : host;
+    const name = credentials.paired_at === undefined ? host + PENDING : host;
     const row = await this.#row(database, name, credentials);
     const transaction = database.transaction(STORE, "readwrite", { durability: "strict" });
     const rows = transaction.objectStore(STORE);
-    const put = (): void => {
-      rows.put(row, name);
-      if (!isPending) rows.delete(host + PENDING);
-    };
-    if (news) {
-      // In one transaction: another page may have forgotten the host since it was looked for.
-      rows.getKey(IDBKeyRange.bound(host, host + PENDING)).onsuccess = ({ target }) => {
-        if ((target as IDBRequest<IDBValidKey | undefined>).result !== undefined) put();
-      };
-    } else {
-      put();
-    }
+    // In one transaction: another page may have written there since it was looked at.
+    const [pending = null, finished = null] = await Promise.all([host + PENDING, host].map((key) => pskId(rows, key)));
+    const { isKept, ends } = saving(credentials, news, [pending, finished]);
+    if (isKept) rows.put(row, name);
+    if (isKept && ends) rows.delete(host + PENDING);
     await kept(transaction);
+  }
+
+  async drop(credentials: StoredCredentials): Promise<boolean> {
+    const database = await this.#open();
+    const name = storedHost(credentials) + PENDING;
+    const transaction = database.transaction(STORE, "readwrite", { durability: "strict" });
+    const rows = transaction.objectStore(STORE);
+    const isThere = (await pskId(rows, name)) === credentials.psk_id;
+    if (isThere) rows.delete(name);
+    await kept(transaction);
+    return isThere;
   }
 
   async remove(host: string): Promise<boolean> {
@@ -184,10 +187,10 @@ export class IndexedDbStore implements CredentialStore {
 
   /** What is written under this name. */
   async #row(database: IDBDatabase, name: string, credentials: StoredCredentials): Promise<Row> {
-    const { device_key: key, psk_id: pskId, paired_at: pairedAt } = credentials;
+    const { device_key: key, psk_id, paired_at } = credentials;
     const held = typeof key === "string" ? null : key;
     const sealed = await this.#seal(database, name, held === null ? credentials : { ...credentials, device_key: "" });
-    return { host: hostOf(name), isPending: pairedAt === undefined, pskId, ...(held === null ? {} : { deviceKey: held }), sealed };
+    return { host: hostOf(name), isPending: paired_at === undefined, pskId: psk_id, ...(held === null ? {} : { deviceKey: held }), sealed };
   }
 
   async #seal(database: IDBDatabase, name: string, credentials: StoredCredentials): Promise<Row["sealed"]> {
@@ -227,6 +230,13 @@ export class IndexedDbStore implements CredentialStore {
     if (now !== undefined && isSameSeal(now, row)) rows.put(renewed, name);
     await kept(transaction);
   }
+}
+
+/** Which pairing stands there. */
+async function pskId(rows: IDBObjectStore, name: string): Promise<string | null> {
+  const row = await done<Row | undefined>(rows.get(name));
+  if (row === undefined) return null;
+  return row.pskId ?? ("iv" in row.sealed ? null : row.sealed.psk_id);
 }
 
 /** What a row holds; sealed under its name, or, by an earlier version, under none. */
