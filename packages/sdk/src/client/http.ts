@@ -2,7 +2,7 @@
 import { Connection, type Http2Response } from "../http2/index.js";
 import { Http2Error, REFUSED_STREAM } from "../http2/error.js";
 import type { ByteLink } from "../link.js";
-import { CoupletError, parseCode } from "../protocol/error.js";
+import { CoupletError } from "../protocol/error.js";
 import { incoming, type Incoming } from "./body.js";
 import { reasonOf, within } from "./clock.js";
 import type { Environment } from "./environment.js";
@@ -23,6 +23,16 @@ const UNDERWAY = 30_000;
 
 /** How much of what refuses a WebSocket is read, in bytes. */
 const PROBLEM_MAX = 16 * 1024;
+
+/**
+ * What a host answers in an app's place. An app can say the same, as nothing on the wire tells the two apart: none of these
+ * says anything of the pairing, or of what this device has stored.
+ */
+const PROBLEM = "application/problem+json";
+const PROBLEMS = new Set([
+  ...["CPL-1008", "CPL-1105", "CPL-1106", "CPL-1107", "CPL-1900"],
+  ...["CPL-1501", "CPL-1502", "CPL-1503", "CPL-1504", "CPL-1505"],
+]);
 
 /** What spec/protocol.md, 5 allows; how much of each answer may wait to be read, and how much of all may be on its way. */
 const BOUNDS = { streams: 64, headerList: 16 * 1024, streamWindow: 1 << 19, connectionWindow: 4 << 20 } as const;
@@ -140,7 +150,7 @@ export class Http {
       const answer = await this.#connection.request(init);
       const opened = openedSocket(answer);
       if (opened !== null) return { ...opened, link: watched(opened.link, ended) };
-      const code = await within(this.#environment.clock, PONG, refusalCode(answer.body)).catch(() => null);
+      const code = await within(this.#environment.clock, PONG, refusalCode(answer)).catch(() => null);
       answer.body.close();
       throw new CoupletError(code ?? "CPL-1602", `The app did not open a WebSocket (status ${answer.status})`, {
         next: "See what the app answers at this address, and whether this device may use it.",
@@ -203,15 +213,17 @@ export class Http {
 }
 
 /** The code that an answer says, where it is a problem of the host (RFC 9457); an app's own answers have none. */
-async function refusalCode(body: Pick<ByteLink, "receive" | "close">): Promise<string | null> {
+async function refusalCode({ headers, body }: Http2Response): Promise<string | null> {
+  const type = headers.find(([name]) => name === "content-type")?.[1] ?? "";
+  if (type.split(";", 1)[0]?.trim().toLowerCase() !== PROBLEM) return null;
   let text = "";
   const decoder = new TextDecoder();
   for (let part = await body.receive(); part !== null; part = await body.receive()) {
     text += decoder.decode(part, { stream: true });
     if (text.length > PROBLEM_MAX) break;
   }
-  const problem = JSON.parse(text) as { readonly code?: unknown } | null;
-  return typeof problem?.code === "string" ? parseCode(problem.code) : null;
+  const { code, type: kind } = (JSON.parse(text) ?? {}) as { readonly code?: unknown; readonly type?: unknown };
+  return typeof code === "string" && PROBLEMS.has(code) && kind === `urn:couplet:error:${code}` ? code : null;
 }
 
 /** A link, and what is called once it is over. */

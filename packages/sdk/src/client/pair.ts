@@ -1,6 +1,6 @@
 /** Pairing: from a link to credentials (spec/protocol.md, 2 and 3). */
 import { sameEndpoint, type Endpoint } from "../protocol/endpoint.js";
-import { CoupletError, nextOf, parseCode } from "../protocol/error.js";
+import { CoupletError, nextOf, parseHostCode } from "../protocol/error.js";
 import type { StaticKey } from "../protocol/identity.js";
 import type { Claim, Grant } from "../protocol/message.js";
 import { areAlike, checkedName } from "../protocol/name.js";
@@ -288,9 +288,8 @@ function refuseOtherKey(known: readonly Credentials[], offer: Offer, name: strin
 }
 
 function rejected(text: string): CoupletError {
-  const code = parseCode(text);
-  // What a device says of itself and of what it has stored is no host's to say.
-  return code === null || code.startsWith("CPL-16") ? outOfPlace() : new CoupletError(code, undefined, { next: nextOf(code) ?? "Ask for a new link." });
+  const code = parseHostCode(text);
+  return code === null ? outOfPlace() : new CoupletError(code, undefined, { next: nextOf(code) ?? "Ask for a new link." });
 }
 
 function outOfPlace(): CoupletError {
