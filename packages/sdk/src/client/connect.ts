@@ -1,7 +1,7 @@
 /** A paired host: one keeper holds a session open, and everything else goes through it. */
 import { answered, type Me } from "../api.js";
 import { CoupletError } from "../protocol/error.js";
-import { limit, TimedOut, unlessAborted, within, type Clock } from "./clock.js";
+import { limit, sleep, TimedOut, unlessAborted, within, type Clock } from "./clock.js";
 import type { Environment } from "./environment.js";
 import { Unsent } from "./http.js";
 import { Keeper, type Keeping, type Live } from "./keep.js";
@@ -13,6 +13,9 @@ import { CoupletWebSocket, socketHeaders } from "./websocket.js";
 
 /** How long a request waits for a session, in milliseconds. */
 const WAIT = 10_000;
+/** How long a request waits that the host refused unseen, at first and at most: it may be that others are to end first. */
+const REFUSED = 50;
+const REFUSED_MOST = 1000;
 /** How long the host may take to be told that it is forgotten. */
 const FAREWELL = 5000;
 
@@ -193,22 +196,25 @@ export class Host {
     return this.#with(request.signal, ({ http }) => http.request(request));
   }
 
-  /** Does something with a session, and with the next one when that was over before anything was sent. */
+  /** Does something with a session: again when nobody took it, with the next one where that takes nothing any more. */
   async #with<T>(signal: AbortSignal | null, work: (live: Live) => Promise<T>): Promise<T> {
-    const until = this.#environment.clock.now() + WAIT;
-    let used: Live | null = null;
-    for (;;) {
-      used = await this.#session(used, until, signal);
+    const { clock } = this.#environment;
+    const until = clock.now() + WAIT;
+    for (let pause = REFUSED; ; pause = Math.min(2 * pause, REFUSED_MOST)) {
+      const live = await this.#session(until, signal);
       try {
-        return await work(used);
+        return await work(live);
       } catch (error) {
         if (!(error instanceof Unsent)) throw error;
+        if (!isTaking(live)) continue;
+        if (clock.now() + pause >= until) throw new CoupletError("CPL-1610", "The host takes no more requests", { cause: error });
+        await sleep(clock, pause, signal ?? undefined);
       }
     }
   }
 
   /** The open session, or the next one. */
-  #session(used: Live | null, until: number, signal: AbortSignal | null): Promise<Live> {
+  #session(until: number, signal: AbortSignal | null): Promise<Live> {
     const { clock } = this.#environment;
     const keeper = this.#keeper;
     let unwatch = (): void => {};
@@ -216,11 +222,11 @@ export class Host {
       const look = (): void => {
         const { live, state } = keeper;
         if (isFinal(state)) reject(state.error);
-        else if (live !== null && live !== used && !live.stream.isOver) resolve(live);
+        else if (live !== null && isTaking(live)) resolve(live);
       };
       unwatch = keeper.watch(look);
       look();
-      if (keeper.live === null || keeper.live === used || keeper.live.stream.isOver) keeper.want();
+      if (keeper.live === null || !isTaking(keeper.live)) keeper.want();
     });
     return inTime(clock, until - clock.now(), unlessAborted(signal, found), keeper).finally(() => unwatch());
   }
@@ -231,6 +237,11 @@ export class Host {
     this.#told = state;
     for (const listener of [...this.#listeners]) tell(listener, state);
   }
+}
+
+/** Whether it takes requests. */
+function isTaking({ http, stream }: Live): boolean {
+  return !stream.isOver && http.isAccepting;
 }
 
 /** The request that an answer leads on to, if any. @throws {TypeError} It must not; nobody gets the answer then. */

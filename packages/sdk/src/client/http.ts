@@ -40,10 +40,10 @@ const BOUNDS = { streams: 64, headerList: 16 * 1024, streamWindow: 1 << 19, conn
 /** Statuses whose answers have no body, which a Response may not be given one for (Fetch, 2.2.3). */
 const BODILESS = [204, 205, 304];
 
-/** Nothing was sent: another session may take the request. */
+/** Nothing was sent, or nobody looked at it: another session may take the request, or this one later. */
 export class Unsent extends Error {
   constructor() {
-    super("the session was over before the request was sent");
+    super("nobody took the request");
     this.name = "Unsent";
   }
 }
@@ -76,6 +76,16 @@ export class Http {
     return this.#isBroken;
   }
 
+  /** Whether it takes requests. */
+  get isAccepting(): boolean {
+    return this.#connection.accepting;
+  }
+
+  /** Resolves when it takes no more while some are under way, which go on. */
+  get retired(): Promise<void> {
+    return this.#connection.retired;
+  }
+
   /** Opened streams break off, and no alarm goes on. */
   end(): void {
     this.#calledOff?.();
@@ -105,7 +115,7 @@ export class Http {
   /**
    * Sends a request, once, and resolves with the head of its answer; the bodies stream, both ways.
    *
-   * @throws {Unsent} The session was over before. {@link CoupletError}: it broke off. Rejects with the signal's reason.
+   * @throws {Unsent} Nobody took it. {@link CoupletError}: it broke off. Rejects with the signal's reason.
    */
   async request(outbound: Outbound): Promise<Response> {
     const { method, url, body, signal } = outbound;
@@ -139,7 +149,7 @@ export class Http {
   /**
    * Opens a WebSocket by extended CONNECT (RFC 8441). Resolves once the app has taken it.
    *
-   * @throws {Unsent} The session was over before. {@link CoupletError}: it broke off, or the app refused. Rejects with the
+   * @throws {Unsent} Nobody took it. {@link CoupletError}: it broke off, or the app refused. Rejects with the
    * signal's reason.
    */
   async upgrade(url: URL, headers: readonly (readonly [string, string])[], signal: AbortSignal): Promise<OpenedSocket> {

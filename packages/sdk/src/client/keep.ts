@@ -28,6 +28,8 @@ const IMPATIENT = 1000;
 const REPLACED = 5000;
 /** How long the host may take to say its first word in a session. */
 const BEGIN = 10_000;
+/** How many sessions at most in which nothing but what was under way goes on. */
+const DRAINING = 4;
 /** How long it may take to answer who was asleep. */
 const PROBE = 5000;
 
@@ -70,6 +72,8 @@ export class Keeper {
   #candidates: Credentials[];
   #last: Endpoint | null = null;
   #live: Live | null = null;
+  /** Sessions that the host takes no more requests in, for as long as something is under way there. */
+  readonly #draining = new Set<SealedStream>();
   #state: State = { state: "connecting" };
   #offlineSince: Date | null = null;
   /** The race that is under way. */
@@ -126,9 +130,15 @@ export class Keeper {
   /** Ends the session, tells the host, and opens no other. */
   async stop(state: "closed" | "forgotten"): Promise<void> {
     this.#set(finalState(state));
-    this.#live?.stream.leave("leaving");
+    this.#leave();
     this.#closing.abort(new CoupletError("CPL-1602", "This connection was closed"));
     await this.#running;
+  }
+
+  /** Ends what is open, and tells the host. */
+  #leave(): void {
+    for (const stream of [...this.#draining]) stream.leave("leaving");
+    this.#live?.stream.leave("leaving");
   }
 
   async #run(): Promise<void> {
@@ -252,13 +262,26 @@ export class Keeper {
     this.#woken.still();
     this.#tell();
     if (this.#closing.signal.aborted) stream.leave("leaving");
-    const ending = await stream.ended;
+    const ending = await Promise.race([stream.ended, http.retired]);
     off();
     release();
     this.#live = null;
+    if (ending === undefined) return this.#drain(http, stream);
     http.end();
     const relay = endpoint.kind === "relay" ? endpoint.name : null;
     return this.#after(ending, relay, isSettled, http.isBroken);
+  }
+
+  /** The host takes nothing more in it: it is left to what is under way there. */
+  #drain(http: Http, stream: SealedStream): Next {
+    this.#draining.add(stream);
+    void stream.ended.then(() => {
+      this.#draining.delete(stream);
+      http.end();
+    });
+    const [oldest] = this.#draining;
+    if (this.#draining.size > DRAINING) oldest?.leave("leaving");
+    return { then: "retry", reason: { kind: "closed", reason: "leaving" }, pause: 0, isReplaced: false };
   }
 
   /**
@@ -366,11 +389,9 @@ export class Keeper {
     if (change === "moved") {
       this.#pauses.clear();
       this.#racing?.abort(new Error("moved"));
-      if (live !== null) {
-        // The old way may still be there: then the host learns of it, but nobody waits for that.
-        this.#hasMoved = true;
-        live.stream.leave("leaving");
-      }
+      // The old way may still be there: then the host learns of it, but nobody waits for that.
+      this.#hasMoved = live !== null;
+      this.#leave();
     } else if (live !== null) {
       void live.http.probe(PROBE);
       return;
