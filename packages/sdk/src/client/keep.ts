@@ -11,12 +11,12 @@ import type { Environment } from "./environment.js";
 import type { Opened } from "./greet.js";
 import { Http } from "./http.js";
 import { holdWithOthers, waitForNone } from "./locks.js";
-import type { Change } from "./network.js";
+import { watched, type Change } from "./network.js";
 import { Pauses } from "./pauses.js";
 import { race, Unreachable } from "./race.js";
 import type { Account } from "./relay.js";
 import type { Ending, SealedStream } from "./sealed.js";
-import { finalState, isFinal, reasonError, type Reason, type State } from "./state.js";
+import { brokenState, finalState, isFinal, reasonError, type Reason, type State } from "./state.js";
 import { loadOf, type CredentialStore, type StoredCredentials } from "./store.js";
 import { readForm, writeForm } from "./store/form.js";
 
@@ -143,11 +143,12 @@ export class Keeper {
 
   async #run(): Promise<void> {
     const backoff = new Backoff(this.#environment.random);
-    const unwatch = this.#environment.network((change) => this.#changed(change));
+    const unwatch = watched(this.#environment.network, (change) => this.#changed(change));
     try {
       while (!this.#isOver()) await this.#round(backoff).catch((error: unknown) => this.#fault(error, backoff));
-    } catch {
-      // Called off.
+    } catch (error) {
+      // Called off; or it could not even be tried again, which must not go unseen.
+      if (!this.#closing.signal.aborted) this.#set(brokenState(error));
     } finally {
       unwatch();
       this.#closing.done();
@@ -163,6 +164,8 @@ export class Keeper {
   /** What no host can bring about, as a generator that gives nothing: said, and tried again. */
   #fault(error: unknown, backoff: Backoff): Promise<void> {
     if (this.#closing.signal.aborted) throw error;
+    this.#leave();
+    this.#live = null;
     this.#offline({ kind: "unreachable", attempts: [] }, asError(error));
     return this.#wait(backoff.wait(), 0, false);
   }

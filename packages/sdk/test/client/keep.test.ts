@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 
+import { restore } from "../../src/index.js";
 import * as h2 from "../../src/http2/frame.js";
 import { FakeServer } from "../../src/testing/server.js";
-import { closes, ofCode, passing, staged, type Stage } from "./stage.js";
+import { closes, DrivenClock, ofCode, online, passing, reaches, staged, type Stage } from "./stage.js";
 
 const REFUSED_STREAM = 7;
 
@@ -83,4 +84,52 @@ test("a host that takes no more requests in a session gets another one, and what
   // Closed, all of them are.
   await closes(stage);
   assert.deepEqual(fake.sessions, []);
+});
+
+test("a generator that gives nothing for a while ends nothing, and nothing else that fails ends it unseen", async () => {
+  let isBroken = false;
+  const random = (length: number): Uint8Array<ArrayBuffer> => {
+    if (isBroken) throw new Error("no entropy");
+    return crypto.getRandomValues(new Uint8Array(length));
+  };
+  const stage = await staged({}, { random });
+  const { clock, fake, host } = stage;
+  isBroken = true;
+  fake.cut();
+  await clock.pass(10_000);
+  assert.equal(host.state.state, "offline");
+  isBroken = false;
+  await clock.pass(10_000);
+  await online(clock, host);
+  assert.equal((await passing(clock, host.fetch("/"))).status, 200);
+  await closes(stage);
+
+  // Time that cannot be waited for: it is said that it is over.
+  const after = DrivenClock.prototype.after;
+  const own = await staged();
+  await own.clock.pass(3000);
+  own.clock.after = () => {
+    throw new Error("no alarms");
+  };
+  own.fake.cut();
+  await own.clock.pass(100);
+  own.clock.after = after;
+  assert.equal(own.host.state.state, "closed");
+  await assert.rejects(own.host.fetch("/"), ofCode("CPL-1602"));
+  await own.host.close();
+});
+
+test("locks or news of the network that do not work keep nobody from the host", async () => {
+  const stage = await staged();
+  const { storage, given, clock } = stage;
+  await closes(stage);
+  const fails = (): never => {
+    throw new Error("it is not installed");
+  };
+  for (const lacks of [{ network: fails }, { network: () => fails }, { locks: { request: fails } }]) {
+    const [host] = await restore({ storage, ...given, ...lacks });
+    assert.ok(host !== undefined);
+    await reaches(clock, host, "direct");
+    await closes({ clock, host });
+  }
 });
