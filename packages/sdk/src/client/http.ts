@@ -66,7 +66,7 @@ export class Http {
     stream.watch(() => void this.#connection.ping().catch(() => {}));
     void this.#connection.closed.then((cause) => {
       // What HTTP/2 forbids ends the session, which is of no use then.
-      this.#isBroken = cause instanceof Http2Error && cause.source === "violation" && !stream.isOver;
+      this.#isBroken = cause instanceof Http2Error && cause.source === "violation";
       stream.leave("done");
     });
   }

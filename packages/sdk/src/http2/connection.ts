@@ -278,8 +278,9 @@ export class Connection {
 
   #leave(cause: unknown): void {
     this.#outbox.stop();
-    this.#link.close(cause);
+    // Why is known before the link is over.
     this.#end(cause);
+    this.#link.close(cause);
   }
 
   // What the server sends.

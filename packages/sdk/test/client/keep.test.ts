@@ -133,3 +133,16 @@ test("locks or news of the network that do not work keep nobody from the host", 
     await closes({ clock, host });
   }
 });
+
+test("a host that breaks the rules of HTTP/2 is said to, and a session behind it is tried", async () => {
+  const stage = await staged();
+  const { clock, fake, host } = stage;
+  await clock.pass(3000);
+  const reasons: string[] = [];
+  host.on("state", (state) => void (state.state === "offline" && reasons.push(state.reason.kind)));
+  fake.sessions[0]?.data(h2.frame(h2.PUSH_PROMISE, h2.FLAG_END_HEADERS, 1, new Uint8Array(8)));
+  await clock.pass(100);
+  assert.deepEqual(reasons, ["broken"]);
+  await online(clock, host);
+  await closes(stage);
+});
