@@ -4,7 +4,7 @@ import { Http2Error, REFUSED_STREAM } from "../http2/error.js";
 import type { ByteLink } from "../link.js";
 import { CoupletError } from "../protocol/error.js";
 import { incoming, type Incoming } from "./body.js";
-import { reasonOf, within } from "./clock.js";
+import { afterAwake, reasonOf, within } from "./clock.js";
 import type { Environment } from "./environment.js";
 import type { Outbound } from "./request.js";
 import type { SealedStream } from "./sealed.js";
@@ -103,12 +103,13 @@ export class Http {
     let isAnswered = false;
     // One that cannot be asked, as many questions wait, may give another sign.
     const pong = this.#connection.ping().then(() => void (isAnswered = true), () => new Promise<never>(() => {}));
+    let left = milliseconds;
     while (!isAnswered && !this.#stream.isOver) {
+      await within(clock, left, Promise.race([pong, this.#stream.ended]), afterAwake).catch(() => {});
       const { heardAt, arrivesAt } = this.#stream;
       const since = Math.max(asked, heardAt);
-      const left = since + Math.min(Math.max(arrivesAt - since, 0), UNDERWAY) + milliseconds - clock.now();
-      if (left <= 0) this.#stream.abandon();
-      else await within(clock, left, Promise.race([pong, this.#stream.ended])).catch(() => {});
+      left = since + Math.min(Math.max(arrivesAt - since, 0), UNDERWAY) + milliseconds - clock.now();
+      if (left <= 0 && !isAnswered) this.#stream.abandon();
     }
   }
 

@@ -5,7 +5,7 @@ import { CoupletError } from "../protocol/error.js";
 import type { CloseReason } from "../protocol/frame.js";
 import { AttemptError } from "./attempt.js";
 import { Backoff } from "./backoff.js";
-import { Bell, limit, sleep, type Limit } from "./clock.js";
+import { afterAwake, Bell, limit, sleep, type Limit } from "./clock.js";
 import { hostId, learnEndpoints, wipeCredentials, type Credentials } from "./credentials.js";
 import type { Environment } from "./environment.js";
 import type { Opened } from "./greet.js";
@@ -251,7 +251,7 @@ export class Keeper {
     this.#hasMoved = false;
     const http = new Http(stream, this.#environment);
     const release = holdWithOthers(locks, this.#lock());
-    const off = clock.after(BEGIN, () => stream.abandon());
+    const off = afterAwake(clock, BEGIN, () => stream.abandon());
     stream.onData = () => {
       if (isSettled) return;
       isSettled = true;
