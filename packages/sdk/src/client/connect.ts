@@ -1,7 +1,7 @@
 /** A paired host: one keeper holds a session open, and everything else goes through it. */
 import { answered, type Me } from "../api.js";
 import { CoupletError } from "../protocol/error.js";
-import { limit, sleep, TimedOut, unlessAborted, within, type Clock } from "./clock.js";
+import { limit, sleep, TimedOut, unlessAborted } from "./clock.js";
 import type { Environment } from "./environment.js";
 import { Unsent } from "./http.js";
 import { Keeper, type Keeping, type Live } from "./keep.js";
@@ -228,7 +228,15 @@ export class Host {
       look();
       if (keeper.live === null || !isTaking(keeper.live)) keeper.want();
     });
-    return inTime(clock, until - clock.now(), unlessAborted(signal, found), keeper).finally(() => unwatch());
+    // Nothing is left on the app's signal, whichever it comes to.
+    const time = limit(clock, until - clock.now(), signal);
+    const late = (error: unknown): never => {
+      throw error instanceof TimedOut ? outOfReach(keeper.state) : error;
+    };
+    return unlessAborted(time.signal, found).catch(late).finally(() => {
+      time.done();
+      unwatch();
+    });
   }
 
   #tell(): void {
@@ -254,10 +262,6 @@ async function following(request: Outbound, answer: Response): Promise<Outbound 
   }
 }
 
-function inTime(clock: Clock, milliseconds: number, found: Promise<Live>, keeper: Keeper): Promise<Live> {
-  return within(clock, milliseconds, found).catch((error: unknown) => {
-    if (!(error instanceof TimedOut)) throw error;
-    const { state } = keeper;
-    throw state.state === "offline" ? reasonError(state.reason) : new CoupletError("CPL-1601", "There is no connection to the host");
-  });
+function outOfReach(state: State): CoupletError {
+  return state.state === "offline" ? reasonError(state.reason) : new CoupletError("CPL-1601", "There is no connection to the host");
 }
