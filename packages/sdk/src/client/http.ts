@@ -1,7 +1,6 @@
 /** HTTP over one session (spec/protocol.md, 5). */
 import { Connection, type Http2Response } from "../http2/index.js";
 import { Http2Error, REFUSED_STREAM } from "../http2/error.js";
-import type { ByteLink } from "../link.js";
 import { CoupletError } from "../protocol/error.js";
 import { incoming, type Incoming } from "./body.js";
 import { afterAwake, reasonOf, within } from "./clock.js";
@@ -132,13 +131,12 @@ export class Http {
         body: body?.content ?? null,
         ...(signal === null ? {} : { signal }),
       });
+      // With the last of it, or when it breaks off: whether anybody reads it or not.
+      answer.trailers.then(ended, ended);
       const failed = (error: unknown): unknown => this.failed(error, signal);
       const isBodiless = method === "HEAD" || BODILESS.includes(answer.status);
-      if (isBodiless) {
-        ended();
-        answer.body.close();
-      }
-      return response(answer, url, isBodiless ? null : await incoming(answer.body, failed, ended));
+      if (isBodiless) answer.body.close();
+      return response(answer, url, isBodiless ? null : await incoming(answer.body, failed));
     } catch (error) {
       ended();
       answer?.body.close();
@@ -159,8 +157,9 @@ export class Http {
       const [authority, path] = [url.host, url.pathname + url.search];
       const init = { method: "CONNECT", scheme: "http", authority, path, headers, protocol: "websocket", signal };
       const answer = await this.#connection.request(init);
+      answer.trailers.then(ended, ended);
       const opened = openedSocket(answer);
-      if (opened !== null) return { ...opened, link: watched(opened.link, ended) };
+      if (opened !== null) return opened;
       const code = await within(this.#environment.clock, PONG, refusalCode(answer)).catch(() => null);
       answer.body.close();
       throw new CoupletError(code ?? "CPL-1602", `The app did not open a WebSocket (status ${answer.status})`, {
@@ -235,25 +234,6 @@ async function refusalCode({ headers, body }: Http2Response): Promise<string | n
   }
   const { code, type: kind } = (JSON.parse(text) ?? {}) as { readonly code?: unknown; readonly type?: unknown };
   return typeof code === "string" && PROBLEMS.has(code) && kind === `urn:couplet:error:${code}` ? code : null;
-}
-
-/** A link, and what is called once it is over. */
-function watched(link: ByteLink, ended: () => void): ByteLink {
-  return {
-    send: (bytes) => link.send(bytes),
-    async receive() {
-      const bytes = await link.receive().catch((error: unknown) => {
-        ended();
-        throw error;
-      });
-      if (bytes === null) ended();
-      return bytes;
-    },
-    close(reason) {
-      ended();
-      link.close(reason);
-    },
-  };
 }
 
 function isUnsent(error: unknown): boolean {

@@ -329,3 +329,28 @@ test("a request leaves nothing on the signal of the app, whatever becomes of it"
   assert.deepEqual(getEventListeners(signal, "abort"), []);
   await closes(stage);
 });
+
+test("nobody waits for the host on account of an answer that is over and that nobody reads", async () => {
+  const stage = await staged({ app: ({ url }) => new Response(url.endsWith("/short") ? "short" : new ReadableStream({ pull: () => new Promise(() => {}) })) });
+  const { clock, fake, host } = stage;
+  let frames = 0;
+  fake.tamper = (message) => {
+    frames += 1;
+    return [message];
+  };
+  const quiet = async (what: string): Promise<void> => {
+    frames = 0;
+    await clock.pass(120_000);
+    // A sign of life every 25 seconds.
+    assert.ok(frames <= 5, `${what}: ${frames}`);
+  };
+  await quiet("idle");
+  const controller = new AbortController();
+  const long = await passing(clock, host.fetch("/long", { signal: controller.signal }));
+  controller.abort();
+  await quiet("aborted");
+  const short = await passing(clock, host.fetch("/short"));
+  await quiet("not read");
+  assert.deepEqual([long.status, await short.text()], [200, "short"]);
+  await closes(stage);
+});
