@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 
-import { CoupletError, Host, MemoryStore, pair, restore, type CredentialStore, type OpenSocket, type PairOptions, type PairState } from "../../src/index.js";
+import { CoupletError, Host, MemoryStore, pair, restore, WebKey, type CredentialStore, type OpenSocket, type PairOptions, type PairState } from "../../src/index.js";
 import type { Control } from "../../src/protocol/message.js";
 import { FakeHost, FakeSession, type FakeHostOptions } from "../../src/testing.js";
 import { openMemorySocket } from "../../src/testing/socket.js";
@@ -425,4 +425,17 @@ test("a store that keeps nothing fails the pairing", async () => {
   const { clock, work } = pairing(new FakeHost(), { storage });
   await assert.rejects(passing(clock, work), ofCode("CPL-1607"));
   await idle();
+});
+
+test("a key that the browser cannot use is no fault of the host's", async () => {
+  const key = await WebKey.generate();
+  assert.ok(key !== null);
+  const off = (): never => {
+    throw new DOMException("X25519 is off", "NotSupportedError");
+  };
+  const { subtle } = crypto;
+  const lacking = { exportKey: subtle.exportKey.bind(subtle), importKey: subtle.importKey.bind(subtle), deriveBits: off };
+  const storage = Object.assign(new MemoryStore(), { makeKey: () => WebKey.of(key.pair, lacking as unknown as SubtleCrypto) });
+  const { clock, work } = pairing(new FakeHost(), { storage });
+  await assert.rejects(passing(clock, work), ofCode("CPL-1607"));
 });
