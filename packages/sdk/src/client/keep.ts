@@ -218,6 +218,7 @@ export class Keeper {
     const racing = limit(clock, null, this.#closing.signal);
     this.#racing = racing;
     const attempts: AttemptError[] = [];
+    let fault: unknown = null;
     const how = { environment: this.#environment, account: this.#account, last: this.#last };
     try {
       for (const candidate of [...this.#candidates]) {
@@ -228,10 +229,13 @@ export class Keeper {
           pauses.clear();
           return opened;
         } catch (error) {
-          if (!(error instanceof Unreachable)) throw error;
-          attempts.push(...error.attempts);
+          if (racing.signal.aborted) throw error;
+          if (error instanceof Unreachable) attempts.push(...error.attempts);
+          // Such as a key that cannot be used: others may be.
+          else fault ??= error;
         }
       }
+      if (fault !== null) throw fault;
     } catch (error) {
       if (racing.signal.aborted && !this.#closing.signal.aborted) return "moved";
       throw error;
