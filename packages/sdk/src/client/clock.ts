@@ -4,6 +4,8 @@
 export interface Clock {
   /** Milliseconds that only rise. */
   now(): number;
+  /** The same, without what only the wall clock knows of; absent: `now`. */
+  awake?(): number;
   /** Milliseconds since 1970. */
   wall(): number;
   /** Calls once, after so many milliseconds. Returns what calls it off. */
@@ -16,7 +18,8 @@ const seen = { monotonic: 0, wall: 0, suspended: 0 };
 
 /**
  * The system's. Where its monotonic clock stands still while the machine is suspended, the wall clock says how long that was:
- * sessions end meanwhile. One that was set forward looks the same, and does no harm: whoever may be gone is asked first.
+ * sessions end meanwhile. One that was set forward looks the same, and does no harm: whoever may be gone is asked first, and
+ * how old a session is goes by `awake`.
  */
 export const systemClock: Clock = {
   now() {
@@ -26,6 +29,7 @@ export const systemClock: Clock = {
     [seen.monotonic, seen.wall] = [monotonic, wall];
     return monotonic + seen.suspended;
   },
+  awake: () => performance.now(),
   wall: () => Date.now(),
   after(milliseconds, call) {
     const timer = setTimeout(call, milliseconds);

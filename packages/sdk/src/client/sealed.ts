@@ -44,6 +44,7 @@ export class SealedStream implements ByteLink {
   readonly #session: Session;
   readonly #clock: Clock;
   readonly #began: number;
+  readonly #bornAt: number;
   #heardAt: number;
   #arrivesAt = 0;
   /** When the host was asked for a sign that has not come. */
@@ -67,6 +68,7 @@ export class SealedStream implements ByteLink {
     this.#session = session;
     this.#clock = clock;
     this.#began = clock.now();
+    this.#bornAt = this.#awake();
     this.#heardAt = this.#began;
     this.ended = new Promise((resolve) => {
       this.#resolve = resolve;
@@ -258,19 +260,28 @@ export class SealedStream implements ByteLink {
     return new CoupletError("CPL-1602", TEXTS[this.#ending?.by ?? "truncated"]);
   }
 
+  #awake(): number {
+    return this.#clock.awake?.() ?? this.#clock.now();
+  }
+
+  /** A clock that was set forward makes it no older: its host counts as well. */
+  #age(): number {
+    return this.#awake() - this.#bornAt;
+  }
+
   /** Sets the next alarm: for whichever comes first. */
   #watch(): void {
     if (this.#ending !== null) return;
     const now = this.#clock.now();
     const asked = this.#askedAt;
     const due = asked === null ? this.#heardAt + QUIET : Math.max(this.#heardAt + SILENCE, asked + GRACE);
-    const wait = Math.max(Math.min(due, this.#began + SESSION_TIME) - now, 0);
+    const wait = Math.max(Math.min(due - now, SESSION_TIME - this.#age()), 0);
     this.#calledOff = this.#clock.after(wait, () => this.#alarm(now + wait));
   }
 
   #alarm(due: number): void {
     const now = this.#clock.now();
-    if (now - this.#began >= SESSION_TIME) return this.leave("tooOld");
+    if (this.#age() >= SESSION_TIME) return this.leave("tooOld");
     const quiet = now - this.#heardAt;
     const isSilent = this.#askedAt !== null && quiet >= SILENCE && now - this.#askedAt >= GRACE;
     // The answer may lie in the socket.

@@ -37,7 +37,7 @@ test("a request that the host refuses unseen is sent again in the same session, 
   const began = clock.now();
   assert.equal(await (await passing(clock, host.fetch("/", { method: "POST", body: "x" }))).text(), "hello\n");
   assert.ok(clock.now() - began < 1000);
-  assert.deepEqual([count.left, fake.sessions], [0, [session]]);
+  assert.ok(count.left === 0 && fake.sessions[0] === session);
 
   count.left = Infinity;
   const refused = host.fetch("/");

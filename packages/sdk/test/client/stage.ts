@@ -13,6 +13,7 @@ interface Alarm {
 /** Time that passes when it is told to. */
 export class DrivenClock implements Clock {
   #now = 1000;
+  #ahead = 0;
   readonly #alarms = new Set<Alarm>();
 
   now(): number {
@@ -24,7 +25,8 @@ export class DrivenClock implements Clock {
   }
 
   after(milliseconds: number, call: () => void): () => void {
-    const alarm = { at: this.#now + milliseconds, call };
+    // Whole milliseconds: what waits for a fraction of one would wait for ever.
+    const alarm = { at: Math.ceil(this.#now + milliseconds), call };
     this.#alarms.add(alarm);
     return () => this.#alarms.delete(alarm);
   }
@@ -47,6 +49,16 @@ export class DrivenClock implements Clock {
     }
     this.#now = end;
     await idle();
+  }
+
+  awake(): number {
+    return this.#now - this.#ahead;
+  }
+
+  /** The wall clock is set forward: as if time had passed. */
+  setForward(milliseconds: number): void {
+    this.#now += milliseconds;
+    this.#ahead += milliseconds;
   }
 
   /** As for a program that is suspended: time passes, and alarms come late. */
