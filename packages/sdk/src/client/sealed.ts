@@ -2,6 +2,7 @@
  * A session over a WebSocket, as a byte stream (spec/protocol.md, 4). What is not a byte of the stream goes past it:
  * closing, and the messages of either end.
  */
+import { Ledger } from "../http2/ledger.js";
 import type { ByteLink } from "../link.js";
 import { wipe } from "../protocol/bytes.js";
 import type { Endpoint } from "../protocol/endpoint.js";
@@ -45,6 +46,8 @@ export class SealedStream implements ByteLink {
   readonly #clock: Clock;
   readonly #began: number;
   readonly #bornAt: number;
+  /** What the host may send that carries no byte of the stream. */
+  readonly #ledger: Ledger;
   #heardAt: number;
   #arrivesAt = 0;
   /** When the host was asked for a sign that has not come. */
@@ -69,6 +72,7 @@ export class SealedStream implements ByteLink {
     this.#clock = clock;
     this.#began = clock.now();
     this.#bornAt = this.#awake();
+    this.#ledger = new Ledger(() => clock.now());
     this.#heardAt = this.#began;
     this.ended = new Promise((resolve) => {
       this.#resolve = resolve;
@@ -205,7 +209,9 @@ export class SealedStream implements ByteLink {
 
   #opened(frame: Uint8Array): Opened {
     try {
-      return this.#session.opener.open(frame);
+      const opened = this.#session.opener.open(frame);
+      if (opened.kind !== "data" || opened.data.length === 0) this.#ledger.charge();
+      return opened;
     } catch {
       throw this.#end({ by: "broken" });
     }

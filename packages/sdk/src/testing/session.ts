@@ -69,6 +69,11 @@ export class FakeSession {
     this.#socket.send(message);
   }
 
+  /** Sends the device a frame that means nothing. */
+  pad(): void {
+    if (this.#session !== null) this.#send(this.#session.sealer.sealPad(100));
+  }
+
   /** Sends the device bytes of HTTP/2, whatever they are. */
   data(bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length; at += DATA_MAX) this.#seal("data", bytes.subarray(at, at + DATA_MAX));

@@ -4,6 +4,7 @@ import { test, type TestContext } from "node:test";
 
 import { MemoryStore, restore, WebKey, type Clock, type CredentialStore, type OpenSocket, type Socket } from "../../src/index.js";
 import * as h2 from "../../src/http2/frame.js";
+import type { FakeSession } from "../../src/testing.js";
 import { FakeServer } from "../../src/testing/server.js";
 import { closes, DrivenClock, ofCode, online, passing, reaches, staged, type Stage } from "./stage.js";
 
@@ -209,3 +210,29 @@ function later(clock: Clock, milliseconds: number, open: () => Socket): Socket {
   });
   return outer;
 }
+
+test("a host that floods with messages, or with what means nothing, is left", async () => {
+  const stage = await staged();
+  const { clock, fake, host } = stage;
+  const list = [{ kind: "lan", address: "192.0.2.1:7878" }] as const;
+  const floods: ((session: FakeSession, n: number) => void)[] = [
+    (session, n) => session.say({ t: "endpoints", list, serial: BigInt(n + 1) }),
+    (session) => session.pad(),
+  ];
+  for (const flood of floods) {
+    await clock.pass(3000);
+    const [session] = fake.sessions;
+    assert.ok(session !== undefined);
+    const reasons: string[] = [];
+    const off = host.on("state", (state) => void (state.state === "offline" && reasons.push(state.reason.kind)));
+    for (let n = 0; n < 900; n += 1) flood(session, n);
+    await clock.pass(10_000);
+    assert.deepEqual(reasons, []);
+    for (let n = 0; n < 2000; n += 1) flood(session, 1000 + n);
+    await clock.pass(100);
+    assert.deepEqual(reasons, ["broken"]);
+    off();
+    await online(clock, host);
+  }
+  await closes(stage);
+});
