@@ -6,7 +6,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { test, type TestContext } from "node:test";
 
-import { nodeFetch } from "../src/node/connections.js";
+import { nodeFetch, nodeSockets } from "../src/node/connections.js";
 import { FakeHost } from "../src/testing.js";
 
 /** A server whose answers begin with these bytes and never end, and the connections that it holds. */
@@ -61,10 +61,32 @@ test("a script that pairs in vain ends by itself, and leaves no connection open,
   }
 });
 
+test("an answer that has no body has no end that is waited for", { timeout: 20_000 }, async (t) => {
+  for (const status of ["204 None", "205 Reset", "304 Same"]) {
+    const { port, connections } = await endless(t, `HTTP/1.1 ${status}\r\ntransfer-encoding: chunked\r\n\r\n4000\r\n${"x".repeat(0x4000)}\r\n`);
+    const answer = await nodeFetch(`http://127.0.0.1:${port}/`, {}, null);
+    assert.deepEqual([answer.status, answer.body], [Number(status.slice(0, 3)), null]);
+    while (connections.size > 0 && !t.signal.aborted) await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+});
+
 test("an answer that fetch would refuse is an error, and so is none", { timeout: 20_000 }, async (t) => {
   for (const head of [HEADS[2] ?? "", HEADS[3] ?? ""]) {
     const { port, connections } = await endless(t, head);
     await assert.rejects(nodeFetch(`http://127.0.0.1:${port}/`, {}, null), head);
     while (connections.size > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+});
+
+test("a WebSocket of Node.js that bounds no message is not used", async () => {
+  for (const version of ["5.29.0", "6.21.2", "6.24.1", "7.24.4", "7.27.0", "8.0.3"]) {
+    const open = await nodeSockets(Promise.resolve(null), version);
+    assert.throws(() => open("ws://127.0.0.1:1/", null), { code: "CPL-1601", next: /npm install ws/ }, version);
+  }
+  for (const version of ["6.25.0", "7.28.0", "8.1.0", "9.0.0", undefined]) {
+    const open = await nodeSockets(Promise.resolve(null), version);
+    const socket = open("ws://127.0.0.1:1/", null);
+    socket.onerror = () => {};
+    socket.close();
   }
 });

@@ -4,6 +4,8 @@
 export interface Clock {
   /** Milliseconds that only rise. */
   now(): number;
+  /** The same, without what only the wall clock knows of; absent: `now`. */
+  awake?(): number;
   /** Milliseconds since 1970. */
   wall(): number;
   /** Calls once, after so many milliseconds. Returns what calls it off. */
@@ -16,7 +18,8 @@ const seen = { monotonic: 0, wall: 0, suspended: 0 };
 
 /**
  * The system's. Where its monotonic clock stands still while the machine is suspended, the wall clock says how long that was:
- * sessions end meanwhile. One that was set forward looks the same, and does no harm: whoever may be gone is asked first.
+ * sessions end meanwhile. One that was set forward looks the same, and does no harm: whoever may be gone is asked first, and
+ * how old a session is goes by `awake`.
  */
 export const systemClock: Clock = {
   now() {
@@ -26,12 +29,35 @@ export const systemClock: Clock = {
     [seen.monotonic, seen.wall] = [monotonic, wall];
     return monotonic + seen.suspended;
   },
+  awake: () => performance.now(),
   wall: () => Date.now(),
   after(milliseconds, call) {
     const timer = setTimeout(call, milliseconds);
     return () => clearTimeout(timer);
   },
 };
+
+/** An alarm that comes so much too late was slept through, in milliseconds; and how long the answer may take after that. */
+const LATE = 2000;
+export const GRACE = 10_000;
+
+/** Whether an alarm that was due then was slept through. */
+export function isLate(clock: Clock, due: number): boolean {
+  return clock.now() - due >= LATE;
+}
+
+/**
+ * Calls once, after so many milliseconds in which something could come. A program that was suspended is called before it has
+ * read what lies in its sockets: it gets some more.
+ */
+export function afterAwake(clock: Clock, milliseconds: number, call: () => void): () => void {
+  const due = clock.now() + milliseconds;
+  let off = clock.after(milliseconds, () => {
+    if (isLate(clock, due)) off = clock.after(GRACE, call);
+    else call();
+  });
+  return () => off();
+}
 
 /** Something took too long. */
 export class TimedOut extends Error {
@@ -57,12 +83,16 @@ export function unlessAborted<T>(signal: AbortSignal | null | undefined, work: P
   });
 }
 
-/** Rejects with {@link TimedOut} when it takes longer. */
-export function within<T>(clock: Clock, milliseconds: number, work: Promise<T>): Promise<T> {
+/** Rejects with {@link TimedOut} when it takes longer; for what comes by a session, by `afterAwake`. */
+export function within<T>(clock: Clock, milliseconds: number, work: Promise<T>, after = afterNow): Promise<T> {
   return new Promise((resolve, reject) => {
-    const off = clock.after(milliseconds, () => reject(new TimedOut()));
+    const off = after(clock, milliseconds, () => reject(new TimedOut()));
     work.then(resolve, reject).finally(off);
   });
+}
+
+function afterNow(clock: Clock, milliseconds: number, call: () => void): () => void {
+  return clock.after(milliseconds, call);
 }
 
 /** Waits. Rejects with the signal's reason. */

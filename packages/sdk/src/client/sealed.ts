@@ -2,6 +2,7 @@
  * A session over a WebSocket, as a byte stream (spec/protocol.md, 4). What is not a byte of the stream goes past it:
  * closing, and the messages of either end.
  */
+import { Ledger } from "../http2/ledger.js";
 import type { ByteLink } from "../link.js";
 import { wipe } from "../protocol/bytes.js";
 import type { Endpoint } from "../protocol/endpoint.js";
@@ -9,7 +10,7 @@ import { CoupletError } from "../protocol/error.js";
 import { DATA_MAX, type CloseReason } from "../protocol/frame.js";
 import { decodeControl, encodeControl, type Control } from "../protocol/message.js";
 import { SESSION_TIME, type Opened, type Session } from "../protocol/session.js";
-import type { Clock } from "./clock.js";
+import { GRACE, isLate, type Clock } from "./clock.js";
 import type { Wire } from "./socket.js";
 
 /** How a session ended. */
@@ -23,10 +24,9 @@ export type Ending =
 const SILENCE = 60_000;
 /**
  * A page does not see the pings of its WebSocket. So after this time without a word it asks the host for one itself; and
- * who was suspended, whose alarms come late, asks before it gives anybody up, and waits this long for the answer.
+ * who was suspended, whose alarms come late, asks before it gives anybody up, and waits for the answer.
  */
 const QUIET = 25_000;
-const GRACE = 10_000;
 /** How slow a line may be, in bytes a millisecond; and how long what was sent may be on its way for that, in milliseconds. */
 const SLOWEST = 4.096;
 const LONGEST = 60_000;
@@ -45,10 +45,15 @@ export class SealedStream implements ByteLink {
   readonly #session: Session;
   readonly #clock: Clock;
   readonly #began: number;
+  readonly #bornAt: number;
+  /** What the host may send that carries no byte of the stream. */
+  readonly #ledger: Ledger;
   #heardAt: number;
   #arrivesAt = 0;
   /** When the host was asked for a sign that has not come. */
   #askedAt: number | null = null;
+  /** It was asked once more, as this end had slept. */
+  #isAskedAgain = false;
   #calledOff: () => void = () => {};
   #ending: Ending | null = null;
   #resolve: (ending: Ending) => void = () => {};
@@ -66,6 +71,8 @@ export class SealedStream implements ByteLink {
     this.#session = session;
     this.#clock = clock;
     this.#began = clock.now();
+    this.#bornAt = this.#awake();
+    this.#ledger = new Ledger(() => clock.now());
     this.#heardAt = this.#began;
     this.ended = new Promise((resolve) => {
       this.#resolve = resolve;
@@ -73,6 +80,7 @@ export class SealedStream implements ByteLink {
     wire.onHeard = () => {
       this.#heardAt = clock.now();
       this.#askedAt = null;
+      this.#isAskedAgain = false;
     };
   }
 
@@ -201,7 +209,9 @@ export class SealedStream implements ByteLink {
 
   #opened(frame: Uint8Array): Opened {
     try {
-      return this.#session.opener.open(frame);
+      const opened = this.#session.opener.open(frame);
+      if (opened.kind !== "data" || opened.data.length === 0) this.#ledger.charge();
+      return opened;
     } catch {
       throw this.#end({ by: "broken" });
     }
@@ -256,25 +266,38 @@ export class SealedStream implements ByteLink {
     return new CoupletError("CPL-1602", TEXTS[this.#ending?.by ?? "truncated"]);
   }
 
+  #awake(): number {
+    return this.#clock.awake?.() ?? this.#clock.now();
+  }
+
+  /** A clock that was set forward makes it no older: its host counts as well. */
+  #age(): number {
+    return this.#awake() - this.#bornAt;
+  }
+
   /** Sets the next alarm: for whichever comes first. */
   #watch(): void {
     if (this.#ending !== null) return;
     const now = this.#clock.now();
     const asked = this.#askedAt;
     const due = asked === null ? this.#heardAt + QUIET : Math.max(this.#heardAt + SILENCE, asked + GRACE);
-    const wait = Math.max(Math.min(due, this.#began + SESSION_TIME) - now, 0);
-    this.#calledOff = this.#clock.after(wait, () => this.#alarm());
+    const wait = Math.max(Math.min(due - now, SESSION_TIME - this.#age()), 0);
+    this.#calledOff = this.#clock.after(wait, () => this.#alarm(now + wait));
   }
 
-  #alarm(): void {
+  #alarm(due: number): void {
     const now = this.#clock.now();
-    if (now - this.#began >= SESSION_TIME) return this.leave("tooOld");
+    if (this.#age() >= SESSION_TIME) return this.leave("tooOld");
     const quiet = now - this.#heardAt;
-    if (this.#askedAt !== null && quiet >= SILENCE && now - this.#askedAt >= GRACE) {
+    const isSilent = this.#askedAt !== null && quiet >= SILENCE && now - this.#askedAt >= GRACE;
+    // The answer may lie in the socket.
+    const isAsleep = isSilent && !this.#isAskedAgain && isLate(this.#clock, due);
+    if (isSilent && !isAsleep) {
       this.#end({ by: "silent" });
       return;
     }
-    if (this.#askedAt === null && quiet >= QUIET) {
+    this.#isAskedAgain ||= isAsleep;
+    if (isAsleep || (this.#askedAt === null && quiet >= QUIET)) {
       this.#askedAt = now;
       this.#ask();
     }

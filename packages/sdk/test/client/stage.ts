@@ -13,6 +13,7 @@ interface Alarm {
 /** Time that passes when it is told to. */
 export class DrivenClock implements Clock {
   #now = 1000;
+  #ahead = 0;
   readonly #alarms = new Set<Alarm>();
 
   now(): number {
@@ -24,7 +25,8 @@ export class DrivenClock implements Clock {
   }
 
   after(milliseconds: number, call: () => void): () => void {
-    const alarm = { at: this.#now + milliseconds, call };
+    // Whole milliseconds: what waits for a fraction of one would wait for ever.
+    const alarm = { at: Math.ceil(this.#now + milliseconds), call };
     this.#alarms.add(alarm);
     return () => this.#alarms.delete(alarm);
   }
@@ -49,15 +51,49 @@ export class DrivenClock implements Clock {
     await idle();
   }
 
+  awake(): number {
+    return this.#now - this.#ahead;
+  }
+
+  /** The wall clock is set forward: as if time had passed. */
+  setForward(milliseconds: number): void {
+    this.#now += milliseconds;
+    this.#ahead += milliseconds;
+  }
+
   /** As for a program that is suspended: time passes, and alarms come late. */
   sleep(milliseconds: number): void {
     this.#now += milliseconds;
   }
 }
 
+/** What disks have still to do, in their own time. */
+let working = 0;
+
+/** A store on a disk: time does not pass while it works. */
+export function onDisk<Store extends CredentialStore>(store: Store): Store {
+  return new Proxy(store, {
+    get(its, name) {
+      const value: unknown = Reflect.get(its, name, its);
+      if (typeof value !== "function") return value;
+      return async (...given: unknown[]): Promise<unknown> => {
+        working += 1;
+        try {
+          return await (value.apply(its, given) as unknown);
+        } finally {
+          working -= 1;
+        }
+      };
+    },
+  });
+}
+
 /** Waits until all that can happen without time has happened. */
 export async function idle(): Promise<void> {
-  for (let turns = 0; turns < 12; turns += 1) await turn();
+  for (let turns = 0; turns < 12; turns += 1) {
+    await turn();
+    while (working > 0) await turn();
+  }
 }
 
 /** Resolves with what it comes to, letting time pass meanwhile. */
