@@ -8,6 +8,9 @@ import { FakeHost } from "../../../sdk/src/testing.js";
 import type { AppStore } from "../../src/client/app_store.js";
 import { next, OWNER, proposed, unreadable, type Ceremony } from "../../src/client/ceremony.js";
 import { Client, type Word } from "../../src/client/client.js";
+import type { Config } from "../../src/client/config.js";
+import { Quiet } from "../../src/client/quiet.js";
+import { Sweeper } from "../../src/client/sweeper.js";
 import { readLink } from "../../src/client/link.js";
 import type { Route, Shared } from "../../src/client/shared.js";
 import { isElsewhere, saidOf, statusOf } from "../../src/client/status.js";
@@ -93,24 +96,29 @@ test("how a host stands, in words", () => {
 });
 
 /** A phone without a page, and a host in memory. */
-function phone(fake: FakeHost, storage: CredentialStore = new MemoryStore()) {
-  const heard: { ticks: number; forgotten: string[]; routes: Route[]; words: Word[] } = { ticks: 0, forgotten: [], routes: [], words: [] };
+function phone(fake: FakeHost, storage: CredentialStore = new MemoryStore(), config: () => Promise<Config> = async () => ({ apps: null })) {
+  const heard: { ticks: number; forgotten: (string | undefined)[]; kept: (readonly string[])[]; routes: Route[]; words: Word[] } = {
+    ...{ ticks: 0, forgotten: [], kept: [], routes: [], words: [] },
+  };
   const apps: AppStore = {
     label: async () => "a".repeat(26),
     jar: () => ({ load: async () => null, save: async () => {} }),
     forget: async (host) => void heard.forgotten.push(host),
-    keepOnly: async () => {},
+    keepOnly: async (paired) => void heard.kept.push(await paired()),
+    leavings: async () => [],
+    cleared: async () => {},
   };
   const client = new Client({
     storage,
     apps,
     given: fake.connections,
     device: async () => ({ name: "Test phone", model: undefined, platform: undefined }),
-    config: async () => ({ apps: null }),
+    config,
     isOnline: () => true,
     tick: () => void (heard.ticks += 1),
     turn: (route) => void heard.routes.push(route),
     tell: (word) => void heard.words.push(word),
+    wipe: async () => true,
     clear: async () => {},
   });
   const until = (isSo: (shared: Shared) => boolean): Promise<Shared> =>
@@ -169,4 +177,92 @@ test("a new pairing of another tab outlives the end of the old one", async () =>
   await client.list();
   assert.equal((await storage.list()).length, 1, open?.name ?? "");
   await other.client.session?.close();
+});
+
+test("what is kept of apps is held to the pairings that there are then, not to those of a list that was read before", async () => {
+  const fake = new FakeHost({ relay: "relay.example" });
+  const storage = new MemoryStore();
+  const other = phone(fake, storage);
+  const { client, heard } = phone(fake, storage);
+  const list = storage.list.bind(storage);
+  let looks = 0;
+  storage.list = async (unusable) => {
+    const forms = await list(unusable);
+    // Another tab pairs after the first look.
+    if ((looks += 1) === 1) {
+      await other.client.begin(fake.link(), { at: "home" });
+      await other.client.pair("Other");
+    }
+    return forms;
+  };
+  await client.begin(null, { at: "home" });
+  assert.deepEqual(heard.kept, [[fake.fingerprint.toLowerCase()]]);
+  await other.client.session?.close();
+});
+
+test("a server that does not answer is asked once in each pause, however often the page was looked at", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  let asked = 0;
+  const { client } = phone(new FakeHost(), undefined, async () => {
+    asked += 1;
+    throw new TypeError("away");
+  });
+  const settled = async (): Promise<void> => {
+    for (let turns = 0; turns < 20; turns += 1) await Promise.resolve();
+  };
+  for (let looks = 0; looks < 4; looks += 1) {
+    client.look();
+    await settled();
+  }
+  assert.equal(asked, 4);
+  for (const pauses of [1, 2, 3]) {
+    t.mock.timers.tick(10_000);
+    await settled();
+    assert.equal(asked, 4 + pauses);
+  }
+});
+
+test("an app that was told no is not heard for a while, each time for longer", () => {
+  let now = 0;
+  const quiet = new Quiet(() => now);
+  const silence = (): number => {
+    quiet.answered("a", false);
+    const from = now;
+    while (!quiet.isHeard("a")) now += 1000;
+    return now - from;
+  };
+  assert.equal(quiet.isHeard("a"), true);
+  assert.deepEqual([silence(), silence(), silence()], [5000, 10_000, 20_000]);
+  quiet.answered("a", false);
+  assert.equal(quiet.isHeard("b"), true);
+  for (let times = 0; times < 20; times += 1) assert.ok(silence() <= 300_000);
+  quiet.answered("a", true);
+  assert.equal(quiet.isHeard("a"), true);
+  assert.equal(silence(), 5000);
+});
+
+test("what apps have left is swept one after the other, once a round, with what is thrown away meanwhile", async () => {
+  const left = new Set(["one", "two", "away"]);
+  const [wiped, states]: [string[], string[]] = [[], []];
+  let isAway = true;
+  const sweeper: Sweeper = new Sweeper({
+    apps: { leavings: async () => [...left], cleared: async (label) => void left.delete(label) },
+    wipe: async (label) => {
+      wiped.push(label);
+      if (label === "one" && left.size === 3) {
+        left.add("late");
+        void sweeper.sweep();
+      }
+      if (label === "away" && isAway) throw new Error("no answer");
+      return true;
+    },
+    onState: (state) => void states.push(state),
+  });
+  const rounds = [sweeper.sweep(), sweeper.sweep()];
+  assert.deepEqual(await Promise.all(rounds), [false, false]);
+  assert.deepEqual([wiped, [...left]], [["one", "two", "away", "late"], ["away"]]);
+  isAway = false;
+  assert.equal(await sweeper.sweep(), true);
+  assert.equal(left.size, 0);
+  assert.deepEqual(states, ["going", "left", "going", "none"]);
 });

@@ -3,8 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { Page } from "playwright-core";
 
-import { Phone, type PhoneInit } from "./phone.js";
-import { appShows, paired, startApp } from "./steps.js";
+import { appFrame, appShows, kept, menu, NOTHING, paired, seen, startApp, until, withPhone } from "./steps.js";
 import { World, type RealHost } from "./world.js";
 
 let world: World;
@@ -21,54 +20,6 @@ before(async () => {
 after(async () => {
   await Promise.all([world.close(), ...apps.map((app) => app.close())]);
 });
-
-async function withPhone(init: PhoneInit, work: (phone: Phone) => Promise<void>): Promise<void> {
-  const phone = await Phone.start(init);
-  try {
-    await work(phone);
-    assert.deepEqual(phone.faults, []);
-  } finally {
-    await phone.close();
-  }
-}
-
-async function seen(phone: Phone, name: string, page = phone.page): Promise<void> {
-  await phone.picture(name, page);
-  assert.deepEqual(await phone.wrongs(page), [], name);
-}
-
-interface Kept {
-  readonly credentials: string[];
-  readonly labels: Record<string, string>[];
-  readonly jars: string[];
-}
-
-/** What is stored of pairings and apps. */
-function kept(page: Page): Promise<Kept> {
-  return page.evaluate(async () => {
-    const all = <T,>(database: string, store: string, what: "getAll" | "getAllKeys"): Promise<T[]> =>
-      new Promise((resolve, reject) => {
-        const request = indexedDB.open(database);
-        request.onerror = () => reject(request.error);
-        request.onsuccess = () => {
-          const its = request.result;
-          if (!its.objectStoreNames.contains(store)) return resolve([]);
-          const rows = its.transaction(store).objectStore(store)[what]();
-          rows.onsuccess = () => (its.close(), resolve(rows.result as T[]));
-        };
-      });
-    return {
-      credentials: await all<string>("couplet", "credentials", "getAllKeys"),
-      labels: (await all<{ labels: Record<string, string> }>("couplet-apps", "labels", "getAll")).map((row) => row.labels),
-      jars: await all<string>("couplet-apps", "jars", "getAllKeys"),
-    };
-  });
-}
-
-async function menu(phone: Phone, page = phone.page): Promise<void> {
-  await page.getByRole("button", { name: /^Menu of/ }).click();
-  await page.getByRole("dialog").waitFor();
-}
 
 test("several hosts and several apps: each is found again, and stays as it was left", async () => {
   await withPhone({}, async (phone) => {
@@ -133,8 +84,8 @@ test("a host that goes away and comes back: the app stays", async () => {
   await withPhone({}, async (phone) => {
     await paired(phone, attic, "Waits");
     await appShows("Notes", phone);
-    const frame = phone.page.frames().find((one) => one.name() !== "" || one.url().includes(".localhost"));
-    await frame?.evaluate("window.kept = 1");
+    const frame = await appFrame(phone);
+    await frame.evaluate("window.kept = 1");
     await attic.stop();
     await phone.state("Away");
     await phone.page.getByText("Attic is away.", { exact: true }).waitFor();
@@ -143,7 +94,7 @@ test("a host that goes away and comes back: the app stays", async () => {
     await phone.press("Try now");
     await phone.state("Relay");
     assert.equal(await phone.page.locator(".banner").count(), 0);
-    assert.equal(await frame?.evaluate("window.kept"), 1);
+    assert.equal(await frame.evaluate("window.kept"), 1);
   });
 });
 
@@ -170,7 +121,7 @@ test("forgetting asks first, then leaves nothing", async () => {
     await phone.press("Forget");
     await phone.at("home");
     await page.getByText("Attic is forgotten on this device.").waitFor();
-    assert.deepEqual(await kept(page), { credentials: [], labels: [], jars: [] });
+    assert.deepEqual(await kept(page), NOTHING);
     assert.doesNotMatch(await attic.owner("devices", "--active"), /Forgets/);
     await seen(phone, "forgotten");
   });
@@ -185,7 +136,7 @@ test("a host that cannot be told is forgotten all the same, and it is said", asy
     await phone.press("Forget this host");
     await phone.press("Forget");
     await phone.page.getByText("could not be told").waitFor();
-    assert.deepEqual(await kept(phone.page), { credentials: [], labels: [], jars: [] });
+    assert.deepEqual(await kept(phone.page), NOTHING);
     await attic.start();
   });
 });
@@ -221,12 +172,6 @@ for (const [how, args, step] of [
   });
 }
 
-/** Asks until it is so. */
-async function until(isSo: () => Promise<boolean>): Promise<void> {
-  const end = Date.now() + 20_000;
-  while (!(await isSo())) if (Date.now() > end) throw new Error("it did not come to that");
-}
-
 test("a host that is forgotten in another tab is over in this one", async () => {
   await withPhone({}, async (phone) => {
     await paired(phone, attic, "Two tabs");
@@ -243,7 +188,7 @@ test("a host that is forgotten in another tab is over in this one", async () => 
     await phone.at("home", other);
     await phone.at("over-forgotten");
     await seen(phone, "over-forgotten");
-    assert.deepEqual(await kept(phone.page), { credentials: [], labels: [], jars: [] });
+    assert.deepEqual(await kept(phone.page), NOTHING);
   });
 });
 

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { Phone, type PhoneInit } from "./phone.js";
-import { appShows, confirmed, paired, shownCode, startApp } from "./steps.js";
+import { Phone } from "./phone.js";
+import { appShows, confirmed, paired, seen, shownCode, startApp, withPhone } from "./steps.js";
 import { World, type RealHost } from "./world.js";
 
 let world: World;
@@ -17,22 +17,6 @@ before(async () => {
 after(async () => {
   await Promise.all([world.close(), app.close()]);
 });
-
-async function withPhone(init: PhoneInit, work: (phone: Phone) => Promise<void>): Promise<void> {
-  const phone = await Phone.start(init);
-  try {
-    await work(phone);
-    assert.deepEqual(phone.faults, []);
-  } finally {
-    await phone.close();
-  }
-}
-
-/** Sees the page as it is: in pictures, and by what is wrong with it. */
-async function seen(phone: Phone, name: string): Promise<void> {
-  await phone.picture(name);
-  assert.deepEqual(await phone.wrongs(), [], name);
-}
 
 async function begun(phone: Phone, name: string): Promise<void> {
   await phone.at("confirm");
