@@ -6,6 +6,7 @@ import type { Client } from "./client.js";
 import { HostMenu } from "./menu.js";
 import { Acts, Icon, Note, Page, Title, TroubleText } from "./parts.js";
 import type { Open, Shared, Shown } from "./shared.js";
+import type { Leavings } from "./sweeper.js";
 import { saidOf, statusOf } from "./status.js";
 import { texts } from "./texts.js";
 
@@ -18,7 +19,7 @@ export function HostPage({ client, shared, open }: { client: Client; shared: Sha
   const isOver = isFinal(open.state) && !open.isForgetting;
   return (
     <>
-      {isOver && <Over client={client} open={open} />}
+      {isOver && <Over client={client} open={open} leavings={shared.leavings} />}
       <div class="host" hidden={isOver}>
         <Bar client={client} open={open} onMenu={() => setMenu(true)} />
         <main class="stage">
@@ -189,7 +190,7 @@ function NoFrames({ host }: { host: string }) {
   );
 }
 
-function Over({ client, open }: { client: Client; open: Open }) {
+function Over({ client, open, leavings }: { client: Client; open: Open; leavings: Leavings }) {
   const { state } = open.state;
   if (state !== "revoked" && state !== "expired" && state !== "forgotten" && state !== "closed") return null;
   return (
@@ -208,7 +209,7 @@ function Over({ client, open }: { client: Client; open: Open }) {
       }
     >
       <Note tone="bad">
-        {state !== "closed" && <p>{texts.over.lead}</p>}
+        {state !== "closed" && <p role="status">{texts.over.lead[open.isGone ? leavings : "going"]}</p>}
         <p>
           <strong>{texts.over.next[state]}</strong>
         </p>

@@ -1,6 +1,7 @@
 /** The client's pages: where they begin, and what they take from the browser. */
 import { render } from "preact";
 
+import { wipeApp } from "../bridge/index.js";
 import { IndexedDbStore } from "../sdk.js";
 import { App } from "./app.js";
 import { IndexedDbAppStore } from "./app_store.js";
@@ -38,6 +39,7 @@ function start(root: HTMLElement): void {
     tick: () => void navigator.vibrate?.(60),
     turn: (route, isBack) => parked(history, route, isBack),
     tell: (word: Word) => channel.postMessage(word),
+    wipe: (label, appsOrigin) => wipeApp({ label, appsOrigin, container: document.body }),
     clear: async () => void (await Promise.all(DATABASES.map(removed))),
   });
   channel.onmessage = ({ data }) => {

@@ -140,7 +140,8 @@ function Approval({ client, now }: { client: Client; now: Step<"approval"> }) {
   );
 }
 
-function Waiting({ title, name }: { title: string; name: string }) {
+/** A page on which nothing is to be done. */
+export function Waiting({ title, name }: { title: string; name: string }) {
   return (
     <Page title={title} name={name}>
       <p class="spinner">

@@ -103,6 +103,27 @@ export function Sheet({ title, children, onClose }: { title: string; children: C
   );
 }
 
+/** A question: what is done when it is answered by `go`, a button or a link; and what leaves all as it is. */
+export function Question({ title, children, go, keep, onClose }: {
+  title: string;
+  children: ComponentChildren;
+  go: ComponentChildren;
+  keep: string;
+  onClose: () => void;
+}) {
+  return (
+    <Sheet title={title} onClose={onClose}>
+      {children}
+      <div class="sheet-actions">
+        {go}
+        <button type="button" onClick={onClose}>
+          {keep}
+        </button>
+      </div>
+    </Sheet>
+  );
+}
+
 /** Names and what they stand for; those without a value are left out. */
 export function Facts({ facts }: { facts: readonly (readonly [string, ComponentChildren])[] }) {
   return (

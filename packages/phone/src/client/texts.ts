@@ -35,10 +35,17 @@ export const texts = {
     scan: "Scan a code",
     paste: "Paste a link",
     forgotten: (name: string) => `${name} is forgotten on this device.`,
+    forget: (name: string) => `Forget ${name}`,
     untold: (name: string) =>
       `${name} is forgotten on this device, but could not be told: its owner still sees this device, and can revoke it there.`,
     unusable: "A stored pairing cannot be read. Pair with that host again; what is damaged is then replaced.",
-    cleared: "All that these pages had stored is removed.",
+    cleared: "The pairings of this browser are removed, with what their apps had stored.",
+    clearedPart:
+      "The pairings of this browser are removed. What some of their apps had stored could not be reached: to remove that too, " +
+      "clear the browser’s data in its settings.",
+    leavings:
+      "What some apps had stored in this browser could not be removed yet: their addresses do not answer. It is tried again when " +
+      "this page is opened.",
   },
 
   server: {
@@ -225,7 +232,7 @@ export const texts = {
   },
 
   leave: {
-    title: "Leave the app?",
+    title: (app: string | null) => `Leave ${app ?? "the app"}?`,
     lead: "It leads to an address outside. That opens in a tab of its own:",
     go: "Open it",
     stay: "Stay here",
@@ -244,6 +251,7 @@ export const texts = {
     title: "Remove all that is stored?",
     lead: "The pairings of this browser are removed, with what their apps have stored. Hosts are not told: their owners still see this device.",
     go: "Remove",
+    going: "Removing…",
   },
 
   over: {
@@ -251,7 +259,13 @@ export const texts = {
     expired: (host: string) => `This device’s access to ${host} has ended.`,
     forgotten: (host: string) => `${host} is forgotten here.`,
     closed: (host: string) => `The connection with ${host} is closed.`,
-    lead: "What this device had stored of it is removed.",
+    lead: {
+      none: "What this device had stored of it and of its apps is removed.",
+      going: "What this device had stored of it and of its apps is being removed.",
+      left:
+        "What this device had stored of it is removed, but not all that its apps had stored in this browser: their addresses do " +
+        "not answer. It is tried again when this page is opened.",
+    },
     next: {
       revoked: "To come back, ask the host’s owner for a new link.",
       expired: "To come back, ask the host’s owner for a new link.",
