@@ -1,7 +1,5 @@
 /** What the pages do: from a link to a host, from a host to its apps, and back. */
-import { CoupletError, pair, restore, type CredentialStore, type Given, type Host } from "../sdk.js";
-import { storedHost, type StoredCredentials } from "../../../sdk/src/client/store/form.js";
-import { shownName } from "../../../sdk/src/protocol/name.js";
+import { CoupletError, pair, restore, shownName, storedHost, type CredentialStore, type Given, type Host, type StoredCredentials } from "../sdk.js";
 import type { AppStore } from "./app_store.js";
 import { isUnderWay, next, proposed, unreadable, type Event } from "./ceremony.js";
 import type { Config } from "./config.js";

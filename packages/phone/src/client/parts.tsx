@@ -8,7 +8,6 @@ import type { Act, Trouble } from "./trouble.js";
 const ICONS = {
   back: "M15 5l-7 7 7 7",
   menu: "M5 12h.01M12 12h.01M19 12h.01",
-  direct: "M4 8a12 12 0 0 1 16 0M7 12a7.5 7.5 0 0 1 10 0M10 16a3 3 0 0 1 4 0M12 20h.01",
   relay: "M4 12h5M15 12h5M12 9a3 3 0 1 0 0 6 3 3 0 0 0 0-6",
   connecting: "M12 4a8 8 0 1 0 8 8",
   offline: "M5 5l14 14M8 8a11 11 0 0 0-4 2.500M12 8a11 11 0 0 1 8 3M10.500 15a3 3 0 0 1 3 .8M12 20h.01",

@@ -51,8 +51,8 @@ export const texts = {
   server: {
     offline: { title: "This device is offline.", next: "Hosts come back by themselves when the network does." },
     away: {
-      title: "The relay that serves these pages does not answer.",
-      next: "What you see was kept on this device. It is tried again by itself; hosts at another relay may still answer.",
+      title: "The server of these pages does not answer.",
+      next: "What you see was kept on this device. It is tried again by itself; your hosts may answer all the same.",
     },
     retry: "Try now",
   },
@@ -64,7 +64,7 @@ export const texts = {
     privacy: "It is read on this device; no picture leaves it.",
     view: "The camera’s picture",
     other: "That is not a Couplet code. Looking on…",
-    plain: "That code is for apps that pair over plain HTTP. Ask the host for the code “Couplet apps”. Looking on…",
+    plain: "That code is for apps that pair over plain HTTP. Ask the host for the code “Couplet apps (sealed)”. Looking on…",
     unusable: "That Couplet code cannot be used: it is damaged, or of a newer version. Looking on…",
     found: "Code found.",
     paused: "The camera rests while this page is not seen.",
@@ -137,8 +137,8 @@ export const texts = {
       broke: "The connection broke off.",
       hostOffline: "The host is not connected to its relay.",
       relayDown: "The relay does not answer.",
-      between: "Something stands between this device and the relay.",
-      busy: "There is too much going on.",
+      between: "This network does not let you through to the relay.",
+      busy: "The host or its relay is busy.",
       locked: "There were too many wrong tries.",
       clock: "This device’s clock is wrong.",
       wrongKey: "That is not the host that made the link.",
@@ -148,7 +148,7 @@ export const texts = {
       storage: "What this page has stored cannot be used.",
       gone: "The host does not know this device any more.",
       account: "This relay wants an account.",
-      handshake: "The host and this device did not agree.",
+      handshake: "The connection could not be secured.",
       fault: "Something went wrong.",
     },
     /** What to do, where these pages know more than the error does. */
@@ -157,7 +157,7 @@ export const texts = {
       otherKey:
         "It may be another host of that name or address, or the same one set up anew, or someone who pretends to be it. Compare " +
         "the keys with the host’s owner. If it was set up anew, forget the old one first.",
-      account: "These pages cannot sign in there. Use couplet connect with --relay-account-token-file, or an app that signs in.",
+      account: "These pages cannot sign in there. Use an app that can, or ask the host’s owner for a relay without accounts.",
       storage: "Remove what these pages have stored, then pair again. A private window may keep nothing at all.",
     } as Partial<Record<string, string>>,
     act: {
@@ -165,7 +165,7 @@ export const texts = {
       scan: "Scan a new code",
       paste: "Paste a link",
       hosts: "Your hosts",
-      another: "It is another host: pair",
+      another: "Pair with the other host",
       rename: "Change the name",
       clear: "Remove what is stored",
     },
@@ -173,21 +173,18 @@ export const texts = {
 
   state: {
     connecting: "Connecting",
-    direct: "Direct",
     relay: "Relay",
     offline: "Away",
     elsewhere: "In another tab",
     over: "Ended",
     said: {
       connecting: (host: string) => `Connecting with ${host}.`,
-      direct: (host: string) => `Connected with ${host}, straight over your network.`,
       relay: (host: string) => `Connected with ${host} through a relay.`,
       offline: (host: string) => `${host} is away. It is tried again by itself.`,
       elsewhere: (host: string) => `${host} is in use in another tab.`,
     },
     path: {
       connecting: "A session is being opened.",
-      direct: (endpoint: string) => `Straight, over your network: ${endpoint}`,
       relay: (relay: string) => `Through the relay ${relay}, which cannot read it`,
     },
   },
@@ -206,9 +203,9 @@ export const texts = {
     forget: "Forget this host",
     path: "Path",
     deviceName: "This device",
-    limits: "May",
-    readOnly: "only read",
-    paths: (paths: readonly string[]) => `use ${paths.join(", ")}`,
+    limits: "Allowed here",
+    readOnly: "reading only",
+    paths: (paths: readonly string[]) => `only ${paths.join(", ")}`,
     ends: "Access ends",
     away: (host: string) => `${host} is away.`,
     awayNext: "It is tried again by itself.",
@@ -220,13 +217,13 @@ export const texts = {
     noApps: "No app is behind this host.",
     noAppsNext: "Its owner starts one with couplet serve http://127.0.0.1:3000.",
     noFrames: {
-      title: "This relay shows no apps in a browser.",
+      title: "No apps can be shown in a browser here.",
       next: (host: string) => `You are paired with ${host}. Its apps open in two other ways:`,
       ways: [
         "On a computer: run couplet connect there, with a link of its own, and open the address that it prints.",
         "In an app that is made with Couplet’s SDK.",
       ],
-      operator: "Whoever runs the relay can change that: it needs a domain for apps.",
+      operator: "Whoever serves these pages can change that: apps need a domain of their own.",
     },
     failed: "The app cannot be shown.",
   },

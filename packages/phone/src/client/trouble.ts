@@ -1,6 +1,5 @@
 /** What went wrong, as the pages show it: what happened, what to do next, and the buttons that lead there. */
-import { AttemptError, CoupletError } from "../sdk.js";
-import { titleOf } from "../../../sdk/src/protocol/error.js";
+import { AttemptError, CoupletError, titleOf } from "../sdk.js";
 import { texts } from "./texts.js";
 
 /** What sort of trouble it is: texts.trouble has a title for each. */

@@ -85,7 +85,6 @@ test("how a host stands, in words", () => {
   const error = new CoupletError("CPL-1601");
   const since = new Date();
   const offline = (reason: "replaced" | "busy") => ({ state: "offline", since, error, reason: { kind: "closed", reason } }) as const;
-  assert.equal(statusOf({ state: "direct", endpoint: "192.0.2.1:7878" }).word, "Direct");
   assert.match(statusOf({ state: "relay", relay: "relay.example" }).path, /relay\.example/);
   assert.equal(isElsewhere(offline("replaced")), true);
   assert.equal(isElsewhere(offline("busy")), false);

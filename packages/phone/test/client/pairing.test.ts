@@ -170,7 +170,7 @@ test("another host of a known name is paired only when that is meant", async () 
     await phone.at("failed-otherKey");
     assert.match(await phone.text(), /known:[\s\S]*offered:/);
     await seen(phone, "other-key");
-    await phone.press("It is another host: pair");
+    await phone.press("Pair with the other host");
     await second.owner("approve", "Careful", await shownCode(phone));
     await phone.state("Relay");
   });
@@ -193,7 +193,7 @@ test("a browser that keeps nothing says so", async () => {
 test("a relay without a domain for apps pairs, and says what it does not show", async () => {
   await withPhone({ config: { apps: null } }, async (phone) => {
     await paired(phone, kitchen, "Plain");
-    await phone.page.getByText("This relay shows no apps in a browser.").waitFor();
+    await phone.page.getByText("No apps can be shown in a browser here.").waitFor();
     assert.match(await phone.text(), /couplet connect/);
     await seen(phone, "no-apps");
   });

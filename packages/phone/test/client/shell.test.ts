@@ -82,7 +82,7 @@ test("without a network the pages open all the same, and say why nothing else do
     // The network is there, and the relay is not.
     await phone.served.close();
     await phone.page.reload();
-    await phone.page.getByText("The relay that serves these pages does not answer.").waitFor();
+    await phone.page.getByText("The server of these pages does not answer.").waitFor();
     await phone.picture("away-server");
     assert.deepEqual(phone.faults, []);
   } finally {
