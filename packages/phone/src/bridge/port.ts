@@ -34,6 +34,8 @@ export class PortServer {
     this.#behind = behind;
     this.#flood = new Flood(MESSAGES_PER_SECOND);
     port.onmessage = ({ data, ports }: MessageEvent<unknown>) => this.#hear(data, ports);
+    // The worker was stopped, where the browser tells; elsewhere the next one asks for a port.
+    port.addEventListener("close", () => this.close());
   }
 
   /** Tells the worker that the cookies changed. */

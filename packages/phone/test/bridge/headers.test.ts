@@ -5,7 +5,7 @@ import { answerHeaders, isAllowed, requestHeaders } from "../../src/bridge/heade
 import { Flood } from "../../src/bridge/flood.js";
 import { Gate } from "../../src/bridge/gate.js";
 import { newLabel } from "../../src/bridge/index.js";
-import { originOf } from "../../src/bridge/open.js";
+import { originOf } from "../../src/bridge/keeper.js";
 import type { RequestMessage } from "../../src/wire/messages.js";
 import { CREDIT_MAX } from "../../src/wire/limits.js";
 

@@ -1,5 +1,6 @@
 /** A browser with the client's page, paired with a real host through a real relay. */
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { type Browser, type BrowserContext, chromium, type Frame, type Page } from "playwright-core";
 import { build } from "vite";
 import { type Served, serve } from "./serve.js";
@@ -101,12 +102,14 @@ function shown(page: Page, label: string, origin: string): Shown {
 
 /** The page's script, as the build makes it. */
 async function bundled(root: string): Promise<string> {
+  const { wireVersion } = (await import(pathToFileURL(join(root, "version.js")).href)) as { wireVersion(root: string): string };
   const made = await build({
     configFile: false,
     root,
     logLevel: "warn",
     envDir: false,
     publicDir: false,
+    define: { WIRE: JSON.stringify(wireVersion(root)) },
     resolve: { alias: { tldts: join(root, "src/bridge/suffix.ts") } },
     build: {
       write: false,

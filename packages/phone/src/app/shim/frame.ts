@@ -1,4 +1,5 @@
 /** Tells the client's page where the app is, and asks it before the app leads elsewhere. */
+import type { FromFrame, ToFrame } from "../../wire/frames.js";
 import { isView, ownPath } from "../../wire/own.js";
 import { installDownloads, save } from "./downloads.js";
 
@@ -22,7 +23,7 @@ export function installFrame(client: string, to: string | null): void {
   // Frames within the app's pages are its own affair, and so are its windows.
   const isMain = parent === top && parent !== window && client !== "";
   const { navigation } = window as unknown as { readonly navigation?: Navigation };
-  const say = (message: object): void => parent.postMessage(message, client);
+  const say = (message: FromFrame): void => parent.postMessage(message, client);
   const goes = (url: URL): boolean => isMain && /^https?:$/.test(url.protocol) && ownPath(url, location.origin) === null;
 
   const leave = to !== null && /^https?:/.test(to) ? to : null;
@@ -62,7 +63,7 @@ export function installFrame(client: string, to: string | null): void {
     });
   }
 
-  window.addEventListener("message", ({ source, origin, data }: MessageEvent<{ readonly couplet?: unknown } | null>) => {
+  window.addEventListener("message", ({ source, origin, data }: MessageEvent<ToFrame | null>) => {
     if (source !== parent || origin !== client || data?.couplet !== "back") return;
     if (navigation === undefined) history.back();
     else if (navigation.canGoBack) navigation.back();
@@ -101,7 +102,7 @@ function linkOf(event: MouseEvent): HTMLAnchorElement | null {
 }
 
 /** Says path and title, now and whenever they change. */
-function report(say: (message: object) => void, navigation: Navigation | undefined): void {
+function report(say: (message: FromFrame) => void, navigation: Navigation | undefined): void {
   let [told, timer] = ["", 0];
   const tell = (): void => {
     timer = 0;
