@@ -317,6 +317,7 @@ export class Client {
     void this.list();
     void this.#session?.look();
     void this.configure();
+    if (this.cell.value.leavings === "left") void this.#sweeper.sweep();
   }
 
   say(said: string): void {

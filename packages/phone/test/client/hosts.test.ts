@@ -1,7 +1,7 @@
 /** After the pairing: hosts, apps, how things stand, and what is left when it is over. With a real relay and real hosts. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import type { Page } from "playwright-core";
+import type { Frame, Page } from "playwright-core";
 
 import { appFrame, appShows, kept, menu, NOTHING, paired, seen, startApp, until, withPhone } from "./steps.js";
 import { World, type RealHost } from "./world.js";
@@ -70,13 +70,69 @@ test("an address outside is opened in a tab of its own, if the person wants it",
     await paired(phone, attic, "Leaves");
     await appShows("Notes", phone);
     await phone.page.frameLocator("iframe.app").getByRole("link", { name: "Elsewhere" }).click();
-    await phone.page.getByRole("dialog", { name: "Leave the app?" }).waitFor();
+    await phone.page.getByRole("dialog", { name: /^Leave .+\?$/ }).waitFor();
     await phone.page.getByText("https://elsewhere.example/x", { exact: true }).waitFor();
     await seen(phone, "leave");
     const link = phone.page.getByRole("link", { name: "Open it" });
     assert.equal(await link.getAttribute("rel"), "noopener noreferrer");
     await phone.press("Stay here");
     await appShows("Notes", phone);
+  });
+});
+
+test("only the app in front asks to lead elsewhere, one question at a time, and not again at once", async () => {
+  await withPhone({}, async (phone) => {
+    const { page } = phone;
+    await paired(phone, kitchen, "Asked");
+    await appShows("Notes", phone);
+    const notes = await appFrame(phone);
+    await page.getByLabel("App").selectOption("wiki");
+    await appShows("Wiki", phone);
+    const wiki = await appFrame(phone);
+    const asks = (frame: Frame, url: string, times: number): Promise<void> =>
+      frame.evaluate(([its, count]) => {
+        for (let at = 0; at < count; at += 1) window.parent.postMessage({ couplet: "leave", url: `${its}${at}` }, "*");
+      }, [url, times] as const);
+    await asks(notes, "https://behind.example/", 50);
+    await asks(wiki, "https://front.example/", 50);
+    await page.getByRole("dialog", { name: "Leave wiki?" }).waitFor();
+    await page.getByText("https://front.example/0", { exact: true }).waitFor();
+    await phone.press("Stay here");
+    await page.getByRole("dialog").waitFor({ state: "detached" });
+    // However often it asks, the bar can be pressed, and the host be forgotten.
+    await asks(wiki, "https://again.example/", 500);
+    await menu(phone);
+    await phone.press("Forget this host");
+    assert.equal(await page.getByRole("dialog").count(), 1);
+    await phone.press("Keep");
+    // The other one was not told no.
+    await page.getByLabel("App").selectOption("notes");
+    await asks(notes, "https://notes.example/", 1);
+    await page.getByRole("dialog", { name: "Leave notes?" }).waitFor();
+  });
+});
+
+test("a page that the phone has dropped comes back to the same page of the same app", async () => {
+  await withPhone({}, async (phone) => {
+    const { page } = phone;
+    await paired(phone, kitchen, "Dropped");
+    await page.getByLabel("App").selectOption("wiki");
+    await appShows("Wiki", phone);
+    await page.frameLocator(".place:not([hidden]) iframe.app").getByRole("link", { name: "Next" }).click();
+    await page.waitForFunction(() => (history.state as { path?: unknown } | null)?.path === "/next");
+    await page.reload();
+    await appShows("Wiki", phone);
+    await page.frameLocator(".place:not([hidden]) iframe.app").getByText("/next", { exact: true }).waitFor();
+    // Before it is there again, too.
+    await page.reload();
+    await page.reload();
+    await page.frameLocator(".place:not([hidden]) iframe.app").getByText("/next", { exact: true }).waitFor();
+    // From the list, an app begins where it begins.
+    await menu(phone);
+    await phone.press("Your hosts");
+    await phone.openHost("Kitchen");
+    await page.getByLabel("App").selectOption("wiki");
+    await page.frameLocator(".place:not([hidden]) iframe.app").getByText("/", { exact: true }).waitFor();
   });
 });
 

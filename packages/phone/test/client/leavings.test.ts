@@ -204,8 +204,7 @@ test("where apps cannot be reached, removing all says so", async () => {
   await withPhone({}, async (phone) => {
     await withLeavings(phone, "Clears alone");
     await damage(phone.page);
-    await menu(phone);
-    await phone.press("Your hosts");
+    await phone.open();
     await phone.page.getByText("A stored pairing cannot be read.").waitFor();
     await phone.context.setOffline(true);
     await phone.press("Remove what is stored");
