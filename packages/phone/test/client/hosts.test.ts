@@ -299,26 +299,6 @@ test("where the host takes one session, the second tab has it, and the first say
   await Promise.all([single.close(), polls.close()]);
 });
 
-test("a page that was frozen, and a network that was gone: it comes back by itself", async () => {
-  await withPhone({}, async (phone) => {
-    await paired(phone, attic, "Sleeps");
-    await appShows("Notes", phone);
-    const session = await phone.context.newCDPSession(phone.page);
-    await session.send("Page.setWebLifecycleState", { state: "frozen" });
-    await world.stopRelay();
-    await world.startRelay();
-    await session.send("Page.setWebLifecycleState", { state: "active" });
-    await phone.state("Relay");
-    await phone.context.setOffline(true);
-    await world.stopRelay();
-    await phone.state("Away");
-    await world.startRelay();
-    await phone.context.setOffline(false);
-    await phone.state("Relay");
-    await appShows("Notes", phone);
-  });
-});
-
 test("the browser's back button leads to the hosts, and again to the host", async () => {
   await withPhone({}, async (phone) => {
     await paired(phone, attic, "Back");

@@ -1,10 +1,14 @@
 /** Steps that several tests take. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { appendFileSync, cpSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Frame, Page } from "playwright-core";
 
 import { listening } from "../support/listen.js";
-import { Phone, type PhoneInit } from "./phone.js";
+import { DIST, Phone, type PhoneInit } from "./phone.js";
 import type { RealHost } from "./world.js";
 
 /** A phone for as long as the work takes, on which nothing may go wrong unseen. */
@@ -67,6 +71,34 @@ export function kept(page: Page): Promise<Kept> {
 
 /** Nothing of it. */
 export const NOTHING: Kept = { credentials: [], labels: [], jars: [], leavings: [] };
+
+/** A copy of the build, and what makes another build of it: other words in its style, and a worker that says so, or lies. */
+export function rebuilt(): { readonly dist: string; change(isWhole?: boolean): void } {
+  const dist = mkdtempSync(join(tmpdir(), "couplet-dist-"));
+  cpSync(DIST, dist, { recursive: true });
+  const sha256 = (bytes: string | Buffer): string => createHash("sha256").update(bytes).digest("hex");
+  const change = (isWhole = true): void => {
+    const [style, worker] = [join(dist, "client/phone.css"), join(dist, "client/worker.js")];
+    const before = sha256(readFileSync(style));
+    appendFileSync(style, "\n/* another build */\n");
+    const text = readFileSync(worker, "utf8");
+    assert.ok(text.includes(before), "the worker names the style's hash");
+    const hash = /hash:\s*[`"']([0-9a-f]{64})/.exec(text)?.[1] ?? "";
+    assert.notEqual(hash, "");
+    const after = isWhole ? sha256(readFileSync(style)) : sha256("something else");
+    writeFileSync(worker, text.replaceAll(before, after).replaceAll(hash, sha256(after)));
+  };
+  return { dist, change };
+}
+
+/** Waits until the worker runs the page's requests. */
+export async function installed(phone: Phone): Promise<void> {
+  await phone.open();
+  await phone.at("home");
+  await phone.page.evaluate(async () => void (await navigator.serviceWorker.ready));
+  await phone.page.reload();
+  await phone.page.waitForFunction(() => navigator.serviceWorker.controller !== null);
+}
 
 /** Opens the menu of the host. */
 export async function menu(phone: Phone, page = phone.page): Promise<void> {
