@@ -95,8 +95,8 @@ export class Phone {
   }
 
   /** Waits until the bar says so: `Relay`, `Away`. */
-  async state(word: string, page = this.page): Promise<void> {
-    await page.locator(".bar-state", { hasText: word }).waitFor();
+  async state(word: string, page = this.page, timeout = 20_000): Promise<void> {
+    await page.locator(".bar-state", { hasText: word }).waitFor({ timeout });
   }
 
   /** Pictures of the page as it is, in light, in dark and on the smallest phone. */

@@ -42,6 +42,11 @@ async function renderers(phone: Phone): Promise<number[]> {
   return processInfo.filter(({ type }) => type === "renderer").map(({ id }) => id);
 }
 
+/** There is another connection. What the browser kept of the old ones for later is dead as well, and takes its time to be found so. */
+async function anew(before: number): Promise<void> {
+  await until(async () => line.count() > before, MINUTE);
+}
+
 /** The app answers, and is the same page as before: it was not loaded anew. */
 async function goesOn(phone: Phone): Promise<void> {
   const frame = await appFrame(phone);
@@ -75,8 +80,8 @@ test("ten minutes in the background, stopped by the phone: the dead session is f
     assert.ok(Number(await page.evaluate("window.ticks")) < 20);
     await page.evaluate(`window.sleep(${10 * MINUTE})`);
     await turned(page, "visible");
-    await until(async () => line.count() > sessions);
-    await phone.state("Relay");
+    await anew(sessions);
+    await phone.state("Relay", page, MINUTE);
     await goesOn(phone);
     assert.deepEqual((await kept(page)).credentials, credentials);
   });
@@ -95,8 +100,8 @@ test("another network: a connection that is dead, and does not know it, is left 
         dispatchEvent(new Event("offline"));
         dispatchEvent(new Event("online"));
       });
-      await until(async () => line.count() > sessions);
-      await phone.state("Relay");
+      await anew(sessions);
+      await phone.state("Relay", page, MINUTE);
       await goesOn(phone);
     }
   });
