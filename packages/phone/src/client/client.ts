@@ -7,6 +7,7 @@ import type { Device } from "./device.js";
 import { readLink } from "./link.js";
 import { Session } from "./session.js";
 import { BEGINNING, Cell, type Listed, type Route, type Seen, type Shared } from "./shared.js";
+import { saidOfStep } from "./status.js";
 import { Sweeper } from "./sweeper.js";
 import { texts } from "./texts.js";
 import { troubleOf } from "./trouble.js";
@@ -165,7 +166,8 @@ export class Client {
       if (signal.aborted) return void (await host.close());
       this.#paired(host);
     } catch (error) {
-      if (!signal.aborted) this.#happens({ is: "failed", trouble: troubleOf(error, this.#where.isOnline()) });
+      const around = { isOnline: this.#where.isOnline(), isLate: now.link.expiresAt <= Date.now() };
+      if (!signal.aborted) this.#happens({ is: "failed", trouble: troubleOf(error, around) });
     }
   }
 
@@ -335,7 +337,11 @@ export class Client {
 
   #happens(event: Event): void {
     const { ceremony } = this.cell.value;
-    if (ceremony !== null) this.cell.set({ ceremony: next(ceremony, event) });
+    if (ceremony === null) return;
+    const now = next(ceremony, event);
+    this.cell.set({ ceremony: now });
+    // Its title is read as it gets the focus; this is the rest.
+    if (now.step !== ceremony.step) this.say(saidOfStep(now));
   }
 
   #turn(route: Route, isBack = false): void {

@@ -15,6 +15,7 @@ export function Home({ client, shared, onClear }: { client: Client; shared: Shar
     <Page
       title={isEmpty && stored === null ? texts.home.empty : texts.home.title}
       name="home"
+      again={forgetting}
       actions={
         <>
           <button type="button" class={isEmpty ? "main" : ""} onClick={() => client.go("scan")}>

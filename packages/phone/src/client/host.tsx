@@ -23,7 +23,6 @@ export function HostPage({ client, shared, open }: { client: Client; shared: Sha
       <div class="host" hidden={isOver}>
         <Bar client={client} open={open} onMenu={() => setMenu(true)} />
         <main class="stage">
-          <h1 class="unseen">{open.name}</h1>
           <Banner client={client} open={open} />
           <Stage client={client} shared={shared} open={open} />
         </main>
@@ -36,9 +35,15 @@ export function HostPage({ client, shared, open }: { client: Client; shared: Sha
 function Bar({ client, open, onMenu }: { client: Client; open: Open; onMenu: () => void }) {
   const status = statusOf(open.state);
   const apps = open.apps ?? [];
+  const front = open.shown.find((one) => one.app === open.app)?.state;
   return (
     <header class="bar">
-      <p class="bar-name">{open.name}</p>
+      <div class="bar-words">
+        <Title name="host" look="bar-name">
+          {open.name}
+        </Title>
+        {front?.phase === "open" && <p class="bar-path">{front.path}</p>}
+      </div>
       {apps.length > 1 && (
         <select
           class="bar-app"

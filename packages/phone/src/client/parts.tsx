@@ -29,10 +29,12 @@ export function Icon({ name }: { name: keyof typeof ICONS }) {
 }
 
 /** A page: what there is to read, and below it, in the thumb's reach, what there is to press. */
-export function Page({ title, name, children, actions, onBack }: {
+export function Page({ title, name, again, children, actions, onBack }: {
   title: string;
   /** Which page or step it is: another one takes the focus to its title. */
   name: string;
+  /** So does a change of this one: what had the focus is gone. */
+  again?: string;
   children: ComponentChildren;
   actions?: ComponentChildren;
   onBack?: (() => void) | undefined;
@@ -48,7 +50,9 @@ export function Page({ title, name, children, actions, onBack }: {
         </header>
       )}
       <main class="content">
-        <Title name={name}>{title}</Title>
+        <Title name={name} again={again}>
+          {title}
+        </Title>
         {children}
       </main>
       {actions !== undefined && <div class="actions">{actions}</div>}
@@ -57,14 +61,20 @@ export function Page({ title, name, children, actions, onBack }: {
 }
 
 /** A page's title. When the page changes, it is where reading begins. */
-export function Title({ name, children }: { name: string; children: ComponentChildren }) {
+export function Title({ name, again, look, children }: {
+  name: string;
+  again?: string | undefined;
+  /** A class. */
+  look?: string;
+  children: ComponentChildren;
+}) {
   const title = useRef<HTMLHeadingElement>(null);
   useLayoutEffect(() => {
     title.current?.focus({ preventScroll: true });
     scrollTo(0, 0);
-  }, [name]);
+  }, [name, again]);
   return (
-    <h1 ref={title} tabIndex={-1} data-step={name}>
+    <h1 ref={title} class={look} tabIndex={-1} data-step={name}>
       {children}
     </h1>
   );
@@ -77,8 +87,13 @@ export function Sheet({ title, children, onClose }: { title: string; children: C
   useEffect(() => {
     const shown = dialog.current;
     if (shown === null || shown.open) return;
+    const before = document.activeElement;
     shown.showModal();
-    return () => shown.close();
+    return () => {
+      shown.close();
+      // A dialog that leaves the page gives the focus to nobody.
+      if (before instanceof HTMLElement && document.activeElement === document.body) before.focus();
+    };
   }, []);
   return (
     <dialog

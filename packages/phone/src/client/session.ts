@@ -229,7 +229,7 @@ export class Session {
       if (app !== undefined && !this.#isEnding) await this.select(app);
     } catch (error) {
       // Where the session is gone, the next one asks again.
-      if (isOnline(this.host.state) && !this.#isEnding) this.#set({ trouble: troubleOf(error, this.#around.isOnline()) });
+      if (isOnline(this.host.state) && !this.#isEnding) this.#set({ trouble: troubleOf(error, { isOnline: this.#around.isOnline() }) });
     } finally {
       this.#isAsking = false;
     }

@@ -1,5 +1,6 @@
 /** How things stand with a host, in words and with a mark. */
 import { isFinal, isOnline, reasonText, type State } from "../sdk.js";
+import type { Ceremony } from "./ceremony.js";
 import { texts } from "./texts.js";
 import { sentence } from "./trouble.js";
 
@@ -48,4 +49,27 @@ export function saidOf(state: State, host: string): string {
   if (isElsewhere(state)) return texts.state.said.elsewhere(host);
   if (isOnline(state)) return texts.state.said.relay(host);
   return state.state === "offline" ? texts.state.said.offline(host) : texts.state.said.connecting(host);
+}
+
+/** What is said aloud at a step of the pairing, beside the title of its page. */
+export function saidOfStep(now: Ceremony): string {
+  switch (now.step) {
+    case "confirm":
+      return "";
+    case "connecting":
+      return texts.connecting.lead;
+    case "approval":
+      return texts.approval.spoken(now.hostName, spelled(now.checkCode));
+    case "finishing":
+      return texts.finishing.lead;
+    case "paired":
+      return texts.paired.lead;
+    case "failed":
+      return now.trouble.next;
+  }
+}
+
+/** A check code as it is read aloud: digit by digit. */
+export function spelled(checkCode: string): string {
+  return [...checkCode.replaceAll(" ", "")].join(" ");
 }

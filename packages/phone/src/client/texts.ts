@@ -117,7 +117,7 @@ export const texts = {
     keep: "Keep this page open until then.",
   },
 
-  finishing: { title: "Let in. Finishing…" },
+  finishing: { title: "Let in", lead: "Finishing…" },
   paired: { title: (host: string) => `Paired with ${host}`, lead: "Opening…" },
 
   trouble: {

@@ -41,11 +41,13 @@ test("codes of later versions, and errors of others, are a fault that gives noth
 });
 
 test("a network that is gone, a wrong key and another key are told apart", () => {
-  assert.equal(kindOf(new CoupletError("CPL-1601"), false), "noNetwork");
-  assert.equal(kindOf(new CoupletError("CPL-1819"), false), "noNetwork");
-  assert.equal(kindOf(new CoupletError("CPL-1208"), false), "rejected");
+  assert.equal(kindOf(new CoupletError("CPL-1601"), { isOnline: false }), "noNetwork");
+  assert.equal(kindOf(new CoupletError("CPL-1819"), { isOnline: false }), "noNetwork");
+  assert.equal(kindOf(new CoupletError("CPL-1208"), { isOnline: false, isLate: true }), "rejected");
+  assert.equal(kindOf(new CoupletError("CPL-1804")), "used");
+  assert.equal(kindOf(new CoupletError("CPL-1804"), { isLate: true }), "expired");
   const wrong = new AttemptError("wrongKey");
-  assert.equal(kindOf(new CoupletError("CPL-1604", "The host cannot be reached:", { cause: wrong }), true), "wrongKey");
+  assert.equal(kindOf(new CoupletError("CPL-1604", "The host cannot be reached:", { cause: wrong })), "wrongKey");
   const other = troubleOf(new CoupletError("CPL-1604", "Kitchen is known under another key\nknown:   AAAA\noffered: BBBB"));
   assert.equal(other.kind, "otherKey");
   assert.deepEqual(other.details, ["known:   AAAA", "offered: BBBB"]);

@@ -120,6 +120,35 @@ test("a link that was used, and one that has ended", async () => {
   });
 });
 
+test("a link whose time is over", async () => {
+  await withPhone({}, async (phone) => {
+    await phone.open(await kitchen.expiredLink());
+    await phone.at("confirm");
+    await phone.page.getByText("By this device’s clock the link has ended.").waitFor();
+    await seen(phone, "confirm-over");
+    await begun(phone, "Late");
+    await phone.at("failed-expired");
+    await seen(phone, "expired");
+    await phone.press("Paste a link");
+    await phone.at("paste");
+  });
+});
+
+test("an app that cannot be shown says why, and is shown when it is tried again", async () => {
+  // The browser starts no worker for apps, once.
+  const fails = `if (location.pathname === "/.couplet/keeper" && localStorage.getItem("tried") === null) {
+    localStorage.setItem("tried", "yes");
+    ServiceWorkerContainer.prototype.register = () => Promise.reject(new DOMException("denied", "SecurityError"));
+  }`;
+  await withPhone({ before: fails }, async (phone) => {
+    await paired(phone, kitchen, "Failing");
+    await phone.page.getByRole("heading", { name: "The app cannot be shown." }).waitFor();
+    await seen(phone, "app-failed");
+    await phone.press("Try again");
+    await appShows("Notes", phone);
+  });
+});
+
 test("a link that is none, or is damaged, is said at once", async () => {
   await withPhone({}, async (phone) => {
     const link = await kitchen.link();

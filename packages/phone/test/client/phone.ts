@@ -18,6 +18,8 @@ export interface PhoneInit {
   readonly args?: readonly string[];
   readonly dist?: string;
   readonly permissions?: readonly string[];
+  /** A script for the page of tests: `/p/test.html`. */
+  readonly script?: string;
   /** What `/p/config.json` answers in place of the server. */
   readonly config?: unknown;
   /** A script that runs before the page's own. */
@@ -51,7 +53,7 @@ export class Phone {
   }
 
   static async start(init: PhoneInit = {}): Promise<Phone> {
-    const served = await serve(init.dist ?? DIST, "");
+    const served = await serve(init.dist ?? DIST, init.script ?? "");
     const args = ["--no-sandbox", "--ignore-certificate-errors", ...(init.args ?? [])];
     const browser = await chromium.launch({ executablePath: EXECUTABLE, args });
     const context = await browser.newContext({
