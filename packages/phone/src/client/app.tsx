@@ -67,7 +67,10 @@ function Leave({ client, leaving: { app, url } }: { client: Client; leaving: Lea
       }
     >
       <p>{texts.leave.lead}</p>
-      <p class="address">{url}</p>
+      {/* Longer ones are scrolled, by keys as well. */}
+      <p class="address" tabIndex={0}>
+        {url}
+      </p>
     </Question>
   );
 }

@@ -107,6 +107,7 @@ export class Phone {
       { look: "light", width: 390, height: 844, colorScheme: "light" },
       { look: "dark", width: 390, height: 844, colorScheme: "dark" },
       { look: "small", width: 320, height: 568, colorScheme: "light" },
+      { look: "small-dark", width: 320, height: 568, colorScheme: "dark" },
     ]);
   }
 
