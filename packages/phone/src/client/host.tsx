@@ -1,4 +1,5 @@
 /** The host that is open: the slim bar, below it its apps, and what stands in their way. */
+import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { isFinal } from "../sdk.js";
@@ -116,7 +117,13 @@ function Stage({ client, shared, open }: { client: Client; shared: Shared; open:
   if (open.apps?.length === 0) return <Panel title={texts.host.noApps} next={texts.host.noAppsNext} />;
   if (shared.config === null && shared.server !== null) {
     const server = texts.server[shared.server];
-    return <Panel title={server.title} next={server.next} />;
+    return (
+      <Panel title={server.title} next={server.next}>
+        <button type="button" class="main" onClick={() => void client.configure()}>
+          {texts.server.retry}
+        </button>
+      </Panel>
+    );
   }
   if (shared.config !== null && shared.config.apps === null) return <NoFrames host={open.name} />;
   if (open.shown.length === 0) return open.state.state === "offline" ? null : <Quiet word={texts.host.asking} />;
@@ -170,11 +177,12 @@ function Quiet({ word }: { word: string }) {
   );
 }
 
-function Panel({ title, next }: { title: string; next: string }) {
+function Panel({ title, next, children }: { title: string; next: string; children?: ComponentChildren }) {
   return (
     <div class="panel">
       <h2>{title}</h2>
       <p>{next}</p>
+      {children !== undefined && <div class="panel-actions">{children}</div>}
     </div>
   );
 }
@@ -226,10 +234,18 @@ function Over({ client, open, leavings }: { client: Client; open: Open; leavings
 /** The host's name while it is being opened. */
 export function Opening({ name }: { name: string }) {
   return (
-    <main class="stage">
-      <Title name="opening">{name}</Title>
-      <Quiet word={texts.state.path.connecting} />
-    </main>
+    <div class="host">
+      <header class="bar">
+        <div class="bar-words">
+          <Title name="opening" look="bar-name">
+            {name}
+          </Title>
+        </div>
+      </header>
+      <main class="stage">
+        <Quiet word={texts.state.path.connecting} />
+      </main>
+    </div>
   );
 }
 
