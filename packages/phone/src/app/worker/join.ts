@@ -10,7 +10,7 @@ import { Gone, Link } from "./link.js";
 const PATIENCE = 10_000;
 /** Milliseconds that pages in front are ahead of all others. */
 const AHEAD = 1000;
-/** Milliseconds in which a page that was heard is taken to be awake. */
+/** Milliseconds in which a page that was heard is taken to be there, and awake. */
 const FRESH = 1000;
 /** Milliseconds after which a page that does not answer is taken to be asleep: it may only be busy. */
 const ASLEEP = 2000;
@@ -21,6 +21,7 @@ export class Joiner {
   readonly #links = new Map<string, Link>();
   /** Called with each link that comes. */
   readonly #waiting = new Set<(link: Link) => void>();
+  #watch: ReturnType<typeof setInterval> | null = null;
   /** The keeper of the page in front. */
   #front = "";
   #finding: Promise<Link> | null = null;
@@ -33,6 +34,7 @@ export class Joiner {
 
   /** The link to the client's page. @throws {Gone} No such page is open and awake. */
   async link(): Promise<Link> {
+    this.#watch ??= setInterval(() => void this.#look(), FRESH);
     const link = this.#links.get(this.#front);
     if (link !== undefined && !link.isOver && performance.now() - link.heard < FRESH) return link;
     this.#finding ??= this.#find(link).finally(() => (this.#finding = null));
@@ -59,6 +61,16 @@ export class Joiner {
     const link = new Link(port, keeper.id, new URL(client).origin, () => this.onJar());
     this.#links.set(keeper.id, link);
     for (const tell of [...this.#waiting]) tell(link);
+  }
+
+  /** Not every browser tells that a page at the other end of a port is gone, and none at once: nobody is to wait for it. */
+  async #look(): Promise<void> {
+    const busy = [...this.#links.values()].filter(({ isBusy }) => isBusy);
+    if (busy.length === 0 && this.#watch !== null) {
+      clearInterval(this.#watch);
+      this.#watch = null;
+    }
+    for (const link of busy) if ((await this.#scope.clients.get(link.keeper)) === undefined) link.close();
   }
 
   async #find(known: Link | undefined): Promise<Link> {
