@@ -1,12 +1,13 @@
 /** The client's end of an app's port: whatever comes there is the app's word, and leads to this one app alone. */
 import type { Host } from "../sdk.js";
 import { MESSAGES_PER_SECOND, REQUESTS_MAX, SOCKETS_MAX } from "../wire/limits.js";
-import { type FromClient, type FromWorker, parseFromWorker } from "../wire/messages.js";
+import { type FromClient, type FromWorker, parseFromWorker, parseRefused, type ToSocket } from "../wire/messages.js";
 import { VIEW } from "../wire/own.js";
 import type { Jar } from "./jar.js";
 import { Exchange } from "./exchange.js";
 import { Flood } from "./flood.js";
 import { openSocket } from "./socket.js";
+import { texts } from "./texts.js";
 
 /** What a port leads to. */
 export interface Behind {
@@ -65,8 +66,17 @@ export class PortServer {
     }
     const message = parseFromWorker(data);
     const socket = message?.t === "socket" ? ports[0] : undefined;
-    for (const port of ports) if (port !== socket) port.close();
+    for (const port of ports) if (port !== socket) shut(port);
     if (message !== null) this.#obey(message, socket);
+    else this.#refuse(data);
+  }
+
+  /** Whoever waits is told that it is in vain. */
+  #refuse(data: unknown): void {
+    const refused = parseRefused(data);
+    if (refused === null || this.#exchanges.has(refused.id)) return;
+    const { t, id, why } = refused;
+    this.#post(t === "view" ? { t: "viewed", id, text: null } : { t: "error", id, code: "", ...texts.refused[why] });
   }
 
   #obey(message: FromWorker, socket: MessagePort | undefined): void {
@@ -92,8 +102,7 @@ export class PortServer {
     // A number that is taken would mix two answers.
     if (this.#exchanges.has(id)) return;
     if (this.#exchanges.size >= REQUESTS_MAX) {
-      const next = "Wait until some of what it loads has come, and load the page again.";
-      return this.#post({ t: "error", id, code: "CPL-1610", message: "The app asks for too much at once", next });
+      return this.#post({ t: "error", id, code: "CPL-1610", ...texts.tooMuch });
     }
     const exchange = new Exchange(message, this.#behind, (told, transfer) => this.#post(told, transfer));
     this.#exchanges.set(id, exchange);
@@ -105,11 +114,7 @@ export class PortServer {
   }
 
   #connect(path: string, protocols: readonly string[], port: MessagePort): void {
-    if (this.#sockets.size >= SOCKETS_MAX) {
-      port.postMessage({ t: "close", code: 1006, reason: "", wasClean: false });
-      port.close();
-      return;
-    }
+    if (this.#sockets.size >= SOCKETS_MAX) return shut(port);
     const { host, app, jar } = this.#behind;
     const { end, ended } = openSocket({ host, app, path, protocols, cookie: jar.header(pathOf(path)), port });
     this.#sockets.add(end);
@@ -130,6 +135,13 @@ export class PortServer {
     this.#isBusy = isBusy;
     this.#behind.onBusy(isBusy);
   }
+}
+
+/** Closes a WebSocket's port before there is a socket. */
+function shut(port: MessagePort): void {
+  const close: ToSocket = { t: "close", code: 1006, reason: "", wasClean: false };
+  port.postMessage(close);
+  port.close();
 }
 
 /** A path without its query. */
