@@ -8,6 +8,7 @@ import type { AppState, OpenApp, OpenInit } from "./index.js";
 import { Jar } from "./jar.js";
 import { frameOf, keeperFrame, originOf } from "./keeper.js";
 import { PortServer } from "./port.js";
+import { Sockets } from "./sockets.js";
 import { texts } from "./texts.js";
 import { wipeApp } from "./wipe.js";
 
@@ -41,6 +42,7 @@ class Opened implements OpenApp {
   readonly #origin: string;
   readonly #channel: BroadcastChannel;
   readonly #jar: Jar;
+  readonly #sockets: Sockets;
   readonly #keeper = keeperFrame();
   readonly #frame = frameOf("app", SANDBOX);
   readonly #flood = new Flood(MESSAGES_PER_SECOND);
@@ -48,6 +50,8 @@ class Opened implements OpenApp {
   readonly #hearing = (event: MessageEvent<unknown>): void => this.#hear(event);
   readonly #turning = (): void => this.#turned();
   #server: PortServer | null = null;
+  /** What the keeper knows: as long as anything is under way, the worker must live. */
+  #isBusy = false;
   /** Whether a port is being made, and whether another one was asked for meanwhile. */
   #joining: "no" | "once" | "again" = "no";
   #path: string;
@@ -65,6 +69,7 @@ class Opened implements OpenApp {
     this.#path = pathToOpen(init.path);
     this.#channel = new BroadcastChannel(`couplet-jar-${init.label}`);
     this.#jar = new Jar(init.jar, () => this.#server?.jarChanged(), this.#channel);
+    this.#sockets = new Sockets(init.host, init.app, () => this.#tellBusy());
     this.#frame.title = init.title;
     this.#frame.allow = "autoplay; clipboard-write; fullscreen";
     window.addEventListener("message", this.#hearing);
@@ -117,7 +122,7 @@ class Opened implements OpenApp {
   }
 
   #start(): void {
-    this.#hasBegun = false;
+    [this.#hasBegun, this.#isBusy] = [false, false];
     this.#whenReady(() => this.#show());
     this.#keeper.src = this.#origin + KEEPER;
   }
@@ -178,6 +183,7 @@ class Opened implements OpenApp {
       case "begun":
         if (said.wire !== VERSION) return this.#fail(texts.version);
         this.#hasBegun = true;
+        this.#tellBusy();
         return this.#onReady === null ? undefined : this.#patience(PATIENCE);
       case "join":
         return void this.#join();
@@ -216,10 +222,18 @@ class Opened implements OpenApp {
       host,
       app,
       jar: this.#jar,
-      onBusy: (isBusy) => this.#tellKeeper({ couplet: "busy", isBusy }),
+      sockets: this.#sockets,
+      onTurn: () => this.#tellBusy(),
       onFlood: () => this.#fail(texts.flood),
     });
     this.#tellKeeper({ couplet: "port", wire: VERSION }, [port2]);
+  }
+
+  #tellBusy(): void {
+    const isBusy = this.#server?.isBusy === true || this.#sockets.isBusy;
+    if (isBusy === this.#isBusy) return;
+    this.#isBusy = isBusy;
+    this.#tellKeeper({ couplet: "busy", isBusy });
   }
 
   #tellKeeper(message: ToKeeper, transfer: Transferable[] = []): void {
@@ -255,12 +269,18 @@ class Opened implements OpenApp {
     if (this.#state.phase === "closed") return;
     this.#rest();
     this.#onReady = null;
-    this.#server?.close();
-    this.#server = null;
+    this.#stop();
     // It may go on sending as long as it shows.
     this.#frame.src = "about:blank";
     this.#keeper.src = "about:blank";
     this.#tell({ phase: "failed", ...why });
+  }
+
+  /** Ends what is under way. */
+  #stop(): void {
+    this.#server?.close();
+    this.#server = null;
+    this.#sockets.end();
   }
 
   #tell(state: AppState): void {
@@ -274,8 +294,7 @@ class Opened implements OpenApp {
     for (const type of ["focus", "pageshow"]) window.removeEventListener(type, this.#turning);
     document.removeEventListener("visibilitychange", this.#turning);
     this.#rest();
-    this.#server?.close();
-    this.#server = null;
+    this.#stop();
     this.#keeper.remove();
     this.#frame.remove();
     this.#tell({ phase: "closed" });

@@ -108,16 +108,21 @@ function shown(page: Page, label: string, origin: string): Shown {
   };
 }
 
+/** The version of the messages between the parts of this build. */
+export async function versionOf(root: string): Promise<string> {
+  const { wireVersion } = (await import(pathToFileURL(join(root, "version.js")).href)) as { wireVersion(root: string): string };
+  return wireVersion(root);
+}
+
 /** The page's script, as the build makes it. */
 async function bundled(root: string): Promise<string> {
-  const { wireVersion } = (await import(pathToFileURL(join(root, "version.js")).href)) as { wireVersion(root: string): string };
   const made = await build({
     configFile: false,
     root,
     logLevel: "warn",
     envDir: false,
     publicDir: false,
-    define: { WIRE: JSON.stringify(wireVersion(root)) },
+    define: { WIRE: JSON.stringify(await versionOf(root)) },
     resolve: { alias: { tldts: join(root, "src/bridge/suffix.ts") } },
     build: {
       write: false,

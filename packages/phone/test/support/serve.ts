@@ -21,23 +21,26 @@ export interface Served {
   readonly apps: string;
   /** Path and host of every request that came, in their order. */
   readonly asked: { readonly host: string; readonly path: string }[];
+  /** By name, what stands in place of a file of the apps' origins, made of its text. */
+  readonly changed: Map<string, (text: string) => string>;
   close(): Promise<void>;
 }
 
 /** Serves `dist`, and a page of the tests beside it: `/p/test.html` with the script `page`. */
 export async function serve(dist: string, page: string): Promise<Served> {
   const asked: { host: string; path: string }[] = [];
+  const changed: Served["changed"] = new Map();
   const server = createServer((request, response) => {
     const host = request.headers.host ?? "";
     asked.push({ host, path: request.url ?? "" });
     const [name = "", port] = host.split(":");
     const client = `http://localhost:${port}`;
     if (name === "localhost") return clientFile(request, response, dist, page, `http://*.localhost:${port}`);
-    if (/^[a-z2-7]{26}\.localhost$/.test(name)) return appFile(request, response, dist, client);
+    if (/^[a-z2-7]{26}\.localhost$/.test(name)) return appFile(request, response, dist, client, changed);
     response.writeHead(421).end();
   });
   const { port, close } = await listening(server);
-  return { client: `http://localhost:${port}`, apps: `http://*.localhost:${port}`, asked, close };
+  return { client: `http://localhost:${port}`, apps: `http://*.localhost:${port}`, asked, changed, close };
 }
 
 function clientFile(request: IncomingMessage, response: ServerResponse, dist: string, page: string, apps: string): void {
@@ -62,7 +65,7 @@ function clientFile(request: IncomingMessage, response: ServerResponse, dist: st
   send(request, response, extname(path), found, { ...headers, ...worker });
 }
 
-function appFile(request: IncomingMessage, response: ServerResponse, dist: string, client: string): void {
+function appFile(request: IncomingMessage, response: ServerResponse, dist: string, client: string, changed: Served["changed"]): void {
   const path = new URL(request.url ?? "", "http://localhost").pathname;
   const headers = {
     "content-security-policy":
@@ -76,7 +79,9 @@ function appFile(request: IncomingMessage, response: ServerResponse, dist: strin
   const worker = path === "/.couplet/worker.js" ? { "service-worker-allowed": "/" } : {};
   const name = path.startsWith("/.couplet/") ? path.slice(10) : "";
   const found = /^[a-z]+\.(js|css)$/.test(name) ? file(dist, "app", name) : null;
-  if (found !== null) return send(request, response, extname(path), found, { ...headers, ...worker });
+  const change = changed.get(name);
+  const body = found === null || change === undefined ? found : change(found.toString());
+  if (body !== null) return send(request, response, extname(path), body, { ...headers, ...worker });
   response.writeHead(404, { ...headers, "content-type": TYPES[".html"] }).end(file(dist, "app", "stray.html"));
 }
 

@@ -19,8 +19,8 @@ const ASLEEP = 2000;
 export class Joiner {
   readonly #scope: ServiceWorkerGlobalScope;
   readonly #links = new Map<string, Link>();
-  /** Called with each link that comes. */
-  readonly #waiting = new Set<(link: Link) => void>();
+  /** Called with each link that comes, and with null where a keeper's page is none to go to. */
+  readonly #waiting = new Set<(keeper: string, link: Link | null) => void>();
   #watch: ReturnType<typeof setInterval> | null = null;
   /** The keeper of the page in front. */
   #front = "";
@@ -53,6 +53,7 @@ export class Joiner {
   joined(port: MessagePort, keeper: Client, client: string, wire: string): void {
     if (wire !== VERSION || !URL.canParse(client)) {
       port.close();
+      for (const tell of [...this.#waiting]) tell(keeper.id, null);
       // It looks whether it is the older one.
       return say(keeper, { couplet: "ready", wire: VERSION });
     }
@@ -60,7 +61,7 @@ export class Joiner {
     this.#links.get(keeper.id)?.close();
     const link = new Link(port, keeper.id, new URL(client).origin, () => this.onJar());
     this.#links.set(keeper.id, link);
-    for (const tell of [...this.#waiting]) tell(link);
+    for (const tell of [...this.#waiting]) tell(keeper.id, link);
   }
 
   /** Not every browser tells that a page at the other end of a port is gone, and none at once: nobody is to wait for it. */
@@ -97,20 +98,18 @@ export class Joiner {
   /** Asks keepers for ports. Resolves with the first link that comes; rejects with {@link Gone}. */
   #asked(keepers: readonly Client[]): Promise<Link> {
     if (keepers.length === 0) return Promise.reject(new Gone());
+    const left = new Set(keepers.map(({ id }) => id));
     return new Promise<Link>((resolve, reject) => {
-      const over = (): void => {
+      const over = (link: Link | null): void => {
         clearTimeout(timer);
         this.#waiting.delete(hear);
+        if (link === null) reject(new Gone());
+        else resolve(link);
       };
-      const hear = (link: Link): void => {
-        if (!keepers.some(({ id }) => id === link.keeper)) return;
-        over();
-        resolve(link);
+      const hear = (keeper: string, link: Link | null): void => {
+        if (left.delete(keeper) && (link !== null || left.size === 0)) over(link);
       };
-      const timer = setTimeout(() => {
-        over();
-        reject(new Gone());
-      }, PATIENCE);
+      const timer = setTimeout(() => over(null), PATIENCE);
       this.#waiting.add(hear);
       for (const keeper of keepers) say(keeper, { couplet: "join" });
     });
