@@ -5,6 +5,8 @@ import { CoupletError, type Host, pair } from "../../src/sdk.js";
 const opened = new Map<string, OpenApp>();
 const states = new Map<string, AppState[]>();
 const leaves: string[] = [];
+/** Whether questions about leaving stay open. */
+let asks = false;
 let host: Host | null = null;
 let code = "";
 /** What becomes of what apps ask for: it goes to the host, is refused, or waits for ever. */
@@ -47,13 +49,17 @@ const api = {
       save: async (text: string | null) => (text === null ? localStorage.removeItem(label) : localStorage.setItem(label, text)),
     };
     const onState = (state: AppState): void => void states.get(label)?.push(state);
-    const onLeave = (url: string): void => void leaves.push(url);
+    const onLeave = (url: string): void | Promise<void> => {
+      leaves.push(url);
+      if (asks) return new Promise<void>(() => {});
+    };
     opened.set(label, openApp({ host: guarded(host), app, label, appsOrigin, jar, container: container(), title: app, path, onState, onLeave }));
   },
   states: (label: string) => states.get(label) ?? [],
   state: (label: string) => opened.get(label)?.state,
   jar: (label: string) => localStorage.getItem(label),
   leaves: () => leaves,
+  asks: (does: boolean) => void (asks = does),
   reload: (label: string) => opened.get(label)?.reload(),
   back: (label: string) => opened.get(label)?.back(),
   close: (label: string) => opened.get(label)?.close(),

@@ -21,9 +21,11 @@ export interface Served {
   readonly apps: string;
   /** Path and host of every request that came, in their order. */
   readonly asked: { readonly host: string; readonly path: string }[];
-  /** By name, what stands in place of a file of the apps' origins, made of its text. */
-  readonly changed: Map<string, (text: string) => string>;
+  /** By name, what stands in place of a file of the apps' origins, made of its text; null: nothing. */
+  readonly changed: Map<string, (text: string) => string | null>;
   close(): Promise<void>;
+  /** Serves again, at the same address. */
+  again(): Promise<void>;
 }
 
 /** Serves `dist`, and a page of the tests beside it: `/p/test.html` with the script `page`. */
@@ -40,7 +42,7 @@ export async function serve(dist: string, page: string): Promise<Served> {
     response.writeHead(421).end();
   });
   const { port, close } = await listening(server);
-  return { client: `http://localhost:${port}`, apps: `http://*.localhost:${port}`, asked, changed, close };
+  return { client: `http://localhost:${port}`, apps: `http://*.localhost:${port}`, asked, changed, close, again: async () => void (await listening(server, port)) };
 }
 
 function clientFile(request: IncomingMessage, response: ServerResponse, dist: string, page: string, apps: string): void {
