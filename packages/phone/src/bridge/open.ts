@@ -1,7 +1,7 @@
 /** Opens an app: two frames on an origin of its own, and the port between them and this page. */
 import { type FromFrame, type FromKeeper, KEEPER, parseFromFrame, parseFromKeeper, type ToFrame, type ToKeeper, type WhyFailed } from "../wire/frames.js";
 import { LEAVES, LEAVES_PER, MESSAGES_PER_SECOND, PATH_MAX } from "../wire/limits.js";
-import { OURS } from "../wire/own.js";
+import { OURS, VIEW } from "../wire/own.js";
 import { VERSION } from "../wire/version.js";
 import { Flood } from "./flood.js";
 import type { AppState, OpenApp, OpenInit } from "./index.js";
@@ -33,8 +33,10 @@ export function openApp(init: OpenInit): OpenApp {
 
 /** A path of the app's own to begin at; of whatever else it is `/`. */
 export function pathToOpen(path: string | undefined): string {
-  const isOwn = path?.startsWith("/") === true && path.length <= PATH_MAX && !path.startsWith(OURS);
-  return isOwn ? path : "/";
+  if (path?.startsWith("/") !== true || path.length > PATH_MAX) return "/";
+  // As the browser reads it, which knows of `..`, and of other ways to write that.
+  const { pathname, search, hash } = new URL(VIEW + path);
+  return pathname.startsWith(OURS) ? "/" : pathname + search + hash;
 }
 
 class Opened implements OpenApp {
@@ -89,7 +91,7 @@ class Opened implements OpenApp {
     if (this.#state.phase === "closed") return;
     if (this.#state.phase === "failed") return this.#begin();
     // It looks after the worker first: that is the app's to end.
-    this.#whenReady(() => this.#show());
+    this.#whenReady(() => (this.#path.includes("#") ? this.#showAnew() : this.#show()));
     this.#tellKeeper({ couplet: "front" });
   }
 
@@ -129,6 +131,13 @@ class Opened implements OpenApp {
 
   #show(): void {
     this.#frame.src = this.#origin + this.#path;
+  }
+
+  /** An address with a fragment that is there already is only scrolled to: so something else is there between. */
+  #showAnew(): void {
+    const replace = (url: string): void => this.#frame.contentWindow?.location.replace(url);
+    this.#frame.addEventListener("load", () => replace(this.#origin + this.#path), { once: true });
+    replace("about:blank");
   }
 
   /** No worker answered the frame. Once that can be helped. */
