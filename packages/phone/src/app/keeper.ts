@@ -6,6 +6,9 @@ import { wipe } from "./keeper/wipe.js";
 /** How often a worker that has something to do hears something, in milliseconds: without, it is stopped after about 30 s. */
 const PING = 10_000;
 
+/** Milliseconds that the worker of this version has to take the place of another one's. */
+const RENEWED = 5000;
+
 /** Where browsers deny it, it is not there at all, or refuses everything. */
 const container = navigator.serviceWorker as ServiceWorkerContainer | undefined;
 /** This one is there to wipe: it starts nothing that could store anything. */
@@ -48,7 +51,8 @@ async function renew(): Promise<void> {
   const registration = await container?.getRegistration("/");
   await registration?.update();
   const coming = registration?.installing ?? registration?.waiting ?? null;
-  if (coming !== null) await activated(coming);
+  // As long as the old one has something to do for other tabs, it stays.
+  if (coming !== null) await Promise.race([activated(coming), new Promise((late) => setTimeout(late, RENEWED))]);
 }
 
 async function start(): Promise<void> {

@@ -1,13 +1,14 @@
 /** Opens an app: two frames on an origin of its own, and the port between them and this page. */
 import { type FromFrame, type FromKeeper, KEEPER, parseFromFrame, parseFromKeeper, type ToFrame, type ToKeeper, type WhyFailed } from "../wire/frames.js";
 import { LEAVES, LEAVES_PER, MESSAGES_PER_SECOND, PATH_MAX } from "../wire/limits.js";
-import { OURS } from "../wire/own.js";
+import { OURS, VIEW } from "../wire/own.js";
 import { VERSION } from "../wire/version.js";
 import { Flood } from "./flood.js";
 import type { AppState, OpenApp, OpenInit } from "./index.js";
 import { Jar } from "./jar.js";
 import { frameOf, keeperFrame, originOf } from "./keeper.js";
 import { PortServer } from "./port.js";
+import { Sockets } from "./sockets.js";
 import { texts } from "./texts.js";
 import { wipeApp } from "./wipe.js";
 
@@ -32,8 +33,10 @@ export function openApp(init: OpenInit): OpenApp {
 
 /** A path of the app's own to begin at; of whatever else it is `/`. */
 export function pathToOpen(path: string | undefined): string {
-  const isOwn = path?.startsWith("/") === true && path.length <= PATH_MAX && !path.startsWith(OURS);
-  return isOwn ? path : "/";
+  if (path?.startsWith("/") !== true || path.length > PATH_MAX) return "/";
+  // As the browser reads it, which knows of `..`, and of other ways to write that.
+  const { pathname, search, hash } = new URL(VIEW + path);
+  return pathname.startsWith(OURS) ? "/" : pathname + search + hash;
 }
 
 class Opened implements OpenApp {
@@ -41,6 +44,7 @@ class Opened implements OpenApp {
   readonly #origin: string;
   readonly #channel: BroadcastChannel;
   readonly #jar: Jar;
+  readonly #sockets: Sockets;
   readonly #keeper = keeperFrame();
   readonly #frame = frameOf("app", SANDBOX);
   readonly #flood = new Flood(MESSAGES_PER_SECOND);
@@ -48,6 +52,8 @@ class Opened implements OpenApp {
   readonly #hearing = (event: MessageEvent<unknown>): void => this.#hear(event);
   readonly #turning = (): void => this.#turned();
   #server: PortServer | null = null;
+  /** What the keeper knows: as long as anything is under way, the worker must live. */
+  #isBusy = false;
   /** Whether a port is being made, and whether another one was asked for meanwhile. */
   #joining: "no" | "once" | "again" = "no";
   #path: string;
@@ -65,6 +71,7 @@ class Opened implements OpenApp {
     this.#path = pathToOpen(init.path);
     this.#channel = new BroadcastChannel(`couplet-jar-${init.label}`);
     this.#jar = new Jar(init.jar, () => this.#server?.jarChanged(), this.#channel);
+    this.#sockets = new Sockets(init.host, init.app, () => this.#tellBusy());
     this.#frame.title = init.title;
     this.#frame.allow = "autoplay; clipboard-write; fullscreen";
     window.addEventListener("message", this.#hearing);
@@ -84,7 +91,7 @@ class Opened implements OpenApp {
     if (this.#state.phase === "closed") return;
     if (this.#state.phase === "failed") return this.#begin();
     // It looks after the worker first: that is the app's to end.
-    this.#whenReady(() => this.#show());
+    this.#whenReady(() => (this.#path.includes("#") ? this.#showAnew() : this.#show()));
     this.#tellKeeper({ couplet: "front" });
   }
 
@@ -117,13 +124,20 @@ class Opened implements OpenApp {
   }
 
   #start(): void {
-    this.#hasBegun = false;
+    [this.#hasBegun, this.#isBusy] = [false, false];
     this.#whenReady(() => this.#show());
     this.#keeper.src = this.#origin + KEEPER;
   }
 
   #show(): void {
     this.#frame.src = this.#origin + this.#path;
+  }
+
+  /** An address with a fragment that is there already is only scrolled to: so something else is there between. */
+  #showAnew(): void {
+    const replace = (url: string): void => this.#frame.contentWindow?.location.replace(url);
+    this.#frame.addEventListener("load", () => replace(this.#origin + this.#path), { once: true });
+    replace("about:blank");
   }
 
   /** No worker answered the frame. Once that can be helped. */
@@ -178,6 +192,7 @@ class Opened implements OpenApp {
       case "begun":
         if (said.wire !== VERSION) return this.#fail(texts.version);
         this.#hasBegun = true;
+        this.#tellBusy();
         return this.#onReady === null ? undefined : this.#patience(PATIENCE);
       case "join":
         return void this.#join();
@@ -216,10 +231,18 @@ class Opened implements OpenApp {
       host,
       app,
       jar: this.#jar,
-      onBusy: (isBusy) => this.#tellKeeper({ couplet: "busy", isBusy }),
+      sockets: this.#sockets,
+      onTurn: () => this.#tellBusy(),
       onFlood: () => this.#fail(texts.flood),
     });
     this.#tellKeeper({ couplet: "port", wire: VERSION }, [port2]);
+  }
+
+  #tellBusy(): void {
+    const isBusy = this.#server?.isBusy === true || this.#sockets.isBusy;
+    if (isBusy === this.#isBusy) return;
+    this.#isBusy = isBusy;
+    this.#tellKeeper({ couplet: "busy", isBusy });
   }
 
   #tellKeeper(message: ToKeeper, transfer: Transferable[] = []): void {
@@ -255,12 +278,18 @@ class Opened implements OpenApp {
     if (this.#state.phase === "closed") return;
     this.#rest();
     this.#onReady = null;
-    this.#server?.close();
-    this.#server = null;
+    this.#stop();
     // It may go on sending as long as it shows.
     this.#frame.src = "about:blank";
     this.#keeper.src = "about:blank";
     this.#tell({ phase: "failed", ...why });
+  }
+
+  /** Ends what is under way. */
+  #stop(): void {
+    this.#server?.close();
+    this.#server = null;
+    this.#sockets.end();
   }
 
   #tell(state: AppState): void {
@@ -274,8 +303,7 @@ class Opened implements OpenApp {
     for (const type of ["focus", "pageshow"]) window.removeEventListener(type, this.#turning);
     document.removeEventListener("visibilitychange", this.#turning);
     this.#rest();
-    this.#server?.close();
-    this.#server = null;
+    this.#stop();
     this.#keeper.remove();
     this.#frame.remove();
     this.#tell({ phase: "closed" });

@@ -81,16 +81,22 @@ describe("a hostile app", { timeout: 300_000 }, () => {
   });
 
   it("gets no port by asking for one from its page", async () => {
-    const got = await frame.evaluate(async () => {
+    await frame.evaluate(() => {
       const ports: string[] = [];
       addEventListener("message", ({ data }) => ports.push(JSON.stringify(data)));
       for (const couplet of ["join", "ready", "port", "wiped", "failed", "busy"]) parent.postMessage({ couplet }, "*");
       for (const data of [null, 1, "join", [], { couplet: ["join"] }, { couplet: "page", path: 1, title: {} }]) parent.postMessage(data, "*");
-      await new Promise((done) => setTimeout(done, 100));
-      return ports;
+      (window as unknown as { got: string[] }).got = ports;
     });
-    assert.deepEqual(got, []);
+    // What the keeper asks for comes from the same page, and after what the frame would have got.
+    const joined = await keeper.evaluate((client) => {
+      const port = new Promise<string>((resolve) => addEventListener("message", ({ data }) => resolve(JSON.stringify(data)), { once: true }));
+      parent.postMessage({ couplet: "join" }, client);
+      return port;
+    }, stage.served.client);
+    assert.match(joined, /"port"/);
     await settled();
+    assert.deepEqual(await frame.evaluate(() => (window as unknown as { got: string[] }).got), []);
     assert.equal((await stage.page.evaluate((label) => window.couplet.state(label), shown.label))?.phase, "open");
   });
 
@@ -260,6 +266,42 @@ describe("a hostile app", { timeout: 300_000 }, () => {
     ]);
     await settled();
     assert.equal(await stage.page.evaluate(() => window.couplet.leaves().length), leaves);
+  });
+
+  it("asks to lead elsewhere no more often than people do, and not while it is being asked", async () => {
+    const asked = async (): Promise<number> => {
+      const before = await stage.page.evaluate(() => window.couplet.leaves().length);
+      await tries(frame, ['(() => { for (let at = 0; at < 500; at += 1) parent.postMessage({ couplet: "leave", url: "https://elsewhere.example/" + at }, "*"); })()']);
+      await settled();
+      return (await stage.page.evaluate(() => window.couplet.leaves().length)) - before;
+    };
+    assert.equal(await asked(), 3);
+    assert.equal(await asked(), 0);
+    // One that is opened anew begins anew, as far as the question that it asks is answered.
+    await stage.page.evaluate(() => window.couplet.asks(true));
+    const other = await stage.open("hostile", "/asks");
+    frame = await other.at("/asks");
+    assert.equal(await asked(), 1);
+    await stage.page.evaluate((label) => [window.couplet.asks(false), window.couplet.close(label)], other.label);
+    frame = shown.frame();
+  });
+
+  it("goes through its own history, and not through that of the client's page", async () => {
+    await stage.page.evaluate(() => {
+      for (const at of ["#one", "#two", "#three"]) history.pushState(null, "", at);
+    });
+    const other = await stage.open("hostile", "/first");
+    await other.at("/first");
+    const url = stage.page.url();
+    await other.frame().evaluate(() => location.assign("/second"));
+    await other.at("/second");
+    await other.frame().evaluate(() => history.back());
+    await other.at("/first");
+    for (const steps of [-1, -2, -3, -4, -20]) await tries(other.frame(), [`history.go(${steps})`, "history.back()"]);
+    await other.frame().evaluate(() => location.assign("/third"));
+    await other.at("/third");
+    assert.equal(await stage.page.evaluate(() => location.href), url);
+    await stage.page.evaluate((label) => window.couplet.close(label), other.label);
   });
 
   it("is taken away when it floods the client's page with messages", async () => {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { type App, POLICIES, startNotes } from "../apps/notes.js";
 import { type Stage, startStage } from "../support/browser.js";
+import { until } from "../support/until.js";
 
 describe("an app", { timeout: 300_000 }, () => {
   let notes: App;
@@ -204,11 +205,12 @@ describe("an app", { timeout: 300_000 }, () => {
     });
     // It is full when what is written does not grow while something else goes there and back, several times.
     let [before, same] = [-1, 0];
-    while (same < 10) {
+    await until(async () => {
       await frame.evaluate(() => fetch("/echo").then((answer) => answer.text()));
       same = notes.written() === before ? same + 1 : 0;
       before = notes.written();
-    }
+      return same === 10;
+    });
     assert.ok(before < 64 << 20, `${before} bytes for nobody`);
     await frame.evaluate(() => (window as unknown as { held: { abort: AbortController } }).held.abort.abort());
     await stage.page.evaluate((label) => window.couplet.close(label), shown.label);
@@ -229,7 +231,7 @@ describe("an app", { timeout: 300_000 }, () => {
     await frame.waitForFunction(() => (window as unknown as { heard: string[] }).heard.includes("first"));
     await frame.evaluate(() => location.assign("/"));
     await shown.at("/");
-    while (notes.listeners() > 0) await frame.evaluate(() => fetch("/echo"));
+    await until(() => notes.listeners() === 0);
     await stage.page.evaluate((label) => window.couplet.close(label), shown.label);
   });
 
@@ -339,6 +341,26 @@ describe("an app", { timeout: 300_000 }, () => {
     const frame = await shown.at("/slow");
     await frame.waitForSelector("#slow");
     await stage.page.evaluate((label) => window.couplet.close(label), shown.label);
+  });
+
+  it("begins where it was, when its page is loaded again: at a path of its own alone", async () => {
+    const shown = await stage.open("notes", "/two?from=before#here");
+    await (await shown.at("/two?from=before#here")).evaluate(() => ((window as unknown as { before: boolean }).before = true));
+    await stage.page.evaluate((label) => window.couplet.reload(label), shown.label);
+    await shown.frame().waitForFunction(() => !("before" in window) && document.title === "Two");
+    await shown.at("/two?from=before#here");
+    const state = await stage.page.evaluate((label) => window.couplet.state(label), shown.label);
+    await stage.page.evaluate((label) => window.couplet.close(label), shown.label);
+    const kept = state?.phase === "open" ? state.path : "";
+    await (await stage.open("notes", kept, shown.label)).at("/two?from=before#here");
+    await stage.page.evaluate((label) => window.couplet.close(label), shown.label);
+    for (const path of ["//elsewhere.example/x", "https://elsewhere.example/", "/.couplet/keeper", "/%2e/.couplet/../.couplet/keeper", "\\\\x", "/\\x", ""]) {
+      const other = await stage.open("notes", path);
+      await stage.page.waitForFunction((label) => window.couplet.state(label)?.phase === "open", other.label);
+      assert.equal(new URL(other.frame().url()).origin, other.origin, path);
+      assert.equal(stage.page.frames().filter((its) => its.url() === `${other.origin}/.couplet/keeper`).length, 1, path);
+      await stage.page.evaluate((label) => window.couplet.close(label), other.label);
+    }
   });
 
   it("asks who serves the pages for nothing but its own files", () => {

@@ -55,22 +55,26 @@ async function buckets(): Promise<boolean> {
   return (await storageBuckets.keys()).length === 0;
 }
 
+interface Cookie {
+  readonly name?: string;
+  readonly domain?: string | null;
+  readonly path?: string;
+}
+
 /** Cookies of the browser's own, which go nowhere, but stay. Those of paths that nobody can name here are not seen. */
 async function cookies(): Promise<boolean> {
-  type Stored = { readonly name?: string; readonly domain?: string | null; readonly path?: string; readonly partitioned?: boolean };
-  type Store = { getAll(): Promise<readonly Stored[]>; delete(which: Stored): Promise<void> };
-  const { cookieStore } = window as unknown as { readonly cookieStore?: Store };
-  if (cookieStore === undefined) {
-    for (const cookie of document.cookie.split("; ")) {
-      const name = cookie.split("=", 1)[0] ?? "";
-      for (const path of ["/", "/.couplet", "/.couplet/"]) document.cookie = `${name}=; Max-Age=0; Path=${path}`;
-    }
-    return document.cookie === "";
+  const { cookieStore } = window as unknown as { readonly cookieStore?: { getAll(): Promise<readonly Cookie[]> } };
+  const seen = async (): Promise<readonly Cookie[]> => {
+    if (cookieStore !== undefined) return cookieStore.getAll();
+    const names = document.cookie === "" ? [] : document.cookie.split("; ").map((cookie) => cookie.split("=", 1)[0] ?? "");
+    return names.flatMap((name) => ["/", "/.couplet", "/.couplet/"].map((path) => ({ name, path })));
+  };
+  for (const { name = "", domain = null, path = "/" } of await seen()) {
+    const over = `${name}=x; Max-Age=0; Path=${path}${domain === null ? "" : `; Domain=${domain}`}`;
+    // As it was set: a browser takes the one for another than the other, or refuses it here.
+    for (const kind of ["", "; Secure; SameSite=None", "; Secure; SameSite=None; Partitioned"]) document.cookie = over + kind;
   }
-  for (const { name = "", domain = null, path = "/", partitioned = false } of await cookieStore.getAll()) {
-    await cookieStore.delete({ name, domain, path, partitioned });
-  }
-  return (await cookieStore.getAll()).length === 0;
+  return (await seen()).length === 0;
 }
 
 /** They end with the last page that they answer for. */

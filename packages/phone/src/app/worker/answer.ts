@@ -4,7 +4,7 @@ import { framed, headersOf, isPage, located, shimTag, SHIM, DOWNLOAD, withShim }
 import { texts } from "../texts.js";
 import { CookieNews } from "./cookies.js";
 import type { Joiner } from "./join.js";
-import { type Answer, Failure, type Link } from "./link.js";
+import { type Answer, Failure, Gone, type Link } from "./link.js";
 import { page, type Said } from "./pages.js";
 import { problem } from "./problem.js";
 
@@ -41,19 +41,22 @@ export class Answerer {
       if (isForeign) return isNavigation ? page(403, texts.crossSite, null, null) : Response.error();
       link = await this.#joiner.link();
       const body = hasBody ? await request.blob() : null;
-      const answer = await link.request(
-        {
-          method: request.method,
-          path,
-          headers: [...request.headers] as Header[],
-          body: body === null || body.size === 0 ? null : body,
-          mode: (isNavigation ? "navigate" : request.mode) as Mode,
-          destination: request.destination === "" ? "empty" : request.destination,
-          referrer: referrer.path,
-          credentials: request.credentials !== "omit",
-        },
-        request.signal,
-      );
+      const asked = {
+        method: request.method,
+        path,
+        headers: [...request.headers] as Header[],
+        body: body === null || body.size === 0 ? null : body,
+        mode: (isNavigation ? "navigate" : request.mode) as Mode,
+        destination: request.destination === "" ? "empty" : request.destination,
+        referrer: referrer.path,
+        credentials: request.credentials !== "omit",
+      };
+      const answer = await link.request(asked, request.signal).catch(async (error: unknown) => {
+        // The page was closed meanwhile, and another one may be open. What may have been carried out is not sent again.
+        if (!(error instanceof Gone) || hasBody) throw error;
+        link = await this.#joiner.link();
+        return link.request(asked, request.signal);
+      });
       // A page that is on its way is told its cookies with itself.
       if (isNavigation) void this.#news.tell(null);
       else await this.#news.tell(clientId);

@@ -10,7 +10,7 @@ import { Gone, Link } from "./link.js";
 const PATIENCE = 10_000;
 /** Milliseconds that pages in front are ahead of all others. */
 const AHEAD = 1000;
-/** Milliseconds in which a page that was heard is taken to be awake. */
+/** Milliseconds in which a page that was heard is taken to be there, and awake. */
 const FRESH = 1000;
 /** Milliseconds after which a page that does not answer is taken to be asleep: it may only be busy. */
 const ASLEEP = 2000;
@@ -19,8 +19,9 @@ const ASLEEP = 2000;
 export class Joiner {
   readonly #scope: ServiceWorkerGlobalScope;
   readonly #links = new Map<string, Link>();
-  /** Called with each link that comes. */
-  readonly #waiting = new Set<(link: Link) => void>();
+  /** Called with each link that comes, and with null where a keeper's page is none to go to. */
+  readonly #waiting = new Set<(keeper: string, link: Link | null) => void>();
+  #watch: ReturnType<typeof setInterval> | null = null;
   /** The keeper of the page in front. */
   #front = "";
   #finding: Promise<Link> | null = null;
@@ -33,6 +34,7 @@ export class Joiner {
 
   /** The link to the client's page. @throws {Gone} No such page is open and awake. */
   async link(): Promise<Link> {
+    this.#watch ??= setInterval(() => void this.#look(), FRESH);
     const link = this.#links.get(this.#front);
     if (link !== undefined && !link.isOver && performance.now() - link.heard < FRESH) return link;
     this.#finding ??= this.#find(link).finally(() => (this.#finding = null));
@@ -51,6 +53,7 @@ export class Joiner {
   joined(port: MessagePort, keeper: Client, client: string, wire: string): void {
     if (wire !== VERSION || !URL.canParse(client)) {
       port.close();
+      for (const tell of [...this.#waiting]) tell(keeper.id, null);
       // It looks whether it is the older one.
       return say(keeper, { couplet: "ready", wire: VERSION });
     }
@@ -58,7 +61,17 @@ export class Joiner {
     this.#links.get(keeper.id)?.close();
     const link = new Link(port, keeper.id, new URL(client).origin, () => this.onJar());
     this.#links.set(keeper.id, link);
-    for (const tell of [...this.#waiting]) tell(link);
+    for (const tell of [...this.#waiting]) tell(keeper.id, link);
+  }
+
+  /** Not every browser tells that a page at the other end of a port is gone, and none at once: nobody is to wait for it. */
+  async #look(): Promise<void> {
+    const busy = [...this.#links.values()].filter(({ isBusy }) => isBusy);
+    if (busy.length === 0 && this.#watch !== null) {
+      clearInterval(this.#watch);
+      this.#watch = null;
+    }
+    for (const link of busy) if ((await this.#scope.clients.get(link.keeper)) === undefined) link.close();
   }
 
   async #find(known: Link | undefined): Promise<Link> {
@@ -85,20 +98,18 @@ export class Joiner {
   /** Asks keepers for ports. Resolves with the first link that comes; rejects with {@link Gone}. */
   #asked(keepers: readonly Client[]): Promise<Link> {
     if (keepers.length === 0) return Promise.reject(new Gone());
+    const left = new Set(keepers.map(({ id }) => id));
     return new Promise<Link>((resolve, reject) => {
-      const over = (): void => {
+      const over = (link: Link | null): void => {
         clearTimeout(timer);
         this.#waiting.delete(hear);
+        if (link === null) reject(new Gone());
+        else resolve(link);
       };
-      const hear = (link: Link): void => {
-        if (!keepers.some(({ id }) => id === link.keeper)) return;
-        over();
-        resolve(link);
+      const hear = (keeper: string, link: Link | null): void => {
+        if (left.delete(keeper) && (link !== null || left.size === 0)) over(link);
       };
-      const timer = setTimeout(() => {
-        over();
-        reject(new Gone());
-      }, PATIENCE);
+      const timer = setTimeout(() => over(null), PATIENCE);
       this.#waiting.add(hear);
       for (const keeper of keepers) say(keeper, { couplet: "join" });
     });

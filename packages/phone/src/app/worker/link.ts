@@ -59,6 +59,11 @@ export class Link {
     return this.#isOver;
   }
 
+  /** Whether anybody waits for anything. */
+  get isBusy(): boolean {
+    return this.#waiting.size + this.#views.size > 0;
+  }
+
   /** Whatever waits fails. Idempotent. */
   close(): void {
     if (this.#isOver) return;
