@@ -3,32 +3,17 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { Page } from "playwright-core";
 
+import { NOTHING as EMPTY, storeAll, storedBy } from "../support/stored.js";
 import type { Phone } from "./phone.js";
 import { appFrame, appShows, kept, menu, NOTHING, paired, seen, startApp, until, withPhone } from "./steps.js";
 import { World, type RealHost } from "./world.js";
-
-/** Stores something in every way that a page has. */
-const STORES = `<p id="stored"></p><script type="module">
-  localStorage.setItem("key", "value");
-  await new Promise((resolve, reject) => {
-    const request = indexedDB.open("its");
-    request.onupgradeneeded = () => request.result.createObjectStore("rows").put("value", "key");
-    request.onsuccess = resolve;
-    request.onerror = reject;
-  });
-  await (await caches.open("its")).put("/kept", new Response("value"));
-  const file = await (await navigator.storage.getDirectory()).getFileHandle("its", { create: true });
-  await (await file.createWritable()).close();
-  document.getElementById("stored").textContent = "stored";
-</script>`;
-const ALL = ["localStorage", "indexedDB", "caches", "files", "worker"];
 
 let world: World;
 let kitchen: RealHost;
 let apps: { readonly url: string; close(): Promise<void> }[];
 
 before(async () => {
-  [world, ...apps] = await Promise.all([World.start(), startApp("Notes", STORES), startApp("Wiki", STORES)]);
+  [world, ...apps] = await Promise.all([World.start(), startApp("Notes"), startApp("Wiki")]);
   const [notes, wiki] = apps.map((app) => app.url);
   kitchen = await world.host({ name: "Kitchen", apps: [`notes=${notes}`, `wiki=${wiki}`] });
 });
@@ -40,9 +25,10 @@ after(async () => {
 async function withLeavings(phone: Phone, name: string): Promise<string[]> {
   const { page } = phone;
   await paired(phone, kitchen, name);
-  for (const app of ["wiki", "notes"]) {
+  for (const [app, heading] of [["wiki", "Wiki"], ["notes", "Notes"]] as const) {
     await page.getByLabel("App").selectOption(app);
-    await page.frameLocator(".place:not([hidden]) iframe.app").getByText("stored").waitFor();
+    await appShows(heading, phone);
+    await storeAll(await appFrame(phone));
   }
   await page.reload();
   await appShows("Notes", phone);
@@ -52,50 +38,25 @@ async function withLeavings(phone: Phone, name: string): Promise<string[]> {
 }
 
 /** What these labels' origins hold, as frames of the client's pages see it. */
-async function stored(phone: Phone, labels: readonly string[]): Promise<string[][]> {
+async function stored(phone: Phone, labels: readonly string[], isOver = true): Promise<unknown[]> {
   const page = await phone.context.newPage();
   await page.goto(`${phone.served.client}/p`);
   const found = [];
-  for (const label of labels) found.push(await storedAt(page, phone.served.client.replace("localhost", `${label}.localhost`)));
+  for (const label of labels) found.push(await storedBy(page, phone.served.client.replace("localhost", `${label}.localhost`), isOver));
   await page.close();
   return found;
-}
-
-async function storedAt(page: Page, origin: string): Promise<string[]> {
-  await page.evaluate((src) => {
-    const frame = document.createElement("iframe");
-    frame.src = src;
-    frame.id = "looks";
-    document.querySelector("#looks")?.remove();
-    document.body.append(frame);
-  }, `${origin}/.couplet/page.css`);
-  const looks = await page.waitForSelector("#looks");
-  const frame = await looks.contentFrame();
-  await frame?.waitForURL(`${origin}/**`);
-  return (await frame?.evaluate(async () => {
-    const files = [];
-    for await (const name of (await navigator.storage.getDirectory() as unknown as { keys(): AsyncIterable<string> }).keys()) files.push(name);
-    const counts = {
-      localStorage: localStorage.length,
-      indexedDB: (await indexedDB.databases()).length,
-      caches: (await caches.keys()).length,
-      files: files.length,
-      worker: (await navigator.serviceWorker.getRegistrations()).length,
-    };
-    return Object.entries(counts).filter(([, count]) => count > 0).map(([name]) => name);
-  })) ?? ["no frame"];
 }
 
 test("forgetting a host removes what its apps have stored, also of an app that is shut", async () => {
   await withPhone({}, async (phone) => {
     const labels = await withLeavings(phone, "Forgets");
-    assert.deepEqual(await stored(phone, labels), [ALL, ALL]);
+    for (const one of await stored(phone, labels, false)) assert.partialDeepStrictEqual(one, { databases: ["base"], local: 1, caches: ["cache"], files: ["folder"] });
     await menu(phone);
     await phone.press("Forget this host");
     await phone.press("Forget");
     await phone.at("home");
     await phone.page.getByText("Kitchen is forgotten on this device.").waitFor();
-    assert.deepEqual(await stored(phone, labels), [[], []]);
+    assert.deepEqual(await stored(phone, labels), [EMPTY, EMPTY]);
     assert.deepEqual(await kept(phone.page), NOTHING);
   });
 });
@@ -112,7 +73,7 @@ test("a host is forgotten from the list as well, and told", async () => {
     await phone.press("Forget Kitchen");
     await phone.press("Forget");
     await phone.page.getByText("Kitchen is forgotten on this device.").waitFor();
-    assert.deepEqual(await stored(phone, labels), [[], []]);
+    assert.deepEqual(await stored(phone, labels), [EMPTY, EMPTY]);
     assert.deepEqual(await kept(phone.page), NOTHING);
     assert.doesNotMatch(await kitchen.owner("devices", "--active"), /Listed/);
   });
@@ -124,7 +85,7 @@ test("a device that is revoked keeps nothing of the apps", async () => {
     await kitchen.owner("devices", "revoke", "Revoked", "--yes");
     await phone.at("over-revoked");
     await phone.page.getByText("What this device had stored of it and of its apps is removed.").waitFor();
-    assert.deepEqual(await stored(phone, labels), [[], []]);
+    assert.deepEqual(await stored(phone, labels), [EMPTY, EMPTY]);
     assert.deepEqual(await kept(phone.page), NOTHING);
   });
 });
@@ -145,7 +106,7 @@ test("what cannot be reached is said, and removed the next time", async () => {
     await phone.context.setOffline(false);
     await until(async () => (await kept(phone.page)).leavings.length === 0);
     await phone.page.getByText("What some apps had stored in this browser could not be removed yet").waitFor({ state: "detached" });
-    assert.deepEqual(await stored(phone, labels), [[], []]);
+    assert.deepEqual(await stored(phone, labels), [EMPTY, EMPTY]);
   });
 });
 
@@ -193,7 +154,7 @@ test("removing all that is stored asks first, and leaves nothing of the apps", a
     assert.match(await phone.text(), /No host yet/);
     assert.deepEqual((await page.evaluate(() => indexedDB.databases())).map(({ name }) => name).filter((name) => name !== "couplet"), []);
     assert.deepEqual(await kept(page), NOTHING);
-    assert.deepEqual(await stored(phone, labels), [[], []]);
+    assert.deepEqual(await stored(phone, labels), [EMPTY, EMPTY]);
     // It works as before.
     await paired(phone, kitchen, "Clears again");
     await appShows("Notes", phone);
@@ -228,7 +189,7 @@ test("an app that another tab has open is closed before what it stored is remove
     await other.getByText("Kitchen is forgotten on this device.").waitFor();
     await phone.at("over-forgotten");
     await phone.page.getByText("What this device had stored of it and of its apps is removed.").waitFor();
-    assert.deepEqual(await stored(phone, labels), [[], []]);
+    assert.deepEqual(await stored(phone, labels), [EMPTY, EMPTY]);
     assert.deepEqual(await kept(phone.page), NOTHING);
   });
 });
