@@ -84,7 +84,7 @@ export function Title({ name, again, look, children }: {
 export function Sheet({ title, children, onClose }: { title: string; children: ComponentChildren; onClose: () => void }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const id = useId();
-  useEffect(() => {
+  useLayoutEffect(() => {
     const shown = dialog.current;
     if (shown === null || shown.open) return;
     const before = document.activeElement;

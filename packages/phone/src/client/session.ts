@@ -38,6 +38,7 @@ export class Session {
   /** Where to begin. */
   #wanted: Omit<Seen, "id">;
   #noting: ReturnType<typeof setTimeout> | undefined;
+  #noted = "";
   #isAsking = false;
   #isEnding = false;
   #open: Open;
@@ -185,22 +186,23 @@ export class Session {
   #heard(state: State): void {
     if (this.#isEnding) return;
     this.#set({ state, name: this.host.name || this.#open.name });
-    if (isFinal(state)) void this.#end(state.state === "closed");
+    if (isFinal(state)) void this.#end(state.state);
     else if (isOnline(state)) void this.#ask();
   }
 
   /** It is over for good: nothing of it stays on this device. */
-  async #end(isKept: boolean): Promise<void> {
+  async #end(how: State["state"]): Promise<void> {
     this.#isEnding = true;
     this.#off();
     const open = await this.#closeApps();
     this.#set({ shown: [] });
-    if (isKept) return;
+    if (how === "closed") return;
     const { storage, apps } = this.#around;
     try {
+      // Where another tab forgets it, that one needs what is stored to tell the host, and removes it.
       // Another tab may have paired anew meanwhile.
-      const stored = await storage.load(this.host.id);
-      if (stored.every((one) => one.device_id === this.host.deviceId)) await storage.remove(this.host.id);
+      const isOurs = how !== "forgotten" && (await storage.load(this.host.id)).every((one) => one.device_id === this.host.deviceId);
+      if (isOurs) await storage.remove(this.host.id);
       await apps.forget(this.host.id, open);
     } catch {
       // What cannot be removed opens nothing any more.
@@ -248,14 +250,18 @@ export class Session {
     this.#set({ shown: this.#open.shown.map((one) => (one.label === label ? { ...one, ...part } : one)) });
     // Where the page was left counts once.
     if (part.state?.phase === "open") this.#wanted = {};
-    this.#noting ??= setTimeout(() => this.#note(), NOTED);
+    if (this.#noting === undefined) this.#note();
   }
 
-  /** Writes down where the app in front is. */
+  /** Writes down where the app in front is, and looks again a while later. */
   #note(): void {
     this.#noting = undefined;
     const [app, path] = [this.#open.app, this.#place()];
-    if (!this.#isEnding && app !== undefined && path !== undefined) this.#around.turned(app, path);
+    const now = JSON.stringify([app, path]);
+    if (this.#isEnding || app === undefined || path === undefined || now === this.#noted) return;
+    this.#noted = now;
+    this.#around.turned(app, path);
+    this.#noting = setTimeout(() => this.#note(), NOTED);
   }
 
   /** Where the app in front says that it is. */

@@ -32,7 +32,7 @@ export class Sweeper {
   async #run(): Promise<boolean> {
     this.#around.onState("going");
     const tried = new Set<string>();
-    let isClean = false;
+    let left: readonly string[] | null = null;
     // What is thrown away meanwhile belongs to it.
     while (this.#isAsked) {
       this.#isAsked = false;
@@ -41,11 +41,12 @@ export class Sweeper {
         tried.add(label);
         if (await this.#around.wipe(label).catch(() => false)) await this.#around.apps.cleared(label).catch(() => {});
       }
-      isClean = (await this.#left())?.length === 0;
+      left = await this.#left();
     }
     this.#running = null;
-    this.#around.onState(isClean ? "none" : "left");
-    return isClean;
+    // A browser that keeps nothing has its own words for that.
+    this.#around.onState(left === null || left.length === 0 ? "none" : "left");
+    return left?.length === 0;
   }
 
   /** null: it cannot be read. */

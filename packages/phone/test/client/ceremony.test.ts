@@ -266,4 +266,9 @@ test("what apps have left is swept one after the other, once a round, with what 
   assert.equal(await sweeper.sweep(), true);
   assert.equal(left.size, 0);
   assert.deepEqual(states, ["going", "left", "going", "none"]);
+  // What cannot be read is not taken for removed, and is no news of apps either.
+  const broken = { leavings: () => Promise.reject(new Error("denied")), cleared: async () => {} };
+  const unread = new Sweeper({ apps: broken, wipe: async () => true, onState: (state) => void states.push(state) });
+  assert.equal(await unread.sweep(), false);
+  assert.equal(states.at(-1), "none");
 });

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { Frame, Page } from "playwright-core";
 
-import { appFrame, appShows, kept, menu, NOTHING, paired, seen, startApp, until, withPhone } from "./steps.js";
+import { appFrame, appShows, kept, menu, NOTHING, paired, seen, startApp, withPhone } from "./steps.js";
 import { World, type RealHost } from "./world.js";
 
 let world: World;
@@ -103,6 +103,7 @@ test("only the app in front asks to lead elsewhere, one question at a time, and 
     await asks(wiki, "https://again.example/", 500);
     await menu(phone);
     await phone.press("Forget this host");
+    await page.getByRole("dialog", { name: "Forget Kitchen?" }).waitFor();
     assert.equal(await page.getByRole("dialog").count(), 1);
     await phone.press("Keep");
     // The other one was not told no.
@@ -212,11 +213,8 @@ for (const [how, args, step] of [
       await phone.at(step);
       await seen(phone, step);
       await phone.page.waitForFunction(() => document.querySelector("iframe") === null);
-      await phone.page.waitForFunction(async () => (await indexedDB.databases()).length > 0);
-      await until(async () => {
-        const { credentials, labels, jars } = await kept(phone.page);
-        return credentials.length + labels.length + jars.length === 0;
-      });
+      await phone.page.getByText("What this device had stored of it and of its apps is removed.").waitFor();
+      assert.deepEqual(await kept(phone.page), NOTHING);
       await phone.press("Pair again");
       await phone.at("scan");
       // Paired anew, it is another device with another label.
@@ -244,6 +242,7 @@ test("a host that is forgotten in another tab is over in this one", async () => 
     await phone.at("home", other);
     await phone.at("over-forgotten");
     await seen(phone, "over-forgotten");
+    await phone.page.getByText("What this device had stored of it and of its apps is removed.").waitFor();
     assert.deepEqual(await kept(phone.page), NOTHING);
   });
 });

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import type { Phone } from "./phone.js";
-import { appShows, shownCode, startApp, withPhone } from "./steps.js";
+import { appShows, shownCode, startApp, until, withPhone } from "./steps.js";
 import { World, type RealHost } from "./world.js";
 
 let world: World;
@@ -52,9 +52,13 @@ async function heard(phone: Phone): Promise<Heard> {
 /** Waits for a page by its step: its title has the focus. `said`: what is read beside it. */
 async function reads(phone: Phone, step: string, title: RegExp, said?: RegExp): Promise<void> {
   await phone.at(step);
-  const now = await heard(phone);
-  assert.match(now.focus, new RegExp(`^heading: .*${title.source}`), step);
-  if (said !== undefined) assert.ok(now.live.some((text) => said.test(text)), `${step}: ${JSON.stringify(now.live)}`);
+  const heading = new RegExp(`^heading: .*${title.source}`);
+  let now: Heard = { focus: "", live: [] };
+  const isRead = async (): Promise<boolean> => {
+    now = await heard(phone);
+    return heading.test(now.focus) && (said === undefined || now.live.some((text) => said.test(text)));
+  };
+  await until(isRead).catch(() => assert.fail(`${step}: ${JSON.stringify(now)}`));
 }
 
 /** Goes by the Tab key to what is called so. On the way, whatever has the focus can be seen to have it. */
@@ -103,7 +107,7 @@ test("a whole ceremony, a host and its end, by keys alone; each step is read", a
     await phone.page.getByRole("dialog", { name: "Kitchen" }).waitFor();
     await keyboard.press("Escape");
     await phone.page.getByRole("dialog").waitFor({ state: "detached" });
-    assert.match((await heard(phone)).focus, /^button: Menu of Kitchen/);
+    await until(async () => (await heard(phone)).focus === "button: Menu of Kitchen");
     await keyboard.press("Enter");
     await tabTo(phone, "button", "Your hosts");
     await keyboard.press("Enter");
