@@ -13,7 +13,7 @@ import { Quiet } from "../../src/client/quiet.js";
 import { Sweeper } from "../../src/client/sweeper.js";
 import { readLink } from "../../src/client/link.js";
 import type { Route, Shared } from "../../src/client/shared.js";
-import { isElsewhere, saidOf, statusOf } from "../../src/client/status.js";
+import { isElsewhere, saidOf, saidOfStep, statusOf } from "../../src/client/status.js";
 import { texts } from "../../src/client/texts.js";
 import { kindOf, troubleOf } from "../../src/client/trouble.js";
 
@@ -94,6 +94,16 @@ test("how a host stands, in words", () => {
   assert.equal(statusOf({ state: "connecting" }).word, "Connecting");
   assert.equal(saidOf({ state: "revoked", error }, "Kitchen"), "");
   assert.match(saidOf(offline("replaced"), "Kitchen"), /another tab/);
+});
+
+test("each step of a pairing is said, beside the title of its page", () => {
+  const asked = { link: readLink(new FakeHost({ relay: "relay.example" }).link()), name: "Phone" };
+  const said = (now: Ceremony): string => saidOfStep(now);
+  assert.equal(said({ step: "connecting", ...asked }), texts.connecting.lead);
+  assert.equal(said({ step: "approval", ...asked, checkCode: "012 345", hostName: "Kitchen", until: 0 }), "Check code 0 1 2 3 4 5. Type it at Kitchen.");
+  assert.equal(said({ step: "finishing", ...asked, hostName: "Kitchen" }), "Finishing…");
+  assert.equal(said({ step: "paired", hostName: "Kitchen" }), "Opening…");
+  assert.equal(said({ step: "failed", trouble: troubleOf(new CoupletError("CPL-1208")), asked }), new CoupletError("CPL-1208").next);
 });
 
 /** A phone without a page, and a host in memory. */

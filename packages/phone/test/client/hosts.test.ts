@@ -121,6 +121,8 @@ test("a page that the phone has dropped comes back to the same page of the same 
     await appShows("Wiki", phone);
     await page.frameLocator(".place:not([hidden]) iframe.app").getByRole("link", { name: "Next" }).click();
     await page.waitForFunction(() => (history.state as { path?: unknown } | null)?.path === "/next");
+    // The bar says where it is.
+    await page.locator(".bar-path", { hasText: "/next" }).waitFor();
     await page.reload();
     await appShows("Wiki", phone);
     await page.frameLocator(".place:not([hidden]) iframe.app").getByText("/next", { exact: true }).waitFor();

@@ -90,25 +90,36 @@ test("a device that is revoked keeps nothing of the apps", async () => {
   });
 });
 
-test("what cannot be reached is said, and removed the next time", async () => {
-  await withPhone({}, async (phone) => {
-    const labels = await withLeavings(phone, "Away");
-    await phone.context.setOffline(true);
-    await menu(phone);
-    await phone.press("Forget this host");
-    await phone.press("Forget");
-    await phone.at("home");
-    await phone.page.getByText("What some apps had stored in this browser could not be removed yet").waitFor();
-    await seen(phone, "leavings");
-    const left = await kept(phone.page);
-    assert.deepEqual({ ...left, leavings: [] }, NOTHING);
-    assert.deepEqual([...left.leavings].sort(), [...labels].sort());
-    await phone.context.setOffline(false);
-    await until(async () => (await kept(phone.page)).leavings.length === 0);
-    await phone.page.getByText("What some apps had stored in this browser could not be removed yet").waitFor({ state: "detached" });
-    assert.deepEqual(await stored(phone, labels), [EMPTY, EMPTY]);
+const UNREACHED = "What some apps had stored in this browser could not be removed yet";
+
+for (const how of ["with the network", "when the page is opened again"] as const) {
+  test(`what cannot be reached is said, and removed ${how}`, async () => {
+    await withPhone({}, async (phone) => {
+      const { page, context } = phone;
+      const labels = await withLeavings(phone, `Away ${how}`.slice(0, 20));
+      await context.setOffline(true);
+      await menu(phone);
+      await phone.press("Forget this host");
+      await phone.press("Forget");
+      await phone.at("home");
+      await page.getByText(UNREACHED).waitFor();
+      await seen(phone, "leavings");
+      const left = await kept(page);
+      assert.deepEqual({ ...left, leavings: [] }, NOTHING);
+      assert.deepEqual([...left.leavings].sort(), [...labels].sort());
+      if (how === "with the network") {
+        await context.setOffline(false);
+        await page.getByText(UNREACHED).waitFor({ state: "detached" });
+      } else {
+        await page.goto("about:blank");
+        await context.setOffline(false);
+        await phone.open();
+      }
+      await until(async () => (await kept(page)).leavings.length === 0);
+      assert.deepEqual(await stored(phone, labels), [EMPTY, EMPTY]);
+    });
   });
-});
+}
 
 /** Stores a pairing that cannot be read, so that the page offers to remove everything. */
 async function damage(page: Page): Promise<void> {
