@@ -4,7 +4,7 @@ import { WINDOW } from "../wire/limits.js";
 import type { FromClient, RequestMessage } from "../wire/messages.js";
 import { VIEW } from "../wire/own.js";
 import { Gate } from "./gate.js";
-import { answerHeaders, requestHeaders } from "./headers.js";
+import { answerHeaders, requestHeaders, siteOf } from "./headers.js";
 import type { Jar } from "./jar.js";
 import { texts } from "./texts.js";
 
@@ -58,7 +58,7 @@ export class Exchange {
     const request = this.#request;
     const { host, app, jar } = this.#target;
     const url = new URL(VIEW + request.path);
-    const cookie = request.credentials ? jar.header(url.pathname) : "";
+    const cookie = request.credentials ? jar.header(url.pathname, siteOf(request)) : "";
     const init: FetchInit = {
       method: request.method,
       headers: requestHeaders(request, cookie).map(([name, value]) => [name, value] as [string, string]),

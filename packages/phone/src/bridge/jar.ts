@@ -50,9 +50,11 @@ export class Jar {
     this.#jar = (text === null ? null : read(text)) ?? made();
   }
 
-  /** The header `Cookie` for a path; empty: none. */
-  header(path: string): string {
-    return written(this.#jar.getCookiesSync(URL_OF_APP + path, { http: true, sameSiteContext: "strict", sort: true }));
+  /** The header `Cookie` for a path; empty: none. `site`: which of them, by their `SameSite`, go with who asks. */
+  header(path: string, site: "strict" | "lax" | "none" = "strict"): string {
+    const all = this.#jar.getCookiesSync(URL_OF_APP + path, { http: true, sameSiteContext: site, sort: true });
+    // One that does not say is `Lax`.
+    return written(site === "none" ? all.filter(({ sameSite }) => sameSite === "none") : all);
   }
 
   /** What `document.cookie` is at a path. */

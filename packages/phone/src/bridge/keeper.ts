@@ -18,18 +18,18 @@ export function originOf(appsOrigin: string, label: string): string {
   return new URL(appsOrigin.replace("*", label)).origin;
 }
 
-/** A frame that tells nobody where it is shown. */
-export function frameOf(name: string, sandbox: string): HTMLIFrameElement {
+/** A frame. `referrer`: whether it is told where it is shown, by which the app's worker knows who leads it somewhere. */
+export function frameOf(name: string, sandbox: string, referrer: "origin" | "no-referrer"): HTMLIFrameElement {
   const frame = document.createElement("iframe");
   frame.className = name;
   frame.setAttribute("sandbox", sandbox);
-  frame.referrerPolicy = "no-referrer";
+  frame.referrerPolicy = referrer;
   return frame;
 }
 
 /** A keeper's frame, which nobody sees or comes to by keys. */
 export function keeperFrame(): HTMLIFrameElement {
-  const frame = frameOf("keeper", SANDBOX);
+  const frame = frameOf("keeper", SANDBOX, "no-referrer");
   frame.hidden = true;
   frame.tabIndex = -1;
   frame.setAttribute("aria-hidden", "true");

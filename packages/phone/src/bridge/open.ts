@@ -20,6 +20,9 @@ const PATIENCE = 20_000;
 /** Milliseconds until the keeper must have spoken once its frame has loaded something, which may be the browser's own page. */
 const SPOKEN = 6000;
 
+/** Milliseconds that a page has to load itself again. */
+const RELOADED = 3000;
+
 const WHY: { readonly [why in WhyFailed]: { readonly message: string; readonly next: string } } = {
   denied: texts.noWorker,
   away: texts.unreachable,
@@ -46,7 +49,7 @@ class Opened implements OpenApp {
   readonly #jar: Jar;
   readonly #sockets: Sockets;
   readonly #keeper = keeperFrame();
-  readonly #frame = frameOf("app", SANDBOX);
+  readonly #frame = frameOf("app", SANDBOX, "origin");
   readonly #flood = new Flood(MESSAGES_PER_SECOND);
   readonly #leaves = new Flood(LEAVES, LEAVES_PER);
   readonly #hearing = (event: MessageEvent<unknown>): void => this.#hear(event);
@@ -57,6 +60,8 @@ class Opened implements OpenApp {
   /** Whether a port is being made, and whether another one was asked for meanwhile. */
   #joining: "no" | "once" | "again" = "no";
   #path: string;
+  /** How often the app's page has said where it is. */
+  #told = 0;
   #state: AppState = { phase: "opening" };
   #timer: ReturnType<typeof setTimeout> | null = null;
   /** Called when the worker says that it is ready, once. */
@@ -91,13 +96,12 @@ class Opened implements OpenApp {
     if (this.#state.phase === "closed") return;
     if (this.#state.phase === "failed") return this.#begin();
     // It looks after the worker first: that is the app's to end.
-    this.#whenReady(() => (this.#path.includes("#") ? this.#showAnew() : this.#show()));
+    this.#whenReady(() => (this.#path.includes("#") ? this.#reload() : this.#show()));
     this.#tellKeeper({ couplet: "front" });
   }
 
   back(): void {
-    const back: ToFrame = { couplet: "back" };
-    this.#frame.contentWindow?.postMessage(back, this.#origin);
+    this.#tellFrame({ couplet: "back" });
   }
 
   async close(): Promise<void> {
@@ -133,11 +137,13 @@ class Opened implements OpenApp {
     this.#frame.src = this.#origin + this.#path;
   }
 
-  /** An address with a fragment that is there already is only scrolled to: so something else is there between. */
-  #showAnew(): void {
-    const replace = (url: string): void => this.#frame.contentWindow?.location.replace(url);
-    this.#frame.addEventListener("load", () => replace(this.#origin + this.#path), { once: true });
-    replace("about:blank");
+  /** An address with a fragment that is there already is only scrolled to, so its page does it, or everything begins anew. */
+  #reload(): void {
+    const told = this.#told;
+    this.#tellFrame({ couplet: "reload" });
+    setTimeout(() => {
+      if (this.#told === told && this.#state.phase === "open") this.#begin();
+    }, RELOADED);
   }
 
   /** No worker answered the frame. Once that can be helped. */
@@ -238,6 +244,10 @@ class Opened implements OpenApp {
     this.#tellKeeper({ couplet: "port", wire: VERSION }, [port2]);
   }
 
+  #tellFrame(message: ToFrame): void {
+    this.#frame.contentWindow?.postMessage(message, this.#origin);
+  }
+
   #tellBusy(): void {
     const isBusy = this.#server?.isBusy === true || this.#sockets.isBusy;
     if (isBusy === this.#isBusy) return;
@@ -254,6 +264,7 @@ class Opened implements OpenApp {
       case "page": {
         const { path, title, canGoBack } = said;
         this.#path = pathToOpen(path);
+        this.#told += 1;
         return this.#tell({ phase: "open", path, title, canGoBack });
       }
       case "stray":

@@ -67,9 +67,9 @@ export type FromFrame =
   /** No worker answered at this path. */
   | { readonly couplet: "stray"; readonly path: string };
 
-/** From the client's page to the app's frame: one page back. */
+/** From the client's page to the app's frame: one page back, or the same page again. */
 export interface ToFrame {
-  readonly couplet: "back";
+  readonly couplet: "back" | "reload";
 }
 
 type Fields = { readonly [name: string]: unknown };

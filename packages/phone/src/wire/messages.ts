@@ -16,6 +16,12 @@ export type Header = readonly [name: string, value: string];
 /** How a request came to be, as `Sec-Fetch-Mode` says it. */
 export type Mode = "navigate" | "cors" | "no-cors" | "same-origin";
 
+/**
+ * Who asks: a page of the app, a person by way of the client's page, or nobody knows, as pages that lead here from elsewhere may
+ * keep that to themselves.
+ */
+export type Asker = (typeof ASKERS)[number];
+
 /** A request of the app's pages. */
 export interface RequestMessage {
   readonly t: "request";
@@ -31,6 +37,7 @@ export interface RequestMessage {
   readonly destination: string;
   /** Path and query of the page that asks; null: it keeps that to itself, or there is none. */
   readonly referrer: string | null;
+  readonly asker: Asker;
   /** Whether cookies go with it, and are taken from its answer. */
   readonly credentials: boolean;
 }
@@ -85,6 +92,7 @@ export type ToSocket =
   | { readonly t: "error" }
   | { readonly t: "close"; readonly code: number; readonly reason: string; readonly wasClean: boolean };
 
+const ASKERS = ["app", "person", "unknown"] as const;
 const MODES: readonly unknown[] = ["navigate", "cors", "no-cors", "same-origin"];
 // Browsers come to know more of them.
 const DESTINATION = /^[a-z-]{1,32}$/;
@@ -136,14 +144,15 @@ export function parseRefused(data: unknown): Refused | null {
 
 function parseRequest(it: Fields): RequestMessage | null {
   const { id, method, path, body, mode, destination, referrer, credentials } = it;
+  const asker = ASKERS.find((known) => known === it["asker"]);
   const headers = parseHeaders(it["headers"]);
   if (!isId(id) || headers === null || !isPath(path)) return null;
   if (typeof method !== "string" || !TOKEN.test(method) || method.length > 32) return null;
   if (!MODES.includes(mode) || typeof destination !== "string" || !DESTINATION.test(destination) || typeof credentials !== "boolean") return null;
   if (referrer !== null && !isPath(referrer)) return null;
-  if (body !== null && !(body instanceof Blob)) return null;
+  if (asker === undefined || (body !== null && !(body instanceof Blob))) return null;
   return {
-    t: "request", id, method, path, headers, body, mode: mode as Mode, destination, referrer, credentials,
+    t: "request", id, method, path, headers, body, mode: mode as Mode, destination, referrer, asker, credentials,
   };
 }
 

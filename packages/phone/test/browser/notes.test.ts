@@ -120,6 +120,50 @@ describe("an app", { timeout: 300_000 }, () => {
     assert.equal(await stage.page.evaluate((label) => window.couplet.jar(label), shown.label), null);
   });
 
+  it("is asked with its cookies by its own pages and by people, and by a page that hides where it comes from as by a stranger's", async () => {
+    const shown = await stage.open("notes", "/login");
+    const frame = await shown.at("/login");
+    await frame.fill("input", "carl");
+    await frame.click("button");
+    await shown.at("/welcome?from=login");
+    const who = async (path: string): Promise<unknown> => {
+      await shown.at(path);
+      await frame.waitForSelector("#who");
+      const seen = notes.seen.filter(({ url }) => url === path).at(-1)?.headers;
+      return [seen?.cookie, seen?.["sec-fetch-site"]];
+    };
+    const all = "session=carl; _xsrf=token1";
+    for (const [page, link, path] of [["/quiet", "#meta", "/welcome?meta"], ["/quiet/own", "#rel", "/welcome?rel"]] as const) {
+      await frame.evaluate((its) => location.assign(its), page);
+      await shown.at(page);
+      await frame.waitForFunction(() => document.readyState === "complete");
+      await frame.click(link);
+      assert.deepEqual(await who(path), [all, "same-origin"], path);
+    }
+    await stage.page.evaluate((label) => window.couplet.close(label), shown.label);
+    const again = await stage.open("notes", "/welcome?begun", shown.label);
+    await again.at("/welcome?begun");
+    const begun = notes.seen.filter(({ url }) => url === "/welcome?begun").at(-1)?.headers;
+    assert.deepEqual([begun?.cookie, begun?.["sec-fetch-site"]], [all, "none"]);
+    // The first page of all comes again: by its own doing, and by history.
+    await again.frame().evaluate(() => location.reload());
+    await until(() => notes.seen.filter(({ url }) => url === "/welcome?begun").length === 2);
+    await again.frame().waitForSelector("#home");
+    await again.frame().click("#home");
+    await again.at("/");
+    await stage.page.evaluate((label) => window.couplet.back(label), again.label);
+    await again.at("/welcome?begun");
+    await until(() => notes.seen.filter(({ url }) => url === "/welcome?begun").length === 3);
+    for (const { headers } of notes.seen.filter(({ url }) => url === "/welcome?begun")) assert.equal(headers.cookie, all);
+    // A window of its own, led to from nowhere, as by a link in a mail.
+    const popup = await stage.context.newPage();
+    await popup.goto(`${again.origin}/welcome?mail`);
+    const mail = notes.seen.filter(({ url }) => url === "/welcome?mail").at(-1)?.headers;
+    if (mail !== undefined) assert.deepEqual([mail.cookie, mail["sec-fetch-site"]], ["_xsrf=token1", "cross-site"]);
+    await popup.close();
+    await stage.page.evaluate((label) => window.couplet.wipe(label), again.label);
+  });
+
   it("redirects within itself, and asks before it leads elsewhere", async () => {
     const shown = await stage.open("notes", "/hop");
     const frame = await shown.at("/two");

@@ -7,7 +7,7 @@ import { parseFromSocket, parseFromWorker, parseRefused } from "../../src/wire/m
 import { isView, ownPath } from "../../src/wire/own.js";
 
 const request = {
-  t: "request", id: 1, method: "GET", path: "/x?y", headers: [["Accept", "*/*"]], body: null, mode: "cors", destination: "empty", referrer: "/z", credentials: true,
+  t: "request", id: 1, method: "GET", path: "/x?y", headers: [["Accept", "*/*"]], body: null, mode: "cors", destination: "empty", referrer: "/z", asker: "app", credentials: true,
 };
 
 it("reads a request, in lower case", () => {
@@ -26,7 +26,7 @@ it("hears nothing that is none", () => {
     { headers: [["a:", "x"]] }, { headers: [["a", "x\r\ny"]] }, { headers: [["a", "\u0000"]] }, { headers: [["a", "\u0100"]] }, { headers: [["a", " x"]] }, { headers: [["a", 1]] },
     { headers: [["a", "x".repeat(HEADERS_LENGTH_MAX)]] }, { headers: Array.from({ length: HEADERS_MAX + 1 }, () => ["a", ""]) },
     { body: "x" }, { body: new ArrayBuffer(1) }, { body: undefined },
-    { mode: "websocket" }, { mode: "" }, { destination: "X" }, { destination: "a b" }, { destination: 1 }, { destination: "" }, { referrer: "http://x/" }, { referrer: undefined }, { credentials: "include" },
+    { mode: "websocket" }, { mode: "" }, { destination: "X" }, { destination: "a b" }, { destination: 1 }, { destination: "" }, { referrer: "http://x/" }, { referrer: undefined }, { credentials: "include" }, { asker: "nobody" }, { asker: undefined },
     { t: "constructor" }, { t: "__proto__" }, { t: null }, { t: ["request"] },
   ];
   for (const change of wrong) assert.equal(parseFromWorker({ ...request, ...change }), null, JSON.stringify(change));
