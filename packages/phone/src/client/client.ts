@@ -37,8 +37,8 @@ export interface Where {
   readonly tell: (word: Word) => void;
   /** Removes what the app of this label has stored: whether all of it is gone. */
   readonly wipe: (label: string, appsOrigin: string) => Promise<boolean>;
-  /** Removes all that is stored. */
-  readonly clear: () => Promise<void>;
+  /** Removes all that is stored: whether it is gone, or goes once another tab lets go of it. */
+  readonly clear: () => Promise<boolean>;
 }
 
 /** The pages' one controller. */
@@ -290,7 +290,8 @@ export class Client {
       const isKnown = await this.#where.apps.forget().then(() => true, () => false);
       await this.configure();
       const isSwept = isKnown && (await this.#swept(CLEAR));
-      await this.#where.clear();
+      // Until then nothing that is stored can be read.
+      if (!(await this.#where.clear())) return this.cell.set({ ...{ hosts: [], stored: null }, notice: texts.home.clearedLater, isClearing: false });
       part = { notice: isSwept ? texts.home.cleared : texts.home.clearedPart, leavings: "none" };
     } catch (error) {
       part = { stored: troubleOf(new CoupletError("CPL-1607", undefined, { cause: error })) };

@@ -43,6 +43,7 @@ export const texts = {
     clearedPart:
       "The pairings of this browser are removed. What some of their apps had stored could not be reached: to remove that too, " +
       "clear the browser’s data in its settings.",
+    clearedLater: "Another tab or window of this browser holds on to what is stored. Close all of them: it is removed then.",
     leavings:
       "What some apps had stored in this browser could not be removed yet: their addresses do not answer. It is tried again when " +
       "this page is opened.",

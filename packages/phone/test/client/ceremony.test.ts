@@ -130,7 +130,7 @@ function phone(fake: FakeHost, storage: CredentialStore = new MemoryStore(), con
     turn: (route) => void heard.routes.push(route),
     tell: (word) => void heard.words.push(word),
     wipe: async () => true,
-    clear: async () => {},
+    clear: async () => true,
   });
   const until = (isSo: (shared: Shared) => boolean): Promise<Shared> =>
     new Promise((resolve) => {

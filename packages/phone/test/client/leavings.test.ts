@@ -187,6 +187,30 @@ test("where apps cannot be reached, removing all says so", async () => {
   });
 });
 
+test("where another tab lets go of nothing, removing all says what to do", async () => {
+  await withPhone({}, async (phone) => {
+    await withLeavings(phone, "Clears later");
+    await damage(phone.page);
+    await phone.open();
+    const other = await phone.context.newPage();
+    await other.goto(`${phone.served.client}/p/icon.svg`);
+    await other.evaluate(
+      () =>
+        new Promise<void>((opened) => {
+          const request = indexedDB.open("couplet-apps");
+          request.onsuccess = () => opened();
+          (window as unknown as { held: unknown }).held = request;
+        }),
+    );
+    await phone.press("Remove what is stored");
+    await phone.press("Remove");
+    await phone.page.getByText("Another tab or window of this browser holds on to what is stored.").waitFor();
+    await seen(phone, "cleared-later");
+    await other.close();
+    await until(async () => JSON.stringify(await kept(phone.page)) === JSON.stringify(NOTHING));
+  });
+});
+
 test("an app that another tab has open is closed before what it stored is removed", async () => {
   await withPhone({}, async (phone) => {
     const labels = await withLeavings(phone, "Two tabs");
