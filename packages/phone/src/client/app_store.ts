@@ -12,10 +12,10 @@ export interface AppStore {
   /** Where the jar of a label is kept. What is saved for a label that was thrown away is kept by nobody. */
   jar(label: string): JarStorage;
   /**
-   * Throws away the labels and jars of a host; those of all hosts when none is named. `open`: labels whose apps were open
-   * until now, and may have stored something since another page threw them away.
+   * Throws away the labels and jars of a host, or of one pairing with it; those of all hosts when none is named. `open`: labels
+   * whose apps were open until now, and may have stored something since another page threw them away.
    */
-  forget(host?: string, open?: readonly string[]): Promise<void>;
+  forget(of?: Ended, open?: readonly string[]): Promise<void>;
   /**
    * Throws away those of hosts that are not paired any more: what is left of pairings that ended while no page was open.
    * `paired` is asked after it was looked what there is, so that a pairing of another tab is not taken for one that ended.
@@ -26,6 +26,9 @@ export interface AppStore {
   /** An origin holds nothing any more. */
   cleared(label: string): Promise<void>;
 }
+
+/** What has ended: every pairing with a host, or that of one device alone. */
+export type Ended = Pick<Pairing, "host"> & Partial<Pairing>;
 
 const LABELS = "labels";
 const JARS = "jars";
@@ -80,11 +83,12 @@ export class IndexedDbAppStore implements AppStore {
     };
   }
 
-  forget(host?: string, open: readonly string[] = []): Promise<void> {
+  forget(of?: Ended, open: readonly string[] = []): Promise<void> {
+    const isOver = ({ host, device }: Row): boolean => of === undefined || (of.host === host && (of.device ?? device) === device);
     return this.#change(async (tables) => {
       throwAway(tables, open);
       const rows = await done(tables.labels.getAll() as IDBRequest<Row[]>);
-      for (const row of rows) if (host === undefined || row.host === host) drop(tables, row);
+      for (const row of rows) if (isOver(row)) drop(tables, row);
     });
   }
 

@@ -276,7 +276,7 @@ export class Client {
       await storage.remove(id);
       return false;
     } finally {
-      await apps.forget(id).catch(() => {});
+      await apps.forget({ host: id }).catch(() => {});
     }
   }
 

@@ -159,7 +159,7 @@ export class Session {
       return await this.host.forget();
     } finally {
       this.#off();
-      await this.#around.apps.forget(this.host.id, open).catch(() => {});
+      await this.#around.apps.forget({ host: this.host.id }, open).catch(() => {});
     }
   }
 
@@ -199,11 +199,10 @@ export class Session {
     if (how === "closed") return;
     const { storage, apps } = this.#around;
     try {
-      // Where another tab forgets it, that one needs what is stored to tell the host, and removes it.
-      // Another tab may have paired anew meanwhile.
+      // Another tab may have paired anew meanwhile; or forgets the host: then it needs what is stored to tell it, and removes it.
       const isOurs = how !== "forgotten" && (await storage.load(this.host.id)).every((one) => one.device_id === this.host.deviceId);
       if (isOurs) await storage.remove(this.host.id);
-      await apps.forget(this.host.id, open);
+      await apps.forget({ host: this.host.id, device: this.host.deviceId }, open);
     } catch {
       // What cannot be removed opens nothing any more.
     }

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { AttemptError, CoupletError, MemoryStore, type CredentialStore } from "../../../sdk/src/index.js";
 import { KNOWN_CODES, titleOf } from "../../../sdk/src/protocol/error.js";
 import { FakeHost } from "../../../sdk/src/testing.js";
-import type { AppStore } from "../../src/client/app_store.js";
+import type { AppStore, Ended } from "../../src/client/app_store.js";
 import { next, OWNER, proposed, unreadable, type Ceremony } from "../../src/client/ceremony.js";
 import { Client, type Word } from "../../src/client/client.js";
 import type { Config } from "../../src/client/config.js";
@@ -108,13 +108,13 @@ test("each step of a pairing is said, beside the title of its page", () => {
 
 /** A phone without a page, and a host in memory. */
 function phone(fake: FakeHost, storage: CredentialStore = new MemoryStore(), config: () => Promise<Config> = async () => ({ apps: null })) {
-  const heard: { ticks: number; forgotten: (string | undefined)[]; kept: (readonly string[])[]; routes: Route[]; words: Word[] } = {
+  const heard: { ticks: number; forgotten: (Ended | undefined)[]; kept: (readonly string[])[]; routes: Route[]; words: Word[] } = {
     ...{ ticks: 0, forgotten: [], kept: [], routes: [], words: [] },
   };
   const apps: AppStore = {
     label: async () => "a".repeat(26),
     jar: () => ({ load: async () => null, save: async () => {} }),
-    forget: async (host) => void heard.forgotten.push(host),
+    forget: async (of) => void heard.forgotten.push(of),
     keepOnly: async (paired) => void heard.kept.push(await paired()),
     leavings: async () => [],
     cleared: async () => {},
@@ -175,7 +175,7 @@ test("a pairing that is left lets go of the host", async () => {
 
 test("a new pairing of another tab outlives the end of the old one", async () => {
   const fake = new FakeHost({ relay: "relay.example" });
-  const { client, until, storage } = phone(fake);
+  const { client, heard, until, storage } = phone(fake);
   await client.begin(fake.link(), { at: "home" });
   await client.pair("Old");
   const { open } = await until((shared) => shared.open?.apps?.length === 1);
@@ -183,8 +183,11 @@ test("a new pairing of another tab outlives the end of the old one", async () =>
   await other.client.begin(fake.link(), { at: "home" });
   await other.client.pair("New");
   await other.until((shared) => shared.open?.apps?.length === 1);
-  fake.expire(fake.devices.find((device) => device.name === "Old")?.id ?? "");
-  await until((shared) => shared.open?.state.state === "expired");
+  const device = fake.devices.find(({ name }) => name === "Old")?.id ?? "";
+  fake.expire(device);
+  await until((shared) => shared.open?.isGone === true);
+  // What the new one's apps have stored stays as well.
+  assert.deepEqual(heard.forgotten, [{ host: open?.id, device }]);
   await client.list();
   assert.equal((await storage.list()).length, 1, open?.name ?? "");
   await other.client.session?.close();
