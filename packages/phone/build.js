@@ -6,9 +6,14 @@ import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "vite";
 
+import { wireVersion } from "./version.js";
+
 const root = dirname(fileURLToPath(import.meta.url));
 const dist = resolve(process.argv[2] ?? join(root, "dist"));
 const from = (...path) => join(root, ...path);
+
+// So that parts of two builds know each other as such.
+const define = { WIRE: JSON.stringify(wireVersion(root)) };
 
 const shared = {
   configFile: false,
@@ -20,10 +25,10 @@ const shared = {
 const target = "es2022";
 
 /** One script without imports, for a page, a worker, or to stand before an app's own scripts. */
-async function script(entry, folder, name, define = {}) {
+async function script(entry, folder, name, more = {}) {
   await build({
     ...shared,
-    define,
+    define: { ...define, ...more },
     publicDir: false,
     build: {
       target,
@@ -41,6 +46,7 @@ rmSync(dist, { recursive: true, force: true });
 mkdirSync(dist, { recursive: true });
 await build({
   ...shared,
+  define,
   base: "/p/",
   publicDir: from("public"),
   build: {

@@ -4,8 +4,9 @@ import { WINDOW } from "../wire/limits.js";
 import type { FromClient, RequestMessage } from "../wire/messages.js";
 import { VIEW } from "../wire/own.js";
 import { Gate } from "./gate.js";
-import { answerHeaders, requestHeaders } from "./headers.js";
+import { answerHeaders, requestHeaders, siteOf } from "./headers.js";
 import type { Jar } from "./jar.js";
+import { texts } from "./texts.js";
 
 /** Where a request goes. */
 export interface Target {
@@ -57,7 +58,7 @@ export class Exchange {
     const request = this.#request;
     const { host, app, jar } = this.#target;
     const url = new URL(VIEW + request.path);
-    const cookie = request.credentials ? jar.header(url.pathname) : "";
+    const cookie = request.credentials ? jar.header(url.pathname, siteOf(request)) : "";
     const init: FetchInit = {
       method: request.method,
       headers: requestHeaders(request, cookie).map(([name, value]) => [name, value] as [string, string]),
@@ -106,6 +107,5 @@ export class Exchange {
 /** An error as people are told it. What is unknown says nothing of what it is about. */
 function forPeople(error: unknown): { readonly code: string; readonly message: string; readonly next: string } {
   if (error instanceof CoupletError) return { code: error.code, message: error.message, next: error.next };
-  const message = error instanceof TypeError ? "The app asks for something that cannot be sent" : "The answer broke off";
-  return { code: "", message, next: "Load the page again." };
+  return { code: "", ...(error instanceof TypeError ? texts.refused.unreadable : texts.brokeOff) };
 }

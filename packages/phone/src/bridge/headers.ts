@@ -18,6 +18,15 @@ const KEPT_BACK = [
   "trailer", "transfer-encoding", "upgrade",
 ];
 
+/** What a browser says of who asks (Fetch Metadata, 2.4). */
+const SITES = { app: "same-origin", person: "none", unknown: "cross-site" } as const;
+
+/** Which cookies go with a request, as a browser sends them from elsewhere (RFC 6265bis, 5.2). */
+export function siteOf({ asker, mode, destination }: RequestMessage): "strict" | "lax" | "none" {
+  if (asker !== "unknown") return "strict";
+  return mode === "navigate" && destination === "document" ? "lax" : "none";
+}
+
 /** Whether a script of a page could set it. */
 export function isAllowed(name: string): boolean {
   return !FORBIDDEN.includes(name) && !FORBIDDEN_PREFIXES.some((prefix) => name.startsWith(prefix));
@@ -30,12 +39,10 @@ export function requestHeaders(request: RequestMessage, cookie: string): Header[
   if (cookie !== "") add("cookie", cookie);
   if (request.referrer !== null) add("referer", VIEW + request.referrer);
   const isSafe = request.method === "GET" || request.method === "HEAD";
-  // Without a referrer nobody knows who asks for a page: so says a browser, too (Fetch, 3.2).
-  if (!isSafe) add("origin", request.mode === "navigate" && request.referrer === null ? "null" : VIEW);
+  if (!isSafe) add("origin", request.asker === "app" ? VIEW : "null");
   add("sec-fetch-dest", request.destination);
   add("sec-fetch-mode", request.mode);
-  const isUntold = request.mode === "navigate" && request.referrer === null;
-  add("sec-fetch-site", !isUntold ? "same-origin" : isSafe ? "none" : "cross-site");
+  add("sec-fetch-site", SITES[request.asker]);
   if (mayCompress(request)) add("accept-encoding", "gzip");
   return headers;
 }

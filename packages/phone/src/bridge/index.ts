@@ -34,11 +34,14 @@ export interface OpenInit {
   readonly container: HTMLElement;
   /** The visible frame's name for screen readers. */
   readonly title: string;
-  /** Where to begin; absent: `/`. */
+  /** Where to begin, as `path` of a state was: absent, or no path of the app's: `/`. */
   readonly path?: string | undefined;
   readonly onState: (state: AppState) => void;
-  /** The app wants to lead to this address elsewhere: ask, and open it in a tab of its own (`noopener`), or do nothing. */
-  readonly onLeave: (url: string) => void;
+  /**
+   * The app wants to lead to this address elsewhere: ask, and open it in a tab of its own (`noopener`), or do nothing. It is not
+   * called again before what it returns is settled, nor more often than a person follows links.
+   */
+  readonly onLeave: (url: string) => void | Promise<void>;
 }
 
 /** An app that is shown. */
@@ -50,8 +53,8 @@ export interface OpenApp {
   back(): void;
   /** Takes the frames away, and ends what is under way. Cookies and the app's storage stay. */
   close(): Promise<void>;
-  /** As `close`, and removes cookies and what the app stored in this browser, as far as it can be reached. */
-  wipe(): Promise<void>;
+  /** As `close`, and removes its cookies and, by {@link wipeApp}, what it stored. Resolves with whether all of it is gone. */
+  wipe(): Promise<boolean>;
 }
 
 /** A label that nobody can guess. */
@@ -60,4 +63,6 @@ export function newLabel(): string {
   return Array.from(crypto.getRandomValues(new Uint8Array(26)), (byte) => alphabet[byte & 31]).join("");
 }
 
+export { isAppsOrigin } from "./keeper.js";
 export { openApp } from "./open.js";
+export { wipeApp } from "./wipe.js";

@@ -10,6 +10,15 @@ const SAVE_AFTER = 200;
 /** How many more than may be kept there may be for a while: to count them takes time. */
 const SLACK = 20;
 
+/** What jars of one label in several tabs tell each other: a cookie that one took, that it is to save, and that it has. */
+type Said = { readonly text: string; readonly path: string; readonly http: boolean } | "save" | "saved";
+
+/** The way to them, as a BroadcastChannel is one. */
+export interface Others {
+  onmessage: ((event: MessageEvent) => void) | null;
+  postMessage(said: Said): void;
+}
+
 /** Cookies, held in memory and kept in the client's store. */
 export class Jar {
   readonly #storage: JarStorage;
@@ -19,23 +28,33 @@ export class Jar {
   #timer: ReturnType<typeof setTimeout> | null = null;
   #saving: Promise<void> = Promise.resolve();
   readonly #changed: () => void;
+  readonly #others: Others | null;
 
-  /** `changed` is called whenever a cookie came or went. */
-  constructor(storage: JarStorage, changed: () => void) {
+  /** `changed` is called whenever a cookie came or went. `others` leads to the jars of the same label in other tabs. */
+  constructor(storage: JarStorage, changed: () => void, others: Others | null = null) {
     this.#storage = storage;
     this.#changed = changed;
+    this.#others = others;
+    if (others !== null) others.onmessage = ({ data }) => void this.#hear(data);
   }
 
   /** Takes what the store has: another tab may have changed it. What cannot be read there counts as nothing. */
   async load(): Promise<void> {
+    this.#others?.postMessage("save");
     await this.flush();
+    await this.#read();
+  }
+
+  async #read(): Promise<void> {
     const text = await this.#storage.load().catch(() => null);
     this.#jar = (text === null ? null : read(text)) ?? made();
   }
 
-  /** The header `Cookie` for a path; empty: none. */
-  header(path: string): string {
-    return written(this.#jar.getCookiesSync(URL_OF_APP + path, { http: true, sameSiteContext: "strict", sort: true }));
+  /** The header `Cookie` for a path; empty: none. `site`: which of them, by their `SameSite`, go with who asks. */
+  header(path: string, site: "strict" | "lax" | "none" = "strict"): string {
+    const all = this.#jar.getCookiesSync(URL_OF_APP + path, { http: true, sameSiteContext: site, sort: true });
+    // One that does not say is `Lax`.
+    return written(site === "none" ? all.filter(({ sameSite }) => sameSite === "none") : all);
   }
 
   /** What `document.cookie` is at a path. */
@@ -53,19 +72,38 @@ export class Jar {
     this.#set(cookie, path, false);
   }
 
+  /** What another tab says, which is this same page's code: it must not write over what it does not know of. */
+  async #hear(said: Said): Promise<void> {
+    if (said === "save") {
+      const isNew = this.#timer !== null;
+      await this.flush();
+      if (isNew) this.#others?.postMessage("saved");
+    } else if (said === "saved") {
+      if (this.#timer === null) await this.#read();
+      this.#changed();
+    } else if (this.#put(said.text, said.path, said.http)) this.#changed();
+  }
+
   #set(text: string, path: string, http: boolean): void {
-    if (text.length > COOKIE_MAX) return;
+    if (!this.#put(text, path, http)) return;
+    this.#others?.postMessage({ text, path, http });
+    this.#timer ??= setTimeout(() => void this.flush(), SAVE_AFTER);
+    this.#changed();
+  }
+
+  /** Whether it is one. */
+  #put(text: string, path: string, http: boolean): boolean {
+    if (text.length > COOKIE_MAX) return false;
     let set: Cookie | undefined;
     try {
       set = this.#jar.setCookieSync(text, URL_OF_APP + path, { http, ignoreError: true, sameSiteContext: "strict" });
     } catch {
       // Something that is no cookie, which a browser passes over.
     }
-    if (set === undefined) return;
+    if (set === undefined) return false;
     this.#since += 1;
     if (this.#since > SLACK) this.#bound();
-    this.#timer ??= setTimeout(() => void this.flush(), SAVE_AFTER);
-    this.#changed();
+    return true;
   }
 
   /** The oldest go when there are too many, as in browsers. */

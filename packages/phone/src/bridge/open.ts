@@ -1,64 +1,89 @@
 /** Opens an app: two frames on an origin of its own, and the port between them and this page. */
-import { MESSAGES_PER_SECOND, PATH_MAX, TITLE_MAX } from "../wire/limits.js";
+import { type FromFrame, type FromKeeper, KEEPER, parseFromFrame, parseFromKeeper, type ToFrame, type ToKeeper, type WhyFailed } from "../wire/frames.js";
+import { LEAVES, LEAVES_PER, MESSAGES_PER_SECOND, PATH_MAX } from "../wire/limits.js";
+import { OURS, VIEW } from "../wire/own.js";
+import { VERSION } from "../wire/version.js";
 import { Flood } from "./flood.js";
 import type { AppState, OpenApp, OpenInit } from "./index.js";
 import { Jar } from "./jar.js";
+import { frameOf, keeperFrame, originOf } from "./keeper.js";
 import { PortServer } from "./port.js";
+import { Sockets } from "./sockets.js";
 import { texts } from "./texts.js";
+import { wipeApp } from "./wipe.js";
 
 /** What the app's frame may do: everything but to lead this page away, or to lift this list. */
 const SANDBOX =
   "allow-scripts allow-same-origin allow-forms allow-downloads allow-popups allow-modals allow-pointer-lock allow-orientation-lock";
-/** The app can reach the keeper's frame, which must therefore be able to do no more. */
-const KEEPER_SANDBOX = "allow-scripts allow-same-origin";
 /** Milliseconds until the worker must run: on the first visit it is loaded. */
 const PATIENCE = 20_000;
+/** Milliseconds until the keeper must have spoken once its frame has loaded something, which may be the browser's own page. */
+const SPOKEN = 6000;
 
-/** Where an app is shown. @throws {TypeError} The label or the pattern is none. */
-export function originOf(appsOrigin: string, label: string): string {
-  if (!/^[a-z2-7]{26}$/.test(label)) throw new TypeError("a label is 26 characters of base32");
-  const isPattern = /^https?:\/\/\*\.[a-z0-9.-]+(:\d{1,5})?$/.test(appsOrigin);
-  if (!isPattern) throw new TypeError("the apps' origin is a pattern such as https://*.apps.example");
-  return new URL(appsOrigin.replace("*", label)).origin;
-}
+/** Milliseconds that a page has to load itself again. */
+const RELOADED = 3000;
+
+const WHY: { readonly [why in WhyFailed]: { readonly message: string; readonly next: string } } = {
+  denied: texts.noWorker,
+  away: texts.unreachable,
+  version: texts.version,
+};
 
 /** Opens an app. @throws {TypeError} The label or the pattern is none. */
 export function openApp(init: OpenInit): OpenApp {
   return new Opened(init);
 }
 
+/** A path of the app's own to begin at; of whatever else it is `/`. */
+export function pathToOpen(path: string | undefined): string {
+  if (path?.startsWith("/") !== true || path.length > PATH_MAX) return "/";
+  // As the browser reads it, which knows of `..`, and of other ways to write that.
+  const { pathname, search, hash } = new URL(VIEW + path);
+  return pathname.startsWith(OURS) ? "/" : pathname + search + hash;
+}
+
 class Opened implements OpenApp {
   readonly #init: OpenInit;
   readonly #origin: string;
+  readonly #channel: BroadcastChannel;
   readonly #jar: Jar;
-  readonly #keeper: HTMLIFrameElement;
-  readonly #frame: HTMLIFrameElement;
+  readonly #sockets: Sockets;
+  readonly #keeper = keeperFrame();
+  readonly #frame = frameOf("app", SANDBOX, "origin");
   readonly #flood = new Flood(MESSAGES_PER_SECOND);
+  readonly #leaves = new Flood(LEAVES, LEAVES_PER);
   readonly #hearing = (event: MessageEvent<unknown>): void => this.#hear(event);
+  readonly #turning = (): void => this.#turned();
   #server: PortServer | null = null;
+  /** What the keeper knows: as long as anything is under way, the worker must live. */
+  #isBusy = false;
+  /** Whether a port is being made, and whether another one was asked for meanwhile. */
+  #joining: "no" | "once" | "again" = "no";
   #path: string;
+  /** How often the app's page has said where it is. */
+  #told = 0;
   #state: AppState = { phase: "opening" };
   #timer: ReturnType<typeof setTimeout> | null = null;
   /** Called when the worker says that it is ready, once. */
   #onReady: (() => void) | null = null;
+  #hasBegun = false;
+  #isLeaving = false;
   #strayedAt = Number.NEGATIVE_INFINITY;
-  #onWiped: (() => void) | null = null;
 
   constructor(init: OpenInit) {
     this.#init = init;
     this.#origin = originOf(init.appsOrigin, init.label);
-    this.#path = init.path?.startsWith("/") === true ? init.path : "/";
-    this.#jar = new Jar(init.jar, () => this.#server?.jarChanged());
-    this.#keeper = this.#made("keeper", KEEPER_SANDBOX);
-    this.#keeper.hidden = true;
-    this.#keeper.tabIndex = -1;
-    this.#keeper.setAttribute("aria-hidden", "true");
-    this.#frame = this.#made("app", SANDBOX);
+    this.#path = pathToOpen(init.path);
+    this.#channel = new BroadcastChannel(`couplet-jar-${init.label}`);
+    this.#jar = new Jar(init.jar, () => this.#server?.jarChanged(), this.#channel);
+    this.#sockets = new Sockets(init.host, init.app, () => this.#tellBusy());
     this.#frame.title = init.title;
     this.#frame.allow = "autoplay; clipboard-write; fullscreen";
     window.addEventListener("message", this.#hearing);
-    this.#whenReady(() => void (this.#frame.src = this.#origin + this.#path));
-    this.#keeper.src = `${this.#origin}/.couplet/keeper`;
+    for (const type of ["focus", "pageshow"]) window.addEventListener(type, this.#turning);
+    document.addEventListener("visibilitychange", this.#turning);
+    this.#keeper.addEventListener("load", () => this.#loaded());
+    this.#start();
     init.container.append(this.#keeper, this.#frame);
     queueMicrotask(() => this.#init.onState(this.#state));
   }
@@ -71,41 +96,27 @@ class Opened implements OpenApp {
     if (this.#state.phase === "closed") return;
     if (this.#state.phase === "failed") return this.#begin();
     // It looks after the worker first: that is the app's to end.
-    this.#whenReady(() => void (this.#frame.src = this.#origin + this.#path));
-    this.#keeper.contentWindow?.postMessage({ couplet: "ensure" }, this.#origin);
+    this.#whenReady(() => (this.#path.includes("#") ? this.#reload() : this.#show()));
+    this.#tellKeeper({ couplet: "front" });
   }
 
   back(): void {
-    this.#frame.contentWindow?.postMessage({ couplet: "back" }, this.#origin);
+    this.#tellFrame({ couplet: "back" });
   }
 
   async close(): Promise<void> {
     this.#end();
     await this.#jar.flush();
+    this.#channel.close();
   }
 
-  async wipe(): Promise<void> {
+  async wipe(): Promise<boolean> {
     // Nothing of the app may write while it is removed.
-    this.#frame.remove();
-    this.#server?.close();
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, 5000);
-      this.#onWiped = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-      this.#keeper.contentWindow?.postMessage({ couplet: "wipe" }, this.#origin);
-    });
     this.#end();
+    const isGone = await wipeApp(this.#init);
     await this.#jar.wipe();
-  }
-
-  #made(name: string, sandbox: string): HTMLIFrameElement {
-    const frame = document.createElement("iframe");
-    frame.className = name;
-    frame.setAttribute("sandbox", sandbox);
-    frame.referrerPolicy = "no-referrer";
-    return frame;
+    this.#channel.close();
+    return isGone;
   }
 
   /** Sets everything up anew. */
@@ -113,92 +124,183 @@ class Opened implements OpenApp {
     this.#tell({ phase: "opening" });
     // As long as its page is there, a worker that was ended is not quite gone.
     this.#frame.src = "about:blank";
-    this.#whenReady(() => void (this.#frame.src = this.#origin + this.#path));
-    this.#keeper.src = `${this.#origin}/.couplet/keeper`;
+    this.#start();
+  }
+
+  #start(): void {
+    [this.#hasBegun, this.#isBusy] = [false, false];
+    this.#whenReady(() => this.#show());
+    this.#keeper.src = this.#origin + KEEPER;
+  }
+
+  #show(): void {
+    this.#frame.src = this.#origin + this.#path;
+  }
+
+  /** An address with a fragment that is there already is only scrolled to, so its page does it, or everything begins anew. */
+  #reload(): void {
+    const told = this.#told;
+    this.#tellFrame({ couplet: "reload" });
+    setTimeout(() => {
+      if (this.#told === told && this.#state.phase === "open") this.#begin();
+    }, RELOADED);
   }
 
   /** No worker answered the frame. Once that can be helped. */
-  #strayed(path: unknown): void {
+  #strayed(path: string): void {
     const now = performance.now();
     if (now - this.#strayedAt < PATIENCE) return this.#fail(texts.noWorker);
     this.#strayedAt = now;
-    if (typeof path === "string" && path.startsWith("/") && path.length <= PATH_MAX) this.#path = path;
+    this.#path = pathToOpen(path);
     this.#begin();
   }
 
   #whenReady(then: () => void): void {
     this.#onReady = then;
+    this.#patience(PATIENCE);
+  }
+
+  /** What is waited for does not come: the keeper tells whether that is this browser's doing, or nobody is there. */
+  #patience(milliseconds: number): void {
+    this.#rest();
+    this.#timer = setTimeout(() => this.#fail(this.#hasBegun ? texts.noWorker : texts.unreachable), milliseconds);
+  }
+
+  #rest(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#fail(texts.noWorker), PATIENCE);
+    this.#timer = null;
+  }
+
+  #loaded(): void {
+    if (this.#onReady !== null && !this.#hasBegun) this.#patience(SPOKEN);
+  }
+
+  /** This page is in front again, or not any more: of several pages with this app, the worker then comes to the one in front. */
+  #turned(): void {
+    if (this.#state.phase === "failed") return;
+    if (document.visibilityState === "visible") this.#tellKeeper({ couplet: "front" });
+    else void this.#jar.flush();
   }
 
   /** Other windows say all sorts of things; what counts comes from these two frames, while they show the app's origin. */
   #hear({ source, origin, data }: MessageEvent<unknown>): void {
     const isKeeper = source !== null && source === this.#keeper.contentWindow;
     const isFrame = source !== null && source === this.#frame.contentWindow;
-    if ((!isKeeper && !isFrame) || origin !== this.#origin || typeof data !== "object" || data === null) return;
+    if ((!isKeeper && !isFrame) || origin !== this.#origin) return;
     if (this.#flood.isTooMuch(performance.now())) return this.#fail(texts.flood);
-    const said = data as { readonly [name: string]: unknown };
-    if (isKeeper) this.#hearKeeper(said["couplet"]);
-    else this.#hearFrame(said);
+    if (this.#state.phase === "failed") return;
+    if (isKeeper) this.#hearKeeper(parseFromKeeper(data));
+    else this.#hearFrame(parseFromFrame(data));
   }
 
-  #hearKeeper(what: unknown): void {
-    if (what === "join") void this.#join();
-    else if (what === "wiped") this.#onWiped?.();
-    else if (what === "failed") this.#fail(texts.noWorker);
-    else if (what === "ready") {
-      if (this.#timer !== null) clearTimeout(this.#timer);
-      this.#timer = null;
-      const then = this.#onReady;
-      this.#onReady = null;
-      then?.();
+  #hearKeeper(said: FromKeeper | null): void {
+    switch (said?.couplet) {
+      case "begun":
+        if (said.wire !== VERSION) return this.#fail(texts.version);
+        this.#hasBegun = true;
+        this.#tellBusy();
+        return this.#onReady === null ? undefined : this.#patience(PATIENCE);
+      case "join":
+        return void this.#join();
+      case "failed":
+        return this.#fail(WHY[said.why]);
+      case "ready": {
+        this.#rest();
+        const then = this.#onReady;
+        this.#onReady = null;
+        then?.();
+      }
     }
   }
 
-  /** A port for the worker. There is one: who asks anew has lost it. */
+  /** A port for the worker. There is one: who asks anew has lost it; who asks while it is made gets one more, not many. */
   async #join(): Promise<void> {
-    this.#server?.close();
-    this.#server = null;
-    await this.#jar.load();
+    if (this.#joining !== "no") return void (this.#joining = "again");
+    do {
+      this.#joining = "once";
+      this.#server?.close();
+      this.#server = null;
+      await this.#jar.load();
+      this.#connect();
+      // It may have changed while that was waited for.
+    } while ((this.#joining as string) === "again");
+    this.#joining = "no";
+  }
+
+  #connect(): void {
     const { phase } = this.#state;
     const keeper = this.#keeper.contentWindow;
-    if (phase === "closed" || phase === "failed" || keeper === null || this.#server !== null) return;
+    if (phase === "closed" || phase === "failed" || keeper === null) return;
     const { port1, port2 } = new MessageChannel();
     const { host, app } = this.#init;
     this.#server = new PortServer(port1, {
       host,
       app,
       jar: this.#jar,
-      onBusy: (isBusy) => this.#keeper.contentWindow?.postMessage({ couplet: "busy", isBusy }, this.#origin),
+      sockets: this.#sockets,
+      onTurn: () => this.#tellBusy(),
       onFlood: () => this.#fail(texts.flood),
     });
-    keeper.postMessage({ couplet: "port" }, this.#origin, [port2]);
+    this.#tellKeeper({ couplet: "port", wire: VERSION }, [port2]);
   }
 
-  #hearFrame(said: { readonly [name: string]: unknown }): void {
-    const { couplet, path, title, canGoBack, url } = said;
-    if (couplet === "page" && typeof path === "string" && typeof title === "string") {
-      if (!path.startsWith("/") || path.length > PATH_MAX || this.#state.phase === "failed") return;
-      this.#path = path;
-      this.#tell({ phase: "open", path, title: title.slice(0, TITLE_MAX), canGoBack: canGoBack === true });
-    } else if (couplet === "stray") {
-      if (this.#state.phase !== "failed") this.#strayed(path);
-    } else if (couplet === "leave" && typeof url === "string" && url.length <= PATH_MAX) {
-      const { protocol, href } = URL.canParse(url) ? new URL(url) : { protocol: "", href: "" };
-      if (protocol === "https:" || protocol === "http:") this.#init.onLeave(href);
+  #tellFrame(message: ToFrame): void {
+    this.#frame.contentWindow?.postMessage(message, this.#origin);
+  }
+
+  #tellBusy(): void {
+    const isBusy = this.#server?.isBusy === true || this.#sockets.isBusy;
+    if (isBusy === this.#isBusy) return;
+    this.#isBusy = isBusy;
+    this.#tellKeeper({ couplet: "busy", isBusy });
+  }
+
+  #tellKeeper(message: ToKeeper, transfer: Transferable[] = []): void {
+    this.#keeper.contentWindow?.postMessage(message, this.#origin, transfer);
+  }
+
+  #hearFrame(said: FromFrame | null): void {
+    switch (said?.couplet) {
+      case "page": {
+        const { path, title, canGoBack } = said;
+        this.#path = pathToOpen(path);
+        this.#told += 1;
+        return this.#tell({ phase: "open", path, title, canGoBack });
+      }
+      case "stray":
+        return this.#strayed(said.path);
+      case "leave":
+        return void this.#leave(said.url);
+    }
+  }
+
+  /** Nobody knows whether a person has asked for it: so it is as rare as if one had. */
+  async #leave(url: string): Promise<void> {
+    if (this.#isLeaving || this.#leaves.isTooMuch(performance.now())) return;
+    this.#isLeaving = true;
+    try {
+      await this.#init.onLeave(url);
+    } finally {
+      this.#isLeaving = false;
     }
   }
 
   #fail(why: { readonly message: string; readonly next: string }): void {
     if (this.#state.phase === "closed") return;
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#server?.close();
-    this.#server = null;
+    this.#rest();
+    this.#onReady = null;
+    this.#stop();
     // It may go on sending as long as it shows.
     this.#frame.src = "about:blank";
     this.#keeper.src = "about:blank";
     this.#tell({ phase: "failed", ...why });
+  }
+
+  /** Ends what is under way. */
+  #stop(): void {
+    this.#server?.close();
+    this.#server = null;
+    this.#sockets.end();
   }
 
   #tell(state: AppState): void {
@@ -209,9 +311,10 @@ class Opened implements OpenApp {
   #end(): void {
     if (this.#state.phase === "closed") return;
     window.removeEventListener("message", this.#hearing);
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#server?.close();
-    this.#server = null;
+    for (const type of ["focus", "pageshow"]) window.removeEventListener(type, this.#turning);
+    document.removeEventListener("visibilitychange", this.#turning);
+    this.#rest();
+    this.#stop();
     this.#keeper.remove();
     this.#frame.remove();
     this.#tell({ phase: "closed" });

@@ -1,20 +1,18 @@
 /** The client's end of an app's port: whatever comes there is the app's word, and leads to this one app alone. */
-import type { Host } from "../sdk.js";
-import { MESSAGES_PER_SECOND, REQUESTS_MAX, SOCKETS_MAX } from "../wire/limits.js";
-import { type FromClient, type FromWorker, parseFromWorker } from "../wire/messages.js";
+import { MESSAGES_PER_SECOND, REQUESTS_MAX } from "../wire/limits.js";
+import { type FromClient, type FromWorker, parseFromWorker, parseRefused } from "../wire/messages.js";
 import { VIEW } from "../wire/own.js";
-import type { Jar } from "./jar.js";
-import { Exchange } from "./exchange.js";
+import { Exchange, type Target } from "./exchange.js";
 import { Flood } from "./flood.js";
-import { openSocket } from "./socket.js";
+import { refuseSocket, type Sockets } from "./sockets.js";
+import { texts } from "./texts.js";
 
 /** What a port leads to. */
-export interface Behind {
-  readonly host: Host;
-  readonly app: string | undefined;
-  readonly jar: Jar;
-  /** Whether anything is under way, whenever that changes: the worker must live as long. */
-  readonly onBusy: (isBusy: boolean) => void;
+export interface Behind extends Target {
+  /** Outlive the port: their own ports go to the app's pages. */
+  readonly sockets: Sockets;
+  /** Something began, or is over. */
+  readonly onTurn: () => void;
   /** The app sends more than anything could mean; the port is closed. */
   readonly onFlood: () => void;
 }
@@ -24,9 +22,7 @@ export class PortServer {
   readonly #port: MessagePort;
   readonly #behind: Behind;
   readonly #exchanges = new Map<number, Exchange>();
-  readonly #sockets = new Set<() => void>();
   readonly #flood: Flood;
-  #isBusy = false;
   #isOpen = true;
 
   constructor(port: MessagePort, behind: Behind) {
@@ -34,6 +30,13 @@ export class PortServer {
     this.#behind = behind;
     this.#flood = new Flood(MESSAGES_PER_SECOND);
     port.onmessage = ({ data, ports }: MessageEvent<unknown>) => this.#hear(data, ports);
+    // The worker was stopped, where the browser tells; elsewhere the next one asks for a port.
+    port.addEventListener("close", () => this.close());
+  }
+
+  /** Whether anybody waits for an answer. */
+  get isBusy(): boolean {
+    return this.#exchanges.size > 0;
   }
 
   /** Tells the worker that the cookies changed. */
@@ -51,8 +54,7 @@ export class PortServer {
     this.#port.close();
     for (const exchange of this.#exchanges.values()) exchange.abort();
     this.#exchanges.clear();
-    for (const end of [...this.#sockets]) end();
-    this.#tellBusy();
+    this.#behind.onTurn();
   }
 
   #hear(data: unknown, ports: readonly MessagePort[]): void {
@@ -63,12 +65,21 @@ export class PortServer {
     }
     const message = parseFromWorker(data);
     const socket = message?.t === "socket" ? ports[0] : undefined;
-    for (const port of ports) if (port !== socket) port.close();
+    for (const port of ports) if (port !== socket) refuseSocket(port);
     if (message !== null) this.#obey(message, socket);
+    else this.#refuse(data);
+  }
+
+  /** Whoever waits is told that it is in vain. */
+  #refuse(data: unknown): void {
+    const refused = parseRefused(data);
+    if (refused === null || this.#exchanges.has(refused.id)) return;
+    const { t, id, why } = refused;
+    this.#post(t === "view" ? { t: "viewed", id, text: null } : { t: "error", id, code: "", ...texts.refused[why] });
   }
 
   #obey(message: FromWorker, socket: MessagePort | undefined): void {
-    const { jar } = this.#behind;
+    const { jar, sockets } = this.#behind;
     switch (message.t) {
       case "request":
         return this.#begin(message);
@@ -81,7 +92,7 @@ export class PortServer {
       case "view":
         return this.#post({ t: "viewed", id: message.id, text: jar.view(pathOf(message.path)) });
       case "socket":
-        if (socket !== undefined) this.#connect(message.path, message.protocols, socket);
+        if (socket !== undefined) sockets.open(message.path, message.protocols, jar.header(pathOf(message.path)), socket);
     }
   }
 
@@ -90,43 +101,19 @@ export class PortServer {
     // A number that is taken would mix two answers.
     if (this.#exchanges.has(id)) return;
     if (this.#exchanges.size >= REQUESTS_MAX) {
-      const next = "Wait until some of what it loads has come, and load the page again.";
-      return this.#post({ t: "error", id, code: "CPL-1610", message: "The app asks for too much at once", next });
+      return this.#post({ t: "error", id, code: "CPL-1610", ...texts.tooMuch });
     }
     const exchange = new Exchange(message, this.#behind, (told, transfer) => this.#post(told, transfer));
     this.#exchanges.set(id, exchange);
-    this.#tellBusy();
+    this.#behind.onTurn();
     void exchange.run().finally(() => {
       this.#exchanges.delete(id);
-      this.#tellBusy();
-    });
-  }
-
-  #connect(path: string, protocols: readonly string[], port: MessagePort): void {
-    if (this.#sockets.size >= SOCKETS_MAX) {
-      port.postMessage({ t: "close", code: 1006, reason: "", wasClean: false });
-      port.close();
-      return;
-    }
-    const { host, app, jar } = this.#behind;
-    const { end, ended } = openSocket({ host, app, path, protocols, cookie: jar.header(pathOf(path)), port });
-    this.#sockets.add(end);
-    this.#tellBusy();
-    void ended.then(() => {
-      this.#sockets.delete(end);
-      this.#tellBusy();
+      this.#behind.onTurn();
     });
   }
 
   #post(message: FromClient, transfer: Transferable[] = []): void {
     if (this.#isOpen) this.#port.postMessage(message, transfer);
-  }
-
-  #tellBusy(): void {
-    const isBusy = this.#exchanges.size + this.#sockets.size > 0;
-    if (isBusy === this.#isBusy) return;
-    this.#isBusy = isBusy;
-    this.#behind.onBusy(isBusy);
   }
 }
 

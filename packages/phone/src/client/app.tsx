@@ -4,11 +4,11 @@ import { useEffect, useState } from "preact/hooks";
 import type { Client } from "./client.js";
 import { Home } from "./home.js";
 import { HostPage, Opening } from "./host.js";
-import { Pairing } from "./pairing.js";
+import { Pairing, Waiting } from "./pairing.js";
 import { Paste } from "./paste.js";
-import { Sheet } from "./parts.js";
+import { Question } from "./parts.js";
 import { Scan } from "./scan.js";
-import { useCell, type Shared } from "./shared.js";
+import { useCell, type Leaving, type Shared } from "./shared.js";
 import { texts } from "./texts.js";
 
 export function App({ client }: { client: Client }) {
@@ -22,7 +22,7 @@ export function App({ client }: { client: Client }) {
   return (
     <>
       <Shows client={client} shared={shared} onClear={() => setAsked(true)} />
-      {open !== null && open.leaving !== "" && <Leave client={client} url={open.leaving} />}
+      {open !== null && open.leaving !== null && <Leave client={client} leaving={open.leaving} />}
       {isAsked && <Clear client={client} onClose={() => setAsked(false)} />}
       <p class="unseen" role="status">
         {said}
@@ -33,6 +33,7 @@ export function App({ client }: { client: Client }) {
 
 function Shows({ client, shared, onClear }: { client: Client; shared: Shared; onClear: () => void }) {
   const { route, open, ceremony, hosts } = shared;
+  if (shared.isClearing) return <Waiting title={texts.clear.going} name="clearing" />;
   switch (route.at) {
     case "scan":
       return <Scan client={client} />;
@@ -53,43 +54,44 @@ function Shows({ client, shared, onClear }: { client: Client; shared: Shared; on
 }
 
 /** An app's address is an app's word: it is shown whole. */
-function Leave({ client, url }: { client: Client; url: string }) {
-  const stay = (): void => client.session?.left();
+function Leave({ client, leaving: { app, url } }: { client: Client; leaving: Leaving }) {
   return (
-    <Sheet title={texts.leave.title} onClose={stay}>
-      <p>{texts.leave.lead}</p>
-      <p class="address">{url}</p>
-      <div class="sheet-actions">
-        <a class="button main" href={url} target="_blank" rel="noopener noreferrer" onClick={stay}>
+    <Question
+      title={texts.leave.title(app)}
+      keep={texts.leave.stay}
+      onClose={() => client.session?.left(false)}
+      go={
+        <a class="button main" href={url} target="_blank" rel="noopener noreferrer" onClick={() => client.session?.left(true)}>
           {texts.leave.go}
         </a>
-        <button type="button" onClick={stay}>
-          {texts.leave.stay}
-        </button>
-      </div>
-    </Sheet>
+      }
+    >
+      <p>{texts.leave.lead}</p>
+      {/* Longer ones are scrolled, by keys as well. */}
+      <p class="address" tabIndex={0}>
+        {url}
+      </p>
+    </Question>
   );
 }
 
 function Clear({ client, onClose }: { client: Client; onClose: () => void }) {
+  const go = (): void => {
+    onClose();
+    void client.clear();
+  };
   return (
-    <Sheet title={texts.clear.title} onClose={onClose}>
-      <p>{texts.clear.lead}</p>
-      <div class="sheet-actions">
-        <button
-          type="button"
-          class="grave"
-          onClick={() => {
-            onClose();
-            void client.clear();
-          }}
-        >
+    <Question
+      title={texts.clear.title}
+      keep={texts.cancel}
+      onClose={onClose}
+      go={
+        <button type="button" class="grave" onClick={go}>
           {texts.clear.go}
         </button>
-        <button type="button" onClick={onClose}>
-          {texts.cancel}
-        </button>
-      </div>
-    </Sheet>
+      }
+    >
+      <p>{texts.clear.lead}</p>
+    </Question>
   );
 }

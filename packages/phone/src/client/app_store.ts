@@ -1,4 +1,7 @@
-/** What is kept of apps in IndexedDB, beside the credentials: their labels, and the jars of their cookies. */
+/**
+ * What is kept of apps in IndexedDB, beside the credentials: their labels, the jars of their cookies, and the labels that were
+ * thrown away, until what their origins hold is removed.
+ */
 import { newLabel, type JarStorage } from "../bridge/index.js";
 import { labelled, type Pairing, type Row } from "./labels.js";
 
@@ -8,14 +11,28 @@ export interface AppStore {
   label(pairing: Pairing, app: string | null): Promise<string>;
   /** Where the jar of a label is kept. What is saved for a label that was thrown away is kept by nobody. */
   jar(label: string): JarStorage;
-  /** Throws away the labels and jars of a host. */
-  forget(host: string): Promise<void>;
-  /** Throws away those of all other hosts: what is left of pairings that ended while no page was open. */
-  keepOnly(hosts: readonly string[]): Promise<void>;
+  /**
+   * Throws away the labels and jars of a host, or of one pairing with it; those of all hosts when none is named. `open`: labels
+   * whose apps were open until now, and may have stored something since another page threw them away.
+   */
+  forget(of?: Ended, open?: readonly string[]): Promise<void>;
+  /**
+   * Throws away those of hosts that are not paired any more: what is left of pairings that ended while no page was open.
+   * `paired` is asked after it was looked what there is, so that a pairing of another tab is not taken for one that ended.
+   */
+  keepOnly(paired: () => Promise<readonly string[]>): Promise<void>;
+  /** Labels that were thrown away, whose origins may still hold what apps have stored. */
+  leavings(): Promise<readonly string[]>;
+  /** An origin holds nothing any more. */
+  cleared(label: string): Promise<void>;
 }
+
+/** What has ended: every pairing with a host, or that of one device alone. */
+export type Ended = Pick<Pairing, "host"> & Partial<Pairing>;
 
 const LABELS = "labels";
 const JARS = "jars";
+const LEAVINGS = "leavings";
 
 function done<T>(request: IDBRequest<T>): Promise<T> {
   return new Promise((resolve, reject) => {
@@ -24,10 +41,11 @@ function done<T>(request: IDBRequest<T>): Promise<T> {
   });
 }
 
-/** The two tables of one transaction. */
+/** The tables of one transaction. */
 interface Tables {
   readonly labels: IDBObjectStore;
   readonly jars: IDBObjectStore;
+  readonly leavings: IDBObjectStore;
 }
 
 /** A store in IndexedDB. Pages of the same origin share it. */
@@ -43,11 +61,11 @@ export class IndexedDbAppStore implements AppStore {
   }
 
   label(pairing: Pairing, app: string | null): Promise<string> {
-    return this.#change(async ({ labels, jars }) => {
-      const kept = await done(labels.get(pairing.host) as IDBRequest<Row | undefined>);
+    return this.#change(async (tables) => {
+      const kept = await done(tables.labels.get(pairing.host) as IDBRequest<Row | undefined>);
       const { row, label, dropped } = labelled(kept, pairing, app, newLabel);
-      labels.put(row);
-      for (const one of dropped) jars.delete(one);
+      tables.labels.put(row);
+      throwAway(tables, dropped);
       return label;
     });
   }
@@ -65,36 +83,63 @@ export class IndexedDbAppStore implements AppStore {
     };
   }
 
-  forget(host: string): Promise<void> {
-    return this.#change(async (tables) => drop(tables, await done(tables.labels.get(host) as IDBRequest<Row | undefined>)));
+  forget(of?: Ended, open: readonly string[] = []): Promise<void> {
+    const isOver = ({ host, device }: Row): boolean => of === undefined || (of.host === host && (of.device ?? device) === device);
+    return this.#change(async (tables) => {
+      throwAway(tables, open);
+      const rows = await done(tables.labels.getAll() as IDBRequest<Row[]>);
+      for (const row of rows) if (isOver(row)) drop(tables, row);
+    });
   }
 
-  keepOnly(hosts: readonly string[]): Promise<void> {
-    return this.#change(async (tables) => {
-      const rows = await done(tables.labels.getAll() as IDBRequest<Row[]>);
-      for (const row of rows) if (!hosts.includes(row.host)) drop(tables, row);
+  async keepOnly(paired: () => Promise<readonly string[]>): Promise<void> {
+    const before = await this.#change(({ labels }) => done(labels.getAll() as IDBRequest<Row[]>));
+    const hosts = await paired();
+    const ended = before.filter(({ host }) => !hosts.includes(host));
+    if (ended.length === 0) return;
+    await this.#change(async (tables) => {
+      for (const { host, device } of ended) {
+        const row = await done(tables.labels.get(host) as IDBRequest<Row | undefined>);
+        // Another device: it was paired anew meanwhile.
+        if (row?.device === device) drop(tables, row);
+      }
     });
+  }
+
+  leavings(): Promise<readonly string[]> {
+    return this.#change(({ leavings }) => done(leavings.getAllKeys() as IDBRequest<string[]>));
+  }
+
+  cleared(label: string): Promise<void> {
+    return this.#change(async ({ leavings }) => void leavings.delete(label));
   }
 
   /** One transaction: what another page does comes before or after it. */
   async #change<T>(work: (tables: Tables) => Promise<T>): Promise<T> {
     const database = await this.#open();
-    const transaction = database.transaction([LABELS, JARS], "readwrite", { durability: "strict" });
+    const transaction = database.transaction([LABELS, JARS, LEAVINGS], "readwrite", { durability: "strict" });
     const kept = new Promise<void>((resolve, reject) => {
       transaction.oncomplete = () => resolve();
       transaction.onabort = () => reject(transaction.error);
     });
-    const tables = { labels: transaction.objectStore(LABELS), jars: transaction.objectStore(JARS) };
+    const tables = {
+      labels: transaction.objectStore(LABELS),
+      jars: transaction.objectStore(JARS),
+      leavings: transaction.objectStore(LEAVINGS),
+    };
     const [result] = await Promise.all([work(tables), kept]);
     return result;
   }
 
   #open(): Promise<IDBDatabase> {
     this.#opened ??= new Promise<IDBDatabase>((resolve, reject) => {
-      const request = indexedDB.open(this.#name, 1);
+      const request = indexedDB.open(this.#name, 2);
+      // What an earlier version has kept stays.
       request.onupgradeneeded = () => {
-        request.result.createObjectStore(LABELS, { keyPath: "host" });
-        request.result.createObjectStore(JARS);
+        const { objectStoreNames: there } = request.result;
+        if (!there.contains(LABELS)) request.result.createObjectStore(LABELS, { keyPath: "host" });
+        if (!there.contains(JARS)) request.result.createObjectStore(JARS);
+        if (!there.contains(LEAVINGS)) request.result.createObjectStore(LEAVINGS);
       };
       request.onsuccess = () => {
         const database = request.result;
@@ -118,8 +163,14 @@ export class IndexedDbAppStore implements AppStore {
   }
 }
 
-function drop({ labels, jars }: Tables, row: Row | undefined): void {
-  if (row === undefined) return;
-  labels.delete(row.host);
-  for (const label of Object.values(row.labels)) jars.delete(label);
+function drop(tables: Tables, row: Row): void {
+  tables.labels.delete(row.host);
+  throwAway(tables, Object.values(row.labels));
+}
+
+function throwAway({ jars, leavings }: Tables, labels: readonly string[]): void {
+  for (const label of labels) {
+    jars.delete(label);
+    leavings.put(true, label);
+  }
 }

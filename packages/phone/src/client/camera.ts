@@ -1,7 +1,7 @@
 /** The camera: whether it can be used, why not, and what reads codes in its picture. */
 import { decodeQR } from "qr/decode.js";
 
-import { scan, type Decode } from "../../../sdk/src/element/scan.js";
+import { scan, type Decode } from "../sdk.js";
 import { codeOf, type Code } from "./link.js";
 
 /** Why nothing is scanned. */

@@ -1,20 +1,22 @@
 /** What the pages do: from a link to a host, from a host to its apps, and back. */
-import { CoupletError, pair, restore, type CredentialStore, type Given, type Host } from "../sdk.js";
-import { storedHost, type StoredCredentials } from "../../../sdk/src/client/store/form.js";
-import { shownName } from "../../../sdk/src/protocol/name.js";
+import { CoupletError, pair, restore, shownName, storedHost, type CredentialStore, type Given, type Host, type StoredCredentials } from "../sdk.js";
 import type { AppStore } from "./app_store.js";
-import type { App } from "./apps.js";
 import { isUnderWay, next, proposed, unreadable, type Event } from "./ceremony.js";
 import type { Config } from "./config.js";
 import type { Device } from "./device.js";
 import { readLink } from "./link.js";
 import { Session } from "./session.js";
-import { BEGINNING, Cell, type Listed, type Route, type Shared } from "./shared.js";
+import { BEGINNING, Cell, type Listed, type Route, type Seen, type Shared } from "./shared.js";
+import { saidOfStep } from "./status.js";
+import { Sweeper } from "./sweeper.js";
 import { texts } from "./texts.js";
 import { troubleOf } from "./trouble.js";
 
 /** How long between two tries to get the configuration, in milliseconds. */
 const PAUSE = 10_000;
+/** How long a person waits for what apps have stored to be removed, in milliseconds; it may go on after that. */
+const FORGET = 10_000;
+const CLEAR = 30_000;
 
 /** What other tabs of these pages are told. */
 export type Word = { readonly is: "changed" } | { readonly is: "forgotten"; readonly id: string };
@@ -33,8 +35,10 @@ export interface Where {
   /** Makes the address bar's history say what is shown. */
   readonly turn: (route: Route, isBack: boolean) => void;
   readonly tell: (word: Word) => void;
-  /** Removes all that is stored. */
-  readonly clear: () => Promise<void>;
+  /** Removes what the app of this label has stored: whether all of it is gone. */
+  readonly wipe: (label: string, appsOrigin: string) => Promise<boolean>;
+  /** Removes all that is stored: whether it is gone, or goes once another tab lets go of it. */
+  readonly clear: () => Promise<boolean>;
 }
 
 /** The pages' one controller. */
@@ -46,9 +50,20 @@ export class Client {
   /** The pairing that is under way, or the opening of a host. */
   #work = new AbortController();
   #configuring: Promise<void> | null = null;
+  /** When the server is asked again. */
+  #again: ReturnType<typeof setTimeout> | undefined;
+  readonly #sweeper: Sweeper;
 
   constructor(where: Where) {
     this.#where = where;
+    this.#sweeper = new Sweeper({
+      apps: where.apps,
+      wipe: async (label) => {
+        const pattern = this.cell.value.config?.apps ?? null;
+        return pattern !== null && where.isOnline() && where.wipe(label, pattern);
+      },
+      onState: (leavings) => this.cell.set({ leavings }),
+    });
   }
 
   /** The host that is open. */
@@ -62,15 +77,15 @@ export class Client {
     this.#device = await this.#where.device();
     if (link !== null) this.propose(link);
     await this.list();
-    const hosts = this.cell.value.hosts ?? [];
-    if (this.cell.value.stored === null) await this.#where.apps.keepOnly(hosts.map((host) => host.id)).catch(() => {});
+    await this.#where.apps.keepOnly(() => this.#pairings()).catch(() => {});
+    if (this.cell.value.config !== null) void this.#sweeper.sweep();
     if (link === null && route.at === "host") await this.arrive(route);
   }
 
   /** Shows a page that the user went to by the browser's own buttons. */
   async arrive(route: Route): Promise<void> {
     const { hosts } = this.cell.value;
-    if (route.at === "host" && hosts?.some((host) => host.id === route.id) === true) return this.#openHost(route.id, route.app);
+    if (route.at === "host" && hosts?.some((host) => host.id === route.id) === true) return this.#openHost(route);
     this.#leave();
     this.cell.set({ route: route.at === "host" || route.at === "pair" ? { at: "home" } : route });
   }
@@ -80,6 +95,11 @@ export class Client {
     const isBack = at === "home" && this.cell.value.route.at !== "host";
     this.#leave();
     this.#turn({ at }, isBack);
+  }
+
+  /** The hosts that are stored. @throws {CoupletError} Some cannot be read: then it is not known which there are. */
+  async #pairings(): Promise<readonly string[]> {
+    return listed(await this.#where.storage.list()).map((host) => host.id);
   }
 
   /** Reads the hosts that are stored. */
@@ -103,13 +123,15 @@ export class Client {
   }
 
   async #askServer(): Promise<void> {
+    clearTimeout(this.#again);
     try {
       const config = await this.#where.config();
       this.cell.set({ config, server: null });
       this.#session?.configured();
+      void this.#sweeper.sweep();
     } catch {
       this.cell.set({ server: this.#where.isOnline() ? "away" : "offline" });
-      setTimeout(() => void this.configure(), PAUSE);
+      this.#again = setTimeout(() => void this.configure(), PAUSE);
     }
   }
 
@@ -144,7 +166,8 @@ export class Client {
       if (signal.aborted) return void (await host.close());
       this.#paired(host);
     } catch (error) {
-      if (!signal.aborted) this.#happens({ is: "failed", trouble: troubleOf(error, this.#where.isOnline()) });
+      const around = { isOnline: this.#where.isOnline(), isLate: now.link.expiresAt <= Date.now() };
+      if (!signal.aborted) this.#happens({ is: "failed", trouble: troubleOf(error, around) });
     }
   }
 
@@ -160,7 +183,7 @@ export class Client {
     this.#where.tick();
     this.#where.tell({ is: "changed" });
     void this.list();
-    this.#hold(host, undefined);
+    this.#hold(host, {});
     this.#turn({ at: "host", id: host.id });
   }
 
@@ -168,10 +191,11 @@ export class Client {
   async openHost(id: string): Promise<void> {
     this.#leave();
     this.#turn({ at: "host", id });
-    await this.#openHost(id, undefined);
+    await this.#openHost({ id });
   }
 
-  async #openHost(id: string, app: App | undefined): Promise<void> {
+  async #openHost(seen: Seen): Promise<void> {
+    const { id, app } = seen;
     if (this.#session?.host.id === id && this.cell.value.route.at === "host") {
       if (app !== undefined) await this.#session.select(app);
       return;
@@ -187,7 +211,7 @@ export class Client {
         if (!signal.aborted) await this.#missing();
         return;
       }
-      this.#hold(host, app);
+      this.#hold(host, seen);
     } catch (error) {
       if (signal.aborted) return;
       this.cell.set({ stored: troubleOf(error) });
@@ -200,8 +224,8 @@ export class Client {
     this.go("home");
   }
 
-  #hold(host: Host, app: App | undefined): void {
-    this.#session = new Session(host, app, {
+  #hold(host: Host, seen: Omit<Seen, "id">): void {
+    this.#session = new Session(host, seen, {
       cell: this.cell,
       storage: this.#where.storage,
       apps: this.#where.apps,
@@ -209,8 +233,9 @@ export class Client {
       gone: (id) => {
         this.#where.tell({ is: "forgotten", id });
         void this.list();
+        void this.#sweeper.sweep();
       },
-      turned: (to) => this.#turn({ at: "host", id: host.id, app: to }),
+      turned: (app, path) => this.#turn({ at: "host", id: host.id, app, ...(path === undefined ? {} : { path }) }),
     });
   }
 
@@ -218,40 +243,69 @@ export class Client {
   async reopen(): Promise<void> {
     const id = this.#session?.host.id;
     this.#leave();
-    if (id !== undefined) await this.#openHost(id, undefined);
+    if (id !== undefined) await this.#openHost({ id });
   }
 
-  /** Ends the pairing with the host that is open. */
-  async forget(): Promise<void> {
-    const session = this.#session;
-    if (session === null) return;
-    const { id, name } = session.host;
+  /** Ends the pairing with a host, whether it is open or not. */
+  async forget(id: string): Promise<void> {
+    if (this.cell.value.forgetting !== "") return;
+    const session = this.#session?.host.id === id ? this.#session : null;
+    const name = session?.host.name ?? this.cell.value.hosts?.find((host) => host.id === id)?.name ?? texts.unnamed;
+    this.cell.set({ forgetting: id, notice: "" });
     this.#where.tell({ is: "forgotten", id });
     let part: Partial<Shared>;
     try {
-      const isTold = await session.forget();
+      const isTold = await (session === null ? this.#forgetClosed(id) : session.forget());
+      await this.#swept(FORGET);
       part = { notice: isTold ? texts.home.forgotten(name) : texts.home.untold(name) };
     } catch (error) {
       part = { stored: troubleOf(error) };
     }
     await this.list();
     this.#where.tell({ is: "changed" });
-    if (this.#session === session) this.go("home");
-    this.cell.set(part);
+    if (session !== null && this.#session === session) this.go("home");
+    this.cell.set({ ...part, forgetting: "" });
   }
 
-  /** Removes all that is stored. Hosts are not told. */
+  /** The same with one that is not open. Resolves with whether it knows. */
+  async #forgetClosed(id: string): Promise<boolean> {
+    const { storage, given, apps } = this.#where;
+    try {
+      const [host] = await restore({ ...given, storage, id });
+      if (host !== undefined) return await host.forget();
+      await storage.remove(id);
+      return false;
+    } finally {
+      await apps.forget({ host: id }).catch(() => {});
+    }
+  }
+
+  /** Removes all that is stored: first what the apps of all hosts have stored. Hosts are not told. */
   async clear(): Promise<void> {
     this.go("home");
-    let part: Partial<Shared> = { notice: texts.home.cleared };
+    this.cell.set({ isClearing: true });
+    for (const { id } of this.cell.value.hosts ?? []) this.#where.tell({ is: "forgotten", id });
+    let part: Partial<Shared>;
     try {
-      await this.#where.clear();
+      const isKnown = await this.#where.apps.forget().then(() => true, () => false);
+      await this.configure();
+      const isSwept = isKnown && (await this.#swept(CLEAR));
+      // Until then nothing that is stored can be read.
+      if (!(await this.#where.clear())) return this.cell.set({ ...{ hosts: [], stored: null }, notice: texts.home.clearedLater, isClearing: false });
+      part = { notice: isSwept ? texts.home.cleared : texts.home.clearedPart, leavings: "none" };
     } catch (error) {
       part = { stored: troubleOf(new CoupletError("CPL-1607", undefined, { cause: error })) };
     }
     await this.list();
-    this.cell.set(part);
+    this.cell.set({ ...part, isClearing: false });
     this.#where.tell({ is: "changed" });
+  }
+
+  /** Removes what apps of forgotten hosts have stored: whether nothing is left, in this time. */
+  async #swept(milliseconds: number): Promise<boolean> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<boolean>((resolve) => (timer = setTimeout(() => resolve(false), milliseconds)));
+    return Promise.race([this.#sweeper.sweep(), late]).finally(() => clearTimeout(timer));
   }
 
   /** Another tab has done something. */
@@ -266,6 +320,7 @@ export class Client {
     void this.list();
     void this.#session?.look();
     void this.configure();
+    if (this.cell.value.leavings === "left") void this.#sweeper.sweep();
   }
 
   say(said: string): void {
@@ -283,7 +338,11 @@ export class Client {
 
   #happens(event: Event): void {
     const { ceremony } = this.cell.value;
-    if (ceremony !== null) this.cell.set({ ceremony: next(ceremony, event) });
+    if (ceremony === null) return;
+    const now = next(ceremony, event);
+    this.cell.set({ ceremony: now });
+    // Its title is read as it gets the focus; this is the rest.
+    if (now.step !== ceremony.step) this.say(saidOfStep(now));
   }
 
   #turn(route: Route, isBack = false): void {

@@ -1,5 +1,7 @@
 /** What the server of these pages says of itself: whether apps are shown here, and at which origins. */
 
+import { isAppsOrigin } from "../bridge/index.js";
+
 /** `GET /p/config.json`, once it is checked. `apps` has one `*`: the place of a label. */
 export interface Config {
   readonly apps: string | null;
@@ -7,14 +9,12 @@ export interface Config {
 
 /** The longest answer that is read, in characters. */
 const ANSWER_MAX = 4096;
-/** A wildcard below a domain, and nothing that could lead elsewhere. Plain http is for a machine's own names alone. */
-const PATTERN = /^(?:https:\/\/\*\.[a-z0-9-]+(?:\.[a-z0-9-]+)*|http:\/\/\*\.(?:[a-z0-9-]+\.)*localhost)(?::[0-9]{1,5})?$/;
 
 /** Checks an answer. @throws {TypeError} It is none. */
 export function readConfig(json: unknown): Config {
   const apps = typeof json === "object" && json !== null ? (json as { apps?: unknown }).apps : undefined;
   if (apps === null) return { apps };
-  if (typeof apps === "string" && PATTERN.test(apps)) return { apps };
+  if (typeof apps === "string" && isAppsOrigin(apps)) return { apps };
   throw new TypeError("the server's configuration cannot be used");
 }
 

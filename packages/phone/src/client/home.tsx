@@ -1,16 +1,21 @@
 /** The first page: the hosts that this browser is paired with, and the ways to another. */
+import { useState } from "preact/hooks";
+
 import type { Client } from "./client.js";
+import { Forget } from "./menu.js";
 import { Icon, Note, Page, TroubleText } from "./parts.js";
-import type { Shared } from "./shared.js";
+import type { Listed, Shared } from "./shared.js";
 import { texts } from "./texts.js";
 
 export function Home({ client, shared, onClear }: { client: Client; shared: Shared; onClear: () => void }) {
-  const { hosts, stored, server, notice } = shared;
+  const { hosts, stored, server, notice, leavings, forgetting } = shared;
+  const [asked, setAsked] = useState<Listed | null>(null);
   const isEmpty = hosts !== null && hosts.length === 0;
   return (
     <Page
       title={isEmpty && stored === null ? texts.home.empty : texts.home.title}
       name="home"
+      again={forgetting}
       actions={
         <>
           <button type="button" class={isEmpty ? "main" : ""} onClick={() => client.go("scan")}>
@@ -26,6 +31,11 @@ export function Home({ client, shared, onClear }: { client: Client; shared: Shar
       {notice !== "" && (
         <Note tone="plain">
           <p role="status">{notice}</p>
+        </Note>
+      )}
+      {leavings === "left" && (
+        <Note tone="plain">
+          <p role="status">{texts.home.leavings}</p>
         </Note>
       )}
       {server !== null && (
@@ -53,20 +63,37 @@ export function Home({ client, shared, onClear }: { client: Client; shared: Shar
         <ul class="hosts">
           {hosts.map((host) => (
             <li key={host.id}>
-              <button type="button" class="host-row" onClick={() => void client.openHost(host.id)}>
+              <button type="button" class="host-row" disabled={forgetting === host.id} onClick={() => void client.openHost(host.id)}>
                 <Icon name="host" />
                 <span class="host-words">
                   <span class="host-name">{host.name}</span>
                   <span class="dim small">
-                    {host.isUnfinished ? texts.home.unfinished : <code class="key short">{host.fingerprint.slice(0, 9)}</code>}
+                    {forgetting === host.id ? (
+                      texts.forget.leaving
+                    ) : host.isUnfinished ? (
+                      texts.home.unfinished
+                    ) : (
+                      <code class="key short">{host.fingerprint.slice(0, 9)}</code>
+                    )}
                   </span>
                 </span>
+              </button>
+              <button
+                type="button"
+                class="quiet host-forget"
+                aria-haspopup="dialog"
+                aria-label={texts.home.forget(host.name)}
+                disabled={forgetting !== ""}
+                onClick={() => setAsked(host)}
+              >
+                <Icon name="over" />
               </button>
             </li>
           ))}
         </ul>
       )}
       {isEmpty && stored === null && <p>{texts.home.lead}</p>}
+      {asked !== null && <Forget client={client} host={asked} onClose={() => setAsked(null)} />}
     </Page>
   );
 }

@@ -1,4 +1,5 @@
 /** The host that is open: the slim bar, below it its apps, and what stands in their way. */
+import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { isFinal } from "../sdk.js";
@@ -6,6 +7,7 @@ import type { Client } from "./client.js";
 import { HostMenu } from "./menu.js";
 import { Acts, Icon, Note, Page, Title, TroubleText } from "./parts.js";
 import type { Open, Shared, Shown } from "./shared.js";
+import type { Leavings } from "./sweeper.js";
 import { saidOf, statusOf } from "./status.js";
 import { texts } from "./texts.js";
 
@@ -18,11 +20,10 @@ export function HostPage({ client, shared, open }: { client: Client; shared: Sha
   const isOver = isFinal(open.state) && !open.isForgetting;
   return (
     <>
-      {isOver && <Over client={client} open={open} />}
+      {isOver && <Over client={client} open={open} leavings={shared.leavings} />}
       <div class="host" hidden={isOver}>
         <Bar client={client} open={open} onMenu={() => setMenu(true)} />
         <main class="stage">
-          <h1 class="unseen">{open.name}</h1>
           <Banner client={client} open={open} />
           <Stage client={client} shared={shared} open={open} />
         </main>
@@ -35,9 +36,15 @@ export function HostPage({ client, shared, open }: { client: Client; shared: Sha
 function Bar({ client, open, onMenu }: { client: Client; open: Open; onMenu: () => void }) {
   const status = statusOf(open.state);
   const apps = open.apps ?? [];
+  const front = open.shown.find((one) => one.app === open.app)?.state;
   return (
     <header class="bar">
-      <p class="bar-name">{open.name}</p>
+      <div class="bar-words">
+        <Title name="host" look="bar-name">
+          {open.name}
+        </Title>
+        {front?.phase === "open" && <p class="bar-path">{front.path}</p>}
+      </div>
       {apps.length > 1 && (
         <select
           class="bar-app"
@@ -110,7 +117,13 @@ function Stage({ client, shared, open }: { client: Client; shared: Shared; open:
   if (open.apps?.length === 0) return <Panel title={texts.host.noApps} next={texts.host.noAppsNext} />;
   if (shared.config === null && shared.server !== null) {
     const server = texts.server[shared.server];
-    return <Panel title={server.title} next={server.next} />;
+    return (
+      <Panel title={server.title} next={server.next}>
+        <button type="button" class="main" onClick={() => void client.configure()}>
+          {texts.server.retry}
+        </button>
+      </Panel>
+    );
   }
   if (shared.config !== null && shared.config.apps === null) return <NoFrames host={open.name} />;
   if (open.shown.length === 0) return open.state.state === "offline" ? null : <Quiet word={texts.host.asking} />;
@@ -164,11 +177,12 @@ function Quiet({ word }: { word: string }) {
   );
 }
 
-function Panel({ title, next }: { title: string; next: string }) {
+function Panel({ title, next, children }: { title: string; next: string; children?: ComponentChildren }) {
   return (
     <div class="panel">
       <h2>{title}</h2>
       <p>{next}</p>
+      {children !== undefined && <div class="panel-actions">{children}</div>}
     </div>
   );
 }
@@ -189,7 +203,7 @@ function NoFrames({ host }: { host: string }) {
   );
 }
 
-function Over({ client, open }: { client: Client; open: Open }) {
+function Over({ client, open, leavings }: { client: Client; open: Open; leavings: Leavings }) {
   const { state } = open.state;
   if (state !== "revoked" && state !== "expired" && state !== "forgotten" && state !== "closed") return null;
   return (
@@ -208,7 +222,7 @@ function Over({ client, open }: { client: Client; open: Open }) {
       }
     >
       <Note tone="bad">
-        {state !== "closed" && <p>{texts.over.lead}</p>}
+        {state !== "closed" && <p role="status">{texts.over.lead[open.isGone ? leavings : "going"]}</p>}
         <p>
           <strong>{texts.over.next[state]}</strong>
         </p>
@@ -220,10 +234,18 @@ function Over({ client, open }: { client: Client; open: Open }) {
 /** The host's name while it is being opened. */
 export function Opening({ name }: { name: string }) {
   return (
-    <main class="stage">
-      <Title name="opening">{name}</Title>
-      <Quiet word={texts.state.path.connecting} />
-    </main>
+    <div class="host">
+      <header class="bar">
+        <div class="bar-words">
+          <Title name="opening" look="bar-name">
+            {name}
+          </Title>
+        </div>
+      </header>
+      <main class="stage">
+        <Quiet word={texts.state.path.connecting} />
+      </main>
+    </div>
   );
 }
 

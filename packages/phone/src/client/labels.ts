@@ -19,7 +19,7 @@ export interface Row extends Pairing {
 export interface Labelled {
   readonly row: Row;
   readonly label: string;
-  /** Labels of an earlier pairing with the same host: their jars are to be thrown away. */
+  /** Labels of an earlier pairing with the same host: to be thrown away. */
   readonly dropped: readonly string[];
 }
 

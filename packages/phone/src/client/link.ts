@@ -1,7 +1,5 @@
 /** Pairing links: taken out of the address, read for people, and told from other codes. */
-import { CoupletError } from "../sdk.js";
-import { shown } from "../../../sdk/src/client/attempt.js";
-import { offerFromLink, OfferError } from "../../../sdk/src/protocol/offer.js";
+import { CoupletError, offerFromLink, OfferError, shownEndpoint } from "../sdk.js";
 
 /** The longest text that is looked at: a link in an address, percent-encoded. */
 const TEXT_MAX = 16 * 1024;
@@ -32,7 +30,7 @@ export function readLink(text: string): Link {
     text: text.trim(),
     fingerprint: offer.hostKey.fingerprint(),
     expiresAt: offer.expiresAt * 1000,
-    places: offer.endpoints.filter(({ kind }) => kind === "relay").map(shown),
+    places: offer.endpoints.filter(({ kind }) => kind === "relay").map(shownEndpoint),
   };
 }
 

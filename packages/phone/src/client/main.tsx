@@ -1,6 +1,7 @@
 /** The client's pages: where they begin, and what they take from the browser. */
 import { render } from "preact";
 
+import { wipeApp } from "../bridge/index.js";
 import { IndexedDbStore } from "../sdk.js";
 import { App } from "./app.js";
 import { IndexedDbAppStore } from "./app_store.js";
@@ -16,11 +17,16 @@ import { Fault } from "./fault.js";
 
 const DATABASES = ["couplet", "couplet-apps"];
 
-function removed(name: string): Promise<void> {
+/** How long another tab may take to let go of a database, in milliseconds: a phone may have stopped it. */
+const LET_GO = 5000;
+
+/** Removes a database. Resolves with whether it is gone, or goes once another tab lets go of it. */
+function removed(name: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const request = indexedDB.deleteDatabase(name);
-    request.onsuccess = () => resolve();
+    request.onsuccess = () => resolve(true);
     request.onerror = () => reject(request.error);
+    request.onblocked = () => void setTimeout(() => resolve(false), LET_GO);
   });
 }
 
@@ -38,7 +44,8 @@ function start(root: HTMLElement): void {
     tick: () => void navigator.vibrate?.(60),
     turn: (route, isBack) => parked(history, route, isBack),
     tell: (word: Word) => channel.postMessage(word),
-    clear: async () => void (await Promise.all(DATABASES.map(removed))),
+    wipe: (label, appsOrigin) => wipeApp({ label, appsOrigin, container: document.body }),
+    clear: async () => (await Promise.all(DATABASES.map(removed))).every(Boolean),
   });
   channel.onmessage = ({ data }) => {
     if (isWord(data)) client.heard(data);

@@ -2,14 +2,14 @@
 import { useState } from "preact/hooks";
 
 import type { Client } from "./client.js";
-import { Facts, Fingerprint, Sheet } from "./parts.js";
-import type { Open } from "./shared.js";
+import { Facts, Fingerprint, Question, Sheet } from "./parts.js";
+import type { Listed, Open } from "./shared.js";
 import { statusOf } from "./status.js";
 import { texts } from "./texts.js";
 
 export function HostMenu({ client, open, onClose }: { client: Client; open: Open; onClose: () => void }) {
   const [isAsked, setAsked] = useState(false);
-  if (isAsked) return <Forget client={client} open={open} onClose={onClose} />;
+  if (isAsked) return <Forget client={client} host={open} onClose={onClose} />;
   const status = statusOf(open.state);
   const front = open.shown.find((one) => one.app === open.app);
   const canGoBack = front?.state.phase === "open" && front.state.canGoBack;
@@ -53,26 +53,25 @@ export function HostMenu({ client, open, onClose }: { client: Client; open: Open
   );
 }
 
-function Forget({ client, open, onClose }: { client: Client; open: Open; onClose: () => void }) {
+/** Asks before a host is forgotten. */
+export function Forget({ client, host: { id, name }, onClose }: { client: Client; host: Pick<Listed, "id" | "name">; onClose: () => void }) {
+  const go = (): void => {
+    onClose();
+    void client.forget(id);
+  };
   return (
-    <Sheet title={texts.forget.title(open.name)} onClose={onClose}>
-      <p>{texts.forget.lead(open.name)}</p>
-      <div class="sheet-actions">
-        <button
-          type="button"
-          class="grave"
-          onClick={() => {
-            onClose();
-            void client.forget();
-          }}
-        >
+    <Question
+      title={texts.forget.title(name)}
+      keep={texts.forget.keep}
+      onClose={onClose}
+      go={
+        <button type="button" class="grave" onClick={go}>
           {texts.forget.go}
         </button>
-        <button type="button" onClick={onClose}>
-          {texts.forget.keep}
-        </button>
-      </div>
-    </Sheet>
+      }
+    >
+      <p>{texts.forget.lead(name)}</p>
+    </Question>
   );
 }
 

@@ -4,6 +4,7 @@ import { useRef } from "preact/hooks";
 import type { Ceremony } from "./ceremony.js";
 import type { Client } from "./client.js";
 import { Acts, Countdown, Facts, Fingerprint, Icon, Page, TroubleText } from "./parts.js";
+import { spelled } from "./status.js";
 import { texts } from "./texts.js";
 
 type Step<S extends Ceremony["step"]> = Extract<Ceremony, { readonly step: S }>;
@@ -17,7 +18,7 @@ export function Pairing({ client, ceremony, onClear }: { client: Client; ceremon
     case "approval":
       return <Approval client={client} now={ceremony} />;
     case "finishing":
-      return <Waiting title={texts.finishing.title} name="finishing" />;
+      return <Waiting title={texts.finishing.title} name="finishing" lead={texts.finishing.lead} />;
     case "paired":
       return <Paired now={ceremony} />;
     case "failed":
@@ -105,7 +106,6 @@ function Connecting({ client, now }: { client: Client; now: Step<"connecting"> }
 }
 
 function Approval({ client, now }: { client: Client; now: Step<"approval"> }) {
-  const digits = [...now.checkCode].filter((character) => character !== " ");
   return (
     <Page
       title={texts.approval.title}
@@ -125,7 +125,7 @@ function Approval({ client, now }: { client: Client; now: Step<"approval"> }) {
             </span>
           ))}
         </span>
-        <span class="unseen">{texts.approval.spoken(now.hostName, digits.join(" "))}</span>
+        <span class="unseen">{texts.approval.spoken(now.hostName, spelled(now.checkCode))}</span>
       </p>
       <Countdown label={texts.approval.left} until={now.until} over={texts.approval.over} say={(text) => client.say(text)} />
       <Facts
@@ -140,12 +140,14 @@ function Approval({ client, now }: { client: Client; now: Step<"approval"> }) {
   );
 }
 
-function Waiting({ title, name }: { title: string; name: string }) {
+/** A page on which nothing is to be done. */
+export function Waiting({ title, name, lead }: { title: string; name: string; lead?: string }) {
   return (
     <Page title={title} name={name}>
       <p class="spinner">
         <Icon name="connecting" />
       </p>
+      {lead !== undefined && <p>{lead}</p>}
     </Page>
   );
 }

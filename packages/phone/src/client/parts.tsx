@@ -8,7 +8,6 @@ import type { Act, Trouble } from "./trouble.js";
 const ICONS = {
   back: "M15 5l-7 7 7 7",
   menu: "M5 12h.01M12 12h.01M19 12h.01",
-  direct: "M4 8a12 12 0 0 1 16 0M7 12a7.5 7.5 0 0 1 10 0M10 16a3 3 0 0 1 4 0M12 20h.01",
   relay: "M4 12h5M15 12h5M12 9a3 3 0 1 0 0 6 3 3 0 0 0 0-6",
   connecting: "M12 4a8 8 0 1 0 8 8",
   offline: "M5 5l14 14M8 8a11 11 0 0 0-4 2.500M12 8a11 11 0 0 1 8 3M10.500 15a3 3 0 0 1 3 .8M12 20h.01",
@@ -30,10 +29,12 @@ export function Icon({ name }: { name: keyof typeof ICONS }) {
 }
 
 /** A page: what there is to read, and below it, in the thumb's reach, what there is to press. */
-export function Page({ title, name, children, actions, onBack }: {
+export function Page({ title, name, again, children, actions, onBack }: {
   title: string;
   /** Which page or step it is: another one takes the focus to its title. */
   name: string;
+  /** So does a change of this one: what had the focus is gone. */
+  again?: string;
   children: ComponentChildren;
   actions?: ComponentChildren;
   onBack?: (() => void) | undefined;
@@ -49,7 +50,9 @@ export function Page({ title, name, children, actions, onBack }: {
         </header>
       )}
       <main class="content">
-        <Title name={name}>{title}</Title>
+        <Title name={name} again={again}>
+          {title}
+        </Title>
         {children}
       </main>
       {actions !== undefined && <div class="actions">{actions}</div>}
@@ -58,14 +61,20 @@ export function Page({ title, name, children, actions, onBack }: {
 }
 
 /** A page's title. When the page changes, it is where reading begins. */
-export function Title({ name, children }: { name: string; children: ComponentChildren }) {
+export function Title({ name, again, look, children }: {
+  name: string;
+  again?: string | undefined;
+  /** A class. */
+  look?: string;
+  children: ComponentChildren;
+}) {
   const title = useRef<HTMLHeadingElement>(null);
   useLayoutEffect(() => {
     title.current?.focus({ preventScroll: true });
     scrollTo(0, 0);
-  }, [name]);
+  }, [name, again]);
   return (
-    <h1 ref={title} tabIndex={-1} data-step={name}>
+    <h1 ref={title} class={look} tabIndex={-1} data-step={name}>
       {children}
     </h1>
   );
@@ -75,11 +84,16 @@ export function Title({ name, children }: { name: string; children: ComponentChi
 export function Sheet({ title, children, onClose }: { title: string; children: ComponentChildren; onClose: () => void }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const id = useId();
-  useEffect(() => {
+  useLayoutEffect(() => {
     const shown = dialog.current;
     if (shown === null || shown.open) return;
+    const before = document.activeElement;
     shown.showModal();
-    return () => shown.close();
+    return () => {
+      shown.close();
+      // A dialog that leaves the page gives the focus to nobody.
+      if (before instanceof HTMLElement && document.activeElement === document.body) before.focus();
+    };
   }, []);
   return (
     <dialog
@@ -100,6 +114,27 @@ export function Sheet({ title, children, onClose }: { title: string; children: C
         {children}
       </div>
     </dialog>
+  );
+}
+
+/** A question: what is done when it is answered by `go`, a button or a link; and what leaves all as it is. */
+export function Question({ title, children, go, keep, onClose }: {
+  title: string;
+  children: ComponentChildren;
+  go: ComponentChildren;
+  keep: string;
+  onClose: () => void;
+}) {
+  return (
+    <Sheet title={title} onClose={onClose}>
+      {children}
+      <div class="sheet-actions">
+        {go}
+        <button type="button" onClick={onClose}>
+          {keep}
+        </button>
+      </div>
+    </Sheet>
   );
 }
 

@@ -2,14 +2,24 @@
 import type { Word } from "./client.js";
 import type { Route } from "./shared.js";
 
+/** An app says where it is: what is longer is not kept. */
+const KEPT_MAX = 2048;
+/** A browser writes everything else as %XX; two slashes would name another server. */
+const PATH = /^\/(?!\/)[\x21-\x7e]*$/;
 const HOST = /^[0-9a-z]{1,128}(?:[-:][0-9a-z]{1,128})*$/;
 
 /** What an entry of the history says; what these pages did not write is the first page. */
 export function routeOf(state: unknown): Route {
-  const { at, id, app } = (typeof state === "object" && state !== null ? state : {}) as Record<string, unknown>;
+  const { at, id, app, path } = (typeof state === "object" && state !== null ? state : {}) as Record<string, unknown>;
   if (at === "scan" || at === "paste" || at === "pair") return { at };
   if (at !== "host" || typeof id !== "string" || !HOST.test(id)) return { at: "home" };
-  return { at, id, ...(typeof app === "string" || app === null ? { app } : {}) };
+  if (typeof app !== "string" && app !== null) return { at, id };
+  return { at, id, app, ...(isKept(path) ? { path } : {}) };
+}
+
+/** Whether an address within an app is one, and short enough for the history. */
+export function isKept(path: unknown): path is string {
+  return typeof path === "string" && path.length <= KEPT_MAX && PATH.test(path);
 }
 
 /** What of `history` is needed. */

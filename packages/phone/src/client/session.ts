@@ -3,13 +3,15 @@ import { openApp, type OpenApp } from "../bridge/index.js";
 import { CoupletError, isFinal, isOnline, type CredentialStore, type Host, type State } from "../sdk.js";
 import type { AppStore } from "./app_store.js";
 import { appsOf, chosenApp, type App } from "./apps.js";
+import { isKept } from "./places.js";
 import { polite } from "./polite.js";
-import type { Cell, Open, Shared, Shown } from "./shared.js";
+import { Quiet } from "./quiet.js";
+import type { Cell, Open, Seen, Shared, Shown } from "./shared.js";
 import { texts } from "./texts.js";
 import { troubleOf } from "./trouble.js";
 
-/** How long apps may take to be thrown away, in milliseconds: an app's origin may not answer any more. */
-const WIPE = 4000;
+/** An app may say that it is elsewhere as often as it likes: it is written down once in so many milliseconds. */
+const NOTED = 1000;
 
 /** How long to wait before what is stored is looked at again that could not be read, in milliseconds. */
 const ANEW = 500;
@@ -20,10 +22,10 @@ export interface Around {
   readonly storage: CredentialStore;
   readonly apps: AppStore;
   isOnline(): boolean;
-  /** The host of this id has been wiped from what is stored. */
+  /** The host of this id has been wiped from what is stored; what its apps have stored is still to be removed. */
   gone(id: string): void;
-  /** Another app is in front. */
-  turned(app: App): void;
+  /** Another app is in front, or the one in front is at another place. */
+  turned(app: App, path?: string): void;
 }
 
 /** Holds one host. */
@@ -31,14 +33,18 @@ export class Session {
   readonly host: Host;
   readonly #around: Around;
   readonly #frames = new Map<string, OpenApp>();
+  readonly #quiet = new Quiet();
   readonly #off: () => void;
-  #wanted: App | undefined;
+  /** Where to begin. */
+  #wanted: Omit<Seen, "id">;
+  #noting: ReturnType<typeof setTimeout> | undefined;
+  #noted = "";
   #isAsking = false;
   #isEnding = false;
   #open: Open;
 
-  /** `wanted`: the app to begin with, where the host still has it. */
-  constructor(host: Host, wanted: App | undefined, around: Around) {
+  /** `wanted`: the app to begin with, where the host still has it, and where in it. */
+  constructor(host: Host, wanted: Omit<Seen, "id">, around: Around) {
     this.host = host;
     this.#around = around;
     this.#wanted = wanted;
@@ -51,8 +57,9 @@ export class Session {
       app: undefined,
       shown: [],
       trouble: null,
-      leaving: "",
+      leaving: null,
       isForgetting: false,
+      isGone: false,
     };
     this.#set({});
     this.#off = host.on("state", (state) => this.#heard(state));
@@ -74,7 +81,7 @@ export class Session {
   async select(app: App): Promise<void> {
     if (this.#open.app !== app) {
       this.#set({ app });
-      this.#around.turned(app);
+      this.#around.turned(app, this.#place());
     }
     const pattern = this.#around.cell.value.config?.apps ?? null;
     if (pattern === null || this.#open.shown.some((one) => one.app === app)) return;
@@ -99,8 +106,9 @@ export class Session {
       jar: this.#around.apps.jar(label),
       container,
       title: texts.host.frame(app ?? texts.host.unnamedApp, this.#open.name),
+      path: app === this.#wanted.app ? this.#wanted.path : undefined,
       onState: (state) => this.#shownAs(label, { state }),
-      onLeave: (url) => this.#leads(url),
+      onLeave: (url) => this.#leads({ app, label }, url),
     });
     this.#frames.set(label, frames);
   }
@@ -121,8 +129,10 @@ export class Session {
   }
 
   /** The user has decided about an address outside. */
-  left(): void {
-    this.#set({ leaving: "" });
+  left(isOpened: boolean): void {
+    const front = this.#inFront();
+    if (front !== undefined) this.#quiet.answered(front.label, isOpened);
+    this.#set({ leaving: null });
   }
 
   /** Sets up the frames of an app anew that could not be shown. */
@@ -136,7 +146,7 @@ export class Session {
     if (this.#isEnding) return;
     this.#isEnding = true;
     this.#off();
-    await Promise.allSettled([...this.#frames.values()].map((one) => one.close()));
+    await this.#closeApps();
     await this.host.close();
   }
 
@@ -144,12 +154,12 @@ export class Session {
   async forget(): Promise<boolean> {
     this.#isEnding = true;
     this.#set({ isForgetting: true });
-    await this.#wipeApps();
+    const open = await this.#closeApps();
     try {
       return await this.host.forget();
     } finally {
       this.#off();
-      await this.#around.apps.forget(this.host.id).catch(() => {});
+      await this.#around.apps.forget({ host: this.host.id }, open).catch(() => {});
     }
   }
 
@@ -176,33 +186,36 @@ export class Session {
   #heard(state: State): void {
     if (this.#isEnding) return;
     this.#set({ state, name: this.host.name || this.#open.name });
-    if (isFinal(state)) void this.#end(state.state === "closed");
+    if (isFinal(state)) void this.#end(state.state);
     else if (isOnline(state)) void this.#ask();
   }
 
   /** It is over for good: nothing of it stays on this device. */
-  async #end(isKept: boolean): Promise<void> {
+  async #end(how: State["state"]): Promise<void> {
     this.#isEnding = true;
     this.#off();
-    if (isKept) return this.#set({ shown: [] });
-    await this.#wipeApps();
+    const open = await this.#closeApps();
     this.#set({ shown: [] });
+    if (how === "closed") return;
     const { storage, apps } = this.#around;
     try {
-      // Another tab may have paired anew meanwhile.
-      const stored = await storage.load(this.host.id);
-      if (stored.every((one) => one.device_id === this.host.deviceId)) await storage.remove(this.host.id);
-      await apps.forget(this.host.id);
+      // Another tab may have paired anew meanwhile; or forgets the host: then it needs what is stored to tell it, and removes it.
+      const isOurs = how !== "forgotten" && (await storage.load(this.host.id)).every((one) => one.device_id === this.host.deviceId);
+      if (isOurs) await storage.remove(this.host.id);
+      await apps.forget({ host: this.host.id, device: this.host.deviceId }, open);
     } catch {
       // What cannot be removed opens nothing any more.
     }
     this.#around.gone(this.host.id);
+    this.#set({ isGone: true });
   }
 
-  async #wipeApps(): Promise<void> {
-    const wiped = Promise.allSettled([...this.#frames.values()].map((one) => one.wipe()));
+  /** Takes all frames away: nothing of an app may store anything while it is removed. Resolves with their labels. */
+  async #closeApps(): Promise<readonly string[]> {
+    const open = [...this.#frames];
     this.#frames.clear();
-    await Promise.race([wiped, new Promise((resolve) => setTimeout(resolve, WIPE))]);
+    await Promise.allSettled(open.map(([, frames]) => frames.close()));
+    return open.map(([label]) => label);
   }
 
   /** Asks what this device is to the host, once. */
@@ -212,31 +225,56 @@ export class Session {
     try {
       const me = await this.host.me();
       const apps = appsOf(me);
-      const app = chosenApp(apps, this.#wanted);
+      const app = chosenApp(apps, this.#wanted.app);
       this.#set({ me, apps });
       if (app !== undefined && !this.#isEnding) await this.select(app);
     } catch (error) {
       // Where the session is gone, the next one asks again.
-      if (isOnline(this.host.state) && !this.#isEnding) this.#set({ trouble: troubleOf(error, this.#around.isOnline()) });
+      if (isOnline(this.host.state) && !this.#isEnding) this.#set({ trouble: troubleOf(error, { isOnline: this.#around.isOnline() }) });
     } finally {
       this.#isAsking = false;
     }
   }
 
+  #inFront(): Shown | undefined {
+    return this.#open.shown.find((one) => one.app === this.#open.app);
+  }
+
   #front(): OpenApp | undefined {
-    const shown = this.#open.shown.find((one) => one.app === this.#open.app);
-    return shown === undefined ? undefined : this.#frames.get(shown.label);
+    return this.#frames.get(this.#inFront()?.label ?? "");
   }
 
   #shownAs(label: string, part: Partial<Shown>): void {
     if (this.#isEnding) return;
     this.#set({ shown: this.#open.shown.map((one) => (one.label === label ? { ...one, ...part } : one)) });
+    // Where the page was left counts once.
+    if (part.state?.phase === "open") this.#wanted = {};
+    if (this.#noting === undefined) this.#note();
   }
 
-  /** An app's word: only what a browser opens in a tab is worth a question. */
-  #leads(url: string): void {
-    const isWeb = URL.canParse(url) && ["https:", "http:", "mailto:", "tel:"].includes(new URL(url).protocol);
-    if (isWeb && !this.#isEnding) this.#set({ leaving: new URL(url).href });
+  /** Writes down where the app in front is, and looks again a while later. */
+  #note(): void {
+    this.#noting = undefined;
+    const [app, path] = [this.#open.app, this.#place()];
+    const now = JSON.stringify([app, path]);
+    if (this.#isEnding || app === undefined || path === undefined || now === this.#noted) return;
+    this.#noted = now;
+    this.#around.turned(app, path);
+    this.#noting = setTimeout(() => this.#note(), NOTED);
+  }
+
+  /** Where the app in front says that it is. */
+  #place(): string | undefined {
+    const state = this.#inFront()?.state;
+    if (state?.phase !== "open") return this.#wanted.app === this.#open.app ? this.#wanted.path : undefined;
+    return isKept(state.path) ? state.path : undefined;
+  }
+
+  /** An app asks without being pressed, too: one question at a time, and only of the app that is seen. */
+  #leads({ app, label }: Pick<Shown, "app" | "label">, url: string): void {
+    const isFront = this.#inFront()?.label === label;
+    if (!isFront || this.#isEnding || this.#open.leaving !== null || !this.#quiet.isHeard(label)) return;
+    this.#set({ leaving: { app, url } });
   }
 
   #set(part: Partial<Open>): void {

@@ -6,12 +6,21 @@ import type { Me, State } from "../sdk.js";
 import type { App } from "./apps.js";
 import type { Ceremony } from "./ceremony.js";
 import type { Config } from "./config.js";
+import type { Leavings } from "./sweeper.js";
 import type { Trouble } from "./trouble.js";
 
 /** Which page is shown. */
 export type Route =
   | { readonly at: "home" | "scan" | "paste" | "pair" }
-  | { readonly at: "host"; readonly id: string; readonly app?: App };
+  | ({ readonly at: "host" } & Seen);
+
+/** What is seen of a host: which app, and where in it; absent: where it begins. */
+export interface Seen {
+  readonly id: string;
+  readonly app?: App;
+  /** The app's word: an address within itself. */
+  readonly path?: string;
+}
 
 /** A paired host, as it is stored. */
 export interface Listed {
@@ -29,6 +38,12 @@ export interface Shown {
   readonly state: AppState;
 }
 
+/** An app wants to lead to an address outside. */
+export interface Leaving {
+  readonly app: App;
+  readonly url: string;
+}
+
 /** The host that is open. */
 export interface Open {
   readonly id: string;
@@ -42,9 +57,11 @@ export interface Open {
   readonly shown: readonly Shown[];
   /** Why an app cannot be opened here. */
   readonly trouble: Trouble | null;
-  /** Where an app wants to lead; empty: nowhere. */
-  readonly leaving: string;
+  /** Where the app in front wants to lead; null: nowhere. */
+  readonly leaving: Leaving | null;
   readonly isForgetting: boolean;
+  /** It is over, and what was stored of it is thrown away. */
+  readonly isGone: boolean;
 }
 
 /** All of it. */
@@ -59,6 +76,12 @@ export interface Shared {
   readonly server: "offline" | "away" | null;
   readonly ceremony: Ceremony | null;
   readonly open: Open | null;
+  /** What apps of forgotten hosts have stored. */
+  readonly leavings: Leavings;
+  /** The id of the host that is being forgotten; empty: none is. */
+  readonly forgetting: string;
+  /** All that is stored is being removed. */
+  readonly isClearing: boolean;
   /** What is to be known on the page of hosts; empty: nothing. */
   readonly notice: string;
   /** For screen readers. */
@@ -73,6 +96,9 @@ export const BEGINNING: Shared = {
   server: null,
   ceremony: null,
   open: null,
+  leavings: "none",
+  forgetting: "",
+  isClearing: false,
   notice: "",
   said: "",
 };

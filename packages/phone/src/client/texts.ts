@@ -35,17 +35,25 @@ export const texts = {
     scan: "Scan a code",
     paste: "Paste a link",
     forgotten: (name: string) => `${name} is forgotten on this device.`,
+    forget: (name: string) => `Forget ${name}`,
     untold: (name: string) =>
       `${name} is forgotten on this device, but could not be told: its owner still sees this device, and can revoke it there.`,
     unusable: "A stored pairing cannot be read. Pair with that host again; what is damaged is then replaced.",
-    cleared: "All that these pages had stored is removed.",
+    cleared: "The pairings of this browser are removed, with what their apps had stored.",
+    clearedPart:
+      "The pairings of this browser are removed. What some of their apps had stored could not be reached: to remove that too, " +
+      "clear the browser’s data in its settings.",
+    clearedLater: "Another tab or window of this browser holds on to what is stored. Close all of them: it is removed then.",
+    leavings:
+      "What some apps had stored in this browser could not be removed yet: their addresses do not answer. It is tried again when " +
+      "this page is opened.",
   },
 
   server: {
     offline: { title: "This device is offline.", next: "Hosts come back by themselves when the network does." },
     away: {
-      title: "The relay that serves these pages does not answer.",
-      next: "What you see was kept on this device. It is tried again by itself; hosts at another relay may still answer.",
+      title: "The server of these pages does not answer.",
+      next: "What you see was kept on this device. It is tried again by itself; your hosts may answer all the same.",
     },
     retry: "Try now",
   },
@@ -57,7 +65,7 @@ export const texts = {
     privacy: "It is read on this device; no picture leaves it.",
     view: "The camera’s picture",
     other: "That is not a Couplet code. Looking on…",
-    plain: "That code is for apps that pair over plain HTTP. Ask the host for the code “Couplet apps”. Looking on…",
+    plain: "That code is for apps that pair over plain HTTP. Ask the host for the code “Couplet apps (sealed)”. Looking on…",
     unusable: "That Couplet code cannot be used: it is damaged, or of a newer version. Looking on…",
     found: "Code found.",
     paused: "The camera rests while this page is not seen.",
@@ -110,7 +118,7 @@ export const texts = {
     keep: "Keep this page open until then.",
   },
 
-  finishing: { title: "Let in. Finishing…" },
+  finishing: { title: "Let in", lead: "Finishing…" },
   paired: { title: (host: string) => `Paired with ${host}`, lead: "Opening…" },
 
   trouble: {
@@ -130,8 +138,8 @@ export const texts = {
       broke: "The connection broke off.",
       hostOffline: "The host is not connected to its relay.",
       relayDown: "The relay does not answer.",
-      between: "Something stands between this device and the relay.",
-      busy: "There is too much going on.",
+      between: "This network does not let you through to the relay.",
+      busy: "The host or its relay is busy.",
       locked: "There were too many wrong tries.",
       clock: "This device’s clock is wrong.",
       wrongKey: "That is not the host that made the link.",
@@ -141,7 +149,7 @@ export const texts = {
       storage: "What this page has stored cannot be used.",
       gone: "The host does not know this device any more.",
       account: "This relay wants an account.",
-      handshake: "The host and this device did not agree.",
+      handshake: "The connection could not be secured.",
       fault: "Something went wrong.",
     },
     /** What to do, where these pages know more than the error does. */
@@ -150,7 +158,7 @@ export const texts = {
       otherKey:
         "It may be another host of that name or address, or the same one set up anew, or someone who pretends to be it. Compare " +
         "the keys with the host’s owner. If it was set up anew, forget the old one first.",
-      account: "These pages cannot sign in there. Use couplet connect with --relay-account-token-file, or an app that signs in.",
+      account: "These pages cannot sign in there. Use an app that can, or ask the host’s owner for a relay without accounts.",
       storage: "Remove what these pages have stored, then pair again. A private window may keep nothing at all.",
     } as Partial<Record<string, string>>,
     act: {
@@ -158,7 +166,7 @@ export const texts = {
       scan: "Scan a new code",
       paste: "Paste a link",
       hosts: "Your hosts",
-      another: "It is another host: pair",
+      another: "Pair with the other host",
       rename: "Change the name",
       clear: "Remove what is stored",
     },
@@ -166,21 +174,18 @@ export const texts = {
 
   state: {
     connecting: "Connecting",
-    direct: "Direct",
     relay: "Relay",
     offline: "Away",
     elsewhere: "In another tab",
     over: "Ended",
     said: {
       connecting: (host: string) => `Connecting with ${host}.`,
-      direct: (host: string) => `Connected with ${host}, straight over your network.`,
       relay: (host: string) => `Connected with ${host} through a relay.`,
       offline: (host: string) => `${host} is away. It is tried again by itself.`,
       elsewhere: (host: string) => `${host} is in use in another tab.`,
     },
     path: {
       connecting: "A session is being opened.",
-      direct: (endpoint: string) => `Straight, over your network: ${endpoint}`,
       relay: (relay: string) => `Through the relay ${relay}, which cannot read it`,
     },
   },
@@ -199,9 +204,9 @@ export const texts = {
     forget: "Forget this host",
     path: "Path",
     deviceName: "This device",
-    limits: "May",
-    readOnly: "only read",
-    paths: (paths: readonly string[]) => `use ${paths.join(", ")}`,
+    limits: "Allowed here",
+    readOnly: "reading only",
+    paths: (paths: readonly string[]) => `only ${paths.join(", ")}`,
     ends: "Access ends",
     away: (host: string) => `${host} is away.`,
     awayNext: "It is tried again by itself.",
@@ -213,19 +218,19 @@ export const texts = {
     noApps: "No app is behind this host.",
     noAppsNext: "Its owner starts one with couplet serve http://127.0.0.1:3000.",
     noFrames: {
-      title: "This relay shows no apps in a browser.",
+      title: "No apps can be shown in a browser here.",
       next: (host: string) => `You are paired with ${host}. Its apps open in two other ways:`,
       ways: [
         "On a computer: run couplet connect there, with a link of its own, and open the address that it prints.",
         "In an app that is made with Couplet’s SDK.",
       ],
-      operator: "Whoever runs the relay can change that: it needs a domain for apps.",
+      operator: "Whoever serves these pages can change that: apps need a domain of their own.",
     },
     failed: "The app cannot be shown.",
   },
 
   leave: {
-    title: "Leave the app?",
+    title: (app: string | null) => `Leave ${app ?? "the app"}?`,
     lead: "It leads to an address outside. That opens in a tab of its own:",
     go: "Open it",
     stay: "Stay here",
@@ -244,6 +249,7 @@ export const texts = {
     title: "Remove all that is stored?",
     lead: "The pairings of this browser are removed, with what their apps have stored. Hosts are not told: their owners still see this device.",
     go: "Remove",
+    going: "Removing…",
   },
 
   over: {
@@ -251,7 +257,13 @@ export const texts = {
     expired: (host: string) => `This device’s access to ${host} has ended.`,
     forgotten: (host: string) => `${host} is forgotten here.`,
     closed: (host: string) => `The connection with ${host} is closed.`,
-    lead: "What this device had stored of it is removed.",
+    lead: {
+      none: "What this device had stored of it and of its apps is removed.",
+      going: "What this device had stored of it and of its apps is being removed.",
+      left:
+        "What this device had stored of it is removed, but not all that its apps had stored in this browser: their addresses do " +
+        "not answer. It is tried again when this page is opened.",
+    },
     next: {
       revoked: "To come back, ask the host’s owner for a new link.",
       expired: "To come back, ask the host’s owner for a new link.",

@@ -1,6 +1,5 @@
 /** What went wrong, as the pages show it: what happened, what to do next, and the buttons that lead there. */
-import { AttemptError, CoupletError } from "../sdk.js";
-import { titleOf } from "../../../sdk/src/protocol/error.js";
+import { AttemptError, CoupletError, titleOf } from "../sdk.js";
 import { texts } from "./texts.js";
 
 /** What sort of trouble it is: texts.trouble has a title for each. */
@@ -103,19 +102,28 @@ const ACTS: Readonly<Record<Kind, readonly Act[]>> = {
 /** The network's own trouble, where this device has none at all. */
 const OF_NETWORK: readonly Kind[] = ["unreachable", "relayDown", "between"];
 
-/** What kind an error is of. `isOnline`: whether the browser takes this device for connected. */
-export function kindOf(error: unknown, isOnline: boolean): Kind {
+/** What the pages know beside the error. */
+export interface Around {
+  /** Whether the browser takes this device for connected. */
+  readonly isOnline?: boolean;
+  /** Whether the link's time is over by this device's clock: a relay does not tell that from a link that was used. */
+  readonly isLate?: boolean;
+}
+
+/** What kind an error is of. */
+export function kindOf(error: unknown, { isOnline = true, isLate = false }: Around = {}): Kind {
   if (!(error instanceof CoupletError)) return "fault";
   const kind = KINDS[error.code] ?? "fault";
   if (!isOnline && OF_NETWORK.includes(kind)) return "noNetwork";
+  if (isLate && kind === "used") return "expired";
   // A known host's name or address under another key: what the link says, not what somebody answered.
   if (kind === "wrongKey" && !(error instanceof AttemptError) && !(error.cause instanceof AttemptError)) return "otherKey";
   return kind;
 }
 
 /** An error for people. Only what the SDK says is shown of it: other errors' texts may be anything. */
-export function troubleOf(error: unknown, isOnline = true): Trouble {
-  const kind = kindOf(error, isOnline);
+export function troubleOf(error: unknown, around: Around = {}): Trouble {
+  const kind = kindOf(error, around);
   const known = error instanceof CoupletError ? error : null;
   const [first = "", ...details] = (known?.message ?? "").split("\n");
   const title = texts.trouble.title[kind];

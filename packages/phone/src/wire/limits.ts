@@ -23,3 +23,6 @@ export const MESSAGES_PER_SECOND = 10_000;
 export const TITLE_MAX = 200;
 /** One message of a WebSocket, as in the SDK. */
 export const SOCKET_MESSAGE_MAX = 64 << 20;
+/** How often an app may ask to lead elsewhere, in so many milliseconds. */
+export const LEAVES = 3;
+export const LEAVES_PER = 30_000;

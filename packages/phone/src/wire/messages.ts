@@ -16,6 +16,12 @@ export type Header = readonly [name: string, value: string];
 /** How a request came to be, as `Sec-Fetch-Mode` says it. */
 export type Mode = "navigate" | "cors" | "no-cors" | "same-origin";
 
+/**
+ * Who asks: a page of the app, a person by way of the client's page, or nobody knows, as pages that lead here from elsewhere may
+ * keep that to themselves.
+ */
+export type Asker = (typeof ASKERS)[number];
+
 /** A request of the app's pages. */
 export interface RequestMessage {
   readonly t: "request";
@@ -31,6 +37,7 @@ export interface RequestMessage {
   readonly destination: string;
   /** Path and query of the page that asks; null: it keeps that to itself, or there is none. */
   readonly referrer: string | null;
+  readonly asker: Asker;
   /** Whether cookies go with it, and are taken from its answer. */
   readonly credentials: boolean;
 }
@@ -68,7 +75,8 @@ export type FromClient =
   | { readonly t: "bye" }
   /** The cookies changed: what pages have of them is old. */
   | { readonly t: "jar" }
-  | { readonly t: "viewed"; readonly id: number; readonly text: string };
+  /** null: it cannot be said. */
+  | { readonly t: "viewed"; readonly id: number; readonly text: string | null };
 
 /** What a page says of its WebSocket. */
 export type FromSocket =
@@ -84,11 +92,10 @@ export type ToSocket =
   | { readonly t: "error" }
   | { readonly t: "close"; readonly code: number; readonly reason: string; readonly wasClean: boolean };
 
+const ASKERS = ["app", "person", "unknown"] as const;
 const MODES: readonly unknown[] = ["navigate", "cors", "no-cors", "same-origin"];
-const DESTINATIONS: readonly unknown[] = [
-  "audio", "audioworklet", "document", "embed", "empty", "fencedframe", "font", "frame", "iframe", "image", "json", "manifest", "object",
-  "paintworklet", "report", "script", "serviceworker", "sharedworker", "style", "track", "video", "worker", "xslt",
-];
+// Browsers come to know more of them.
+const DESTINATION = /^[a-z-]{1,32}$/;
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/;
 // Visible bytes, spaces and tabs, and what stands for bytes above (RFC 9110, 5.5).
 const VALUE = /^(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?$/;
@@ -119,16 +126,33 @@ export function parseFromWorker(data: unknown): FromWorker | null {
   }
 }
 
+/** What somebody waits for that cannot be done: the number to answer, and what is wrong. */
+export interface Refused {
+  readonly t: "request" | "view";
+  readonly id: number;
+  readonly why: "path" | "headers" | "unreadable";
+}
+
+/** Reads who waits for an answer to what {@link parseFromWorker} did not take. null: nobody who can be told. */
+export function parseRefused(data: unknown): Refused | null {
+  const { t, id, path, headers } = fields(data) ?? {};
+  if ((t !== "request" && t !== "view") || !isId(id)) return null;
+  const isLong = typeof path === "string" && path.length > PATH_MAX;
+  if (isLong || t === "view") return { t, id, why: isLong ? "path" : "unreadable" };
+  return { t, id, why: isPath(path) && parseHeaders(headers) === null ? "headers" : "unreadable" };
+}
+
 function parseRequest(it: Fields): RequestMessage | null {
   const { id, method, path, body, mode, destination, referrer, credentials } = it;
+  const asker = ASKERS.find((known) => known === it["asker"]);
   const headers = parseHeaders(it["headers"]);
   if (!isId(id) || headers === null || !isPath(path)) return null;
   if (typeof method !== "string" || !TOKEN.test(method) || method.length > 32) return null;
-  if (!MODES.includes(mode) || !DESTINATIONS.includes(destination) || typeof credentials !== "boolean") return null;
+  if (!MODES.includes(mode) || typeof destination !== "string" || !DESTINATION.test(destination) || typeof credentials !== "boolean") return null;
   if (referrer !== null && !isPath(referrer)) return null;
-  if (body !== null && !(body instanceof Blob)) return null;
+  if (asker === undefined || (body !== null && !(body instanceof Blob))) return null;
   return {
-    t: "request", id, method, path, headers, body, mode: mode as Mode, destination: destination as string, referrer, credentials,
+    t: "request", id, method, path, headers, body, mode: mode as Mode, destination, referrer, asker, credentials,
   };
 }
 

@@ -3,6 +3,9 @@
 /** What the app sees itself as. */
 export const VIEW = "http://localhost";
 
+/** What stands here on an app's origin is not the app's. */
+export const OURS = "/.couplet/";
+
 const SCHEMES = ["http:", "https:", "ws:", "wss:"];
 const LOOPBACK = ["localhost", "127.0.0.1", "[::1]"];
 

@@ -1,7 +1,7 @@
 /** Policies: the shim runs, the client may show the page, and everything else is as strict as it was. */
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { admitted, own } from "../../src/app/html/csp.js";
+import { admitted, own, unreported } from "../../src/app/html/csp.js";
 
 const admission = { shim: "https://l.apps/.couplet/shim.js", download: "https://l.apps/.couplet/download", nonce: "N", ancestor: "https://relay" };
 const [SHIM, DOWNLOAD] = [admission.shim, admission.download];
@@ -39,4 +39,9 @@ it("changes each policy by what it takes", () => {
 it("says of itself who may show a page, and that it loads nothing by plugins", () => {
   assert.equal(own(admission, true), "frame-ancestors 'self' https://relay; object-src 'none'");
   assert.equal(own(admission, false), "frame-ancestors 'self' https://relay");
+});
+
+it("what a page loads reports nothing either, and is as strict as it was", () => {
+  assert.equal(unreported("script-src 'self'; report-uri /r, img-src a; report-to g"), "script-src 'self', img-src a");
+  assert.equal(unreported("report-uri /r"), "");
 });

@@ -67,6 +67,8 @@ export async function startNotes(): Promise<App> {
           const cookies = [`session=${user}; HttpOnly; Secure; SameSite=Strict; Path=/`, "_xsrf=token1; Path=/"];
           response.writeHead(303, { location: "http://localhost/welcome?from=login", "set-cookie": cookies }).end();
         });
+      case "quiet":
+        return html(page("Quiet", '<a id="meta" href="/welcome?meta">m</a> <a id="rel" rel="noreferrer" href="/welcome?rel">r</a>', second === "" ? '<meta name="referrer" content="no-referrer">' : ""));
       case "welcome":
         return html(page("Welcome", `<p id="who">${request.headers.cookie ?? ""}</p><a id="home" href="/">home</a>`));
       case "echo":

@@ -1,16 +1,16 @@
 /** Headers: what a browser would send to the app's own host, whatever the app says. */
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { answerHeaders, isAllowed, requestHeaders } from "../../src/bridge/headers.js";
+import { answerHeaders, isAllowed, requestHeaders, siteOf } from "../../src/bridge/headers.js";
 import { Flood } from "../../src/bridge/flood.js";
 import { Gate } from "../../src/bridge/gate.js";
 import { newLabel } from "../../src/bridge/index.js";
-import { originOf } from "../../src/bridge/open.js";
+import { originOf } from "../../src/bridge/keeper.js";
 import type { RequestMessage } from "../../src/wire/messages.js";
 import { CREDIT_MAX } from "../../src/wire/limits.js";
 
 const request: RequestMessage = {
-  t: "request", id: 1, method: "GET", path: "/", headers: [], body: null, mode: "cors", destination: "empty", referrer: null, credentials: true,
+  t: "request", id: 1, method: "GET", path: "/", headers: [], body: null, mode: "cors", destination: "empty", referrer: null, asker: "app", credentials: true,
 };
 const headers = (change: Partial<RequestMessage>, cookie = ""): { [name: string]: string } => Object.fromEntries(requestHeaders({ ...request, ...change }, cookie));
 
@@ -27,10 +27,19 @@ it("say who asks as the app knows itself", () => {
   assert.equal(headers({})["origin"], undefined);
   assert.equal(headers({ method: "POST" })["origin"], "http://localhost");
   assert.equal(headers({ method: "POST", mode: "navigate", referrer: "/form" })["origin"], "http://localhost");
-  assert.equal(headers({ method: "POST", mode: "navigate" })["origin"], "null");
-  assert.equal(headers({ mode: "navigate" })["sec-fetch-site"], "none");
-  assert.equal(headers({ mode: "navigate", method: "POST" })["sec-fetch-site"], "cross-site");
+  assert.equal(headers({ method: "POST", mode: "navigate", asker: "unknown" })["origin"], "null");
+  assert.equal(headers({ mode: "navigate", asker: "person" })["sec-fetch-site"], "none");
+  assert.equal(headers({ mode: "navigate", asker: "unknown" })["sec-fetch-site"], "cross-site");
   assert.equal(headers({ mode: "navigate", referrer: "/" })["sec-fetch-site"], "same-origin");
+});
+
+it("have the cookies that a browser sends from where they come from", () => {
+  const site = (change: Partial<RequestMessage>): string => siteOf({ ...request, mode: "navigate", ...change });
+  assert.equal(site({ asker: "person", destination: "iframe" }), "strict");
+  assert.equal(site({ asker: "app", destination: "iframe" }), "strict");
+  assert.equal(site({ asker: "unknown", destination: "document" }), "lax");
+  assert.equal(site({ asker: "unknown", destination: "iframe" }), "none");
+  assert.equal(site({ asker: "unknown", destination: "document", mode: "cors" }), "none");
 });
 
 it("ask for what is compressed, but for parts, media and events", () => {

@@ -34,6 +34,15 @@ it("shows scripts what they may see, and requests everything of their path", asy
   await jar.wipe();
 });
 
+it("keeps what stays with the app from who comes from elsewhere", async () => {
+  const jar = new Jar(stored(), () => {});
+  jar.take(["s=1; SameSite=Strict", "l=2; SameSite=Lax", "n=3; SameSite=None; Secure", "d=4"], "/");
+  assert.equal(jar.header("/"), "s=1; l=2; n=3; d=4");
+  assert.equal(jar.header("/", "lax"), "l=2; n=3; d=4");
+  assert.equal(jar.header("/", "none"), "n=3");
+  await jar.wipe();
+});
+
 it("passes over what is none, and what names other hosts", async () => {
   const jar = new Jar(stored(), () => {});
   jar.take(["", ";", "=", "\u0000=1", "a=1; Domain=example.com", "b=2; Domain=localhost.evil.example", "__Host-c=3; Domain=localhost; Path=/", `d=${"x".repeat(5000)}`], "/");

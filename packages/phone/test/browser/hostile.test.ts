@@ -81,16 +81,22 @@ describe("a hostile app", { timeout: 300_000 }, () => {
   });
 
   it("gets no port by asking for one from its page", async () => {
-    const got = await frame.evaluate(async () => {
+    await frame.evaluate(() => {
       const ports: string[] = [];
       addEventListener("message", ({ data }) => ports.push(JSON.stringify(data)));
       for (const couplet of ["join", "ready", "port", "wiped", "failed", "busy"]) parent.postMessage({ couplet }, "*");
       for (const data of [null, 1, "join", [], { couplet: ["join"] }, { couplet: "page", path: 1, title: {} }]) parent.postMessage(data, "*");
-      await new Promise((done) => setTimeout(done, 100));
-      return ports;
+      (window as unknown as { got: string[] }).got = ports;
     });
-    assert.deepEqual(got, []);
+    // What the keeper asks for comes from the same page, and after what the frame would have got.
+    const joined = await keeper.evaluate((client) => {
+      const port = new Promise<string>((resolve) => addEventListener("message", ({ data }) => resolve(JSON.stringify(data)), { once: true }));
+      parent.postMessage({ couplet: "join" }, client);
+      return port;
+    }, stage.served.client);
+    assert.match(joined, /"port"/);
     await settled();
+    assert.deepEqual(await frame.evaluate(() => (window as unknown as { got: string[] }).got), []);
     assert.equal((await stage.page.evaluate((label) => window.couplet.state(label), shown.label))?.phase, "open");
   });
 
@@ -108,7 +114,7 @@ describe("a hostile app", { timeout: 300_000 }, () => {
       const all: { t: string; id: number; [name: string]: unknown }[] = [];
       port.onmessage = ({ data }) => void all.push(data as (typeof all)[number]);
       const request = {
-        t: "request", method: "GET", path: "/port", headers: [] as unknown[], body: null as unknown, mode: "cors", destination: "empty", referrer: null as unknown, credentials: true,
+        t: "request", method: "GET", path: "/port", headers: [] as unknown[], body: null as unknown, mode: "cors", destination: "empty", referrer: null as unknown, asker: "app", credentials: true,
       };
       let id = 0;
       const ask = (given: object): void => port.postMessage({ ...request, id: (id += 1), ...given });
@@ -161,7 +167,8 @@ describe("a hostile app", { timeout: 300_000 }, () => {
   it("is stopped when it floods the port, and can be opened again", async () => {
     await keeper.evaluate(() => {
       const { taken } = window as unknown as { taken: MessagePort };
-      for (let at = 0; at < 20_000; at += 1) taken.postMessage({ t: "view", id: at, path: "/" });
+      // Cheap ones, so that a busy machine hears as many in one second, too.
+      for (let at = 0; at < 60_000; at += 1) taken.postMessage(null);
     });
     await stage.page.waitForFunction((label) => window.couplet.state(label)?.phase === "failed", shown.label);
     assert.equal(await victim.frame().evaluate(async () => (await fetch("/echo")).status), 200, "others go on");
@@ -205,6 +212,20 @@ describe("a hostile app", { timeout: 300_000 }, () => {
       })()`,
     ]);
     assert.deepEqual(notes.seen.slice(before).map(({ url }) => url), [], "the other app was not even asked");
+    // Where it hides its own address, it gets what a stranger's page would get: no cookie that stays with the app, and no page.
+    await victim.frame().evaluate(() => fetch("/renew/mine"));
+    const [hidden] = await tries(frame, [
+      `new Promise((done) => {
+        const frame = document.createElement("iframe");
+        frame.referrerPolicy = "no-referrer";
+        frame.src = "${victim.origin}/victim-hidden";
+        frame.onload = () => { try { done(frame.contentWindow.document.title) } catch (error) { done(error.name) } };
+        document.documentElement.append(frame);
+      })`,
+    ]);
+    assert.equal(hidden, "SecurityError");
+    const asked = notes.seen.find(({ url }) => url === "/victim-hidden")?.headers;
+    assert.deepEqual([asked?.cookie, asked?.["sec-fetch-site"]], [undefined, "cross-site"]);
     // To the other app's frames, where this one can reach them by name alone.
     await tries(frame, [
       `(() => {
@@ -216,7 +237,7 @@ describe("a hostile app", { timeout: 300_000 }, () => {
       })()`,
     ]);
     await settled();
-    assert.equal(await victim.frame().evaluate(() => document.cookie), "");
+    assert.equal(await victim.frame().evaluate(() => document.cookie), "_xsrf=mine");
     assert.equal(await victim.frame().evaluate(async () => (await fetch("/echo")).status), 200);
   });
 
@@ -262,9 +283,45 @@ describe("a hostile app", { timeout: 300_000 }, () => {
     assert.equal(await stage.page.evaluate(() => window.couplet.leaves().length), leaves);
   });
 
+  it("asks to lead elsewhere no more often than people do, and not while it is being asked", async () => {
+    const asked = async (): Promise<number> => {
+      const before = await stage.page.evaluate(() => window.couplet.leaves().length);
+      await tries(frame, ['(() => { for (let at = 0; at < 500; at += 1) parent.postMessage({ couplet: "leave", url: "https://elsewhere.example/" + at }, "*"); })()']);
+      await settled();
+      return (await stage.page.evaluate(() => window.couplet.leaves().length)) - before;
+    };
+    assert.equal(await asked(), 3);
+    assert.equal(await asked(), 0);
+    // One that is opened anew begins anew, as far as the question that it asks is answered.
+    await stage.page.evaluate(() => window.couplet.asks(true));
+    const other = await stage.open("hostile", "/asks");
+    frame = await other.at("/asks");
+    assert.equal(await asked(), 1);
+    await stage.page.evaluate((label) => [window.couplet.asks(false), window.couplet.close(label)], other.label);
+    frame = shown.frame();
+  });
+
+  it("goes through its own history, and not through that of the client's page", async () => {
+    await stage.page.evaluate(() => {
+      for (const at of ["#one", "#two", "#three"]) history.pushState(null, "", at);
+    });
+    const other = await stage.open("hostile", "/first");
+    await other.at("/first");
+    const url = stage.page.url();
+    await other.frame().evaluate(() => location.assign("/second"));
+    await other.at("/second");
+    await other.frame().evaluate(() => history.back());
+    await other.at("/first");
+    for (const steps of [-1, -2, -3, -4, -20]) await tries(other.frame(), [`history.go(${steps})`, "history.back()"]);
+    await other.frame().evaluate(() => location.assign("/third"));
+    await other.at("/third");
+    assert.equal(await stage.page.evaluate(() => location.href), url);
+    await stage.page.evaluate((label) => window.couplet.close(label), other.label);
+  });
+
   it("is taken away when it floods the client's page with messages", async () => {
     await frame.evaluate(() => {
-      for (let at = 0; at < 20_000; at += 1) parent.postMessage({ couplet: "page", path: "/", title: String(at) }, "*");
+      for (let at = 0; at < 60_000; at += 1) parent.postMessage(null, "*");
     });
     await stage.page.waitForFunction((label) => window.couplet.state(label)?.phase === "failed", shown.label);
     assert.equal(await victim.frame().evaluate(async () => (await fetch("/echo")).status), 200);

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { type App, startNotes } from "../apps/notes.js";
 import { type Shown, type Stage, startStage } from "../support/browser.js";
+import { until } from "../support/until.js";
 
 describe("an app that is open", { timeout: 180_000 }, () => {
   let [notes, stage, shown] = [] as unknown as [App, Stage, Shown];
@@ -42,7 +43,7 @@ describe("an app that is open", { timeout: 180_000 }, () => {
     const asked = stage.served.asked.length;
     await shown.frame().evaluate(() => location.assign("/two"));
     // The page that stands there says so; what it sets up is to go through again.
-    while (!stage.served.asked.slice(asked).some(({ path }) => path === "/.couplet/stray.js")) await stage.page.evaluate(() => 0);
+    await until(() => stage.served.asked.slice(asked).some(({ path }) => path === "/.couplet/stray.js"));
     await session.send("Network.setBypassServiceWorker", { bypass: false });
     await stage.page.waitForFunction((label) => (window.couplet.state(label) as { title?: string }).title === "Two", shown.label);
     await session.detach();

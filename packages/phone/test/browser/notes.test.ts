@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { type App, POLICIES, startNotes } from "../apps/notes.js";
 import { type Stage, startStage } from "../support/browser.js";
+import { until } from "../support/until.js";
 
 describe("an app", { timeout: 300_000 }, () => {
   let notes: App;
@@ -119,6 +120,50 @@ describe("an app", { timeout: 300_000 }, () => {
     assert.equal(await stage.page.evaluate((label) => window.couplet.jar(label), shown.label), null);
   });
 
+  it("is asked with its cookies by its own pages and by people, and by a page that hides where it comes from as by a stranger's", async () => {
+    const shown = await stage.open("notes", "/login");
+    const frame = await shown.at("/login");
+    await frame.fill("input", "carl");
+    await frame.click("button");
+    await shown.at("/welcome?from=login");
+    const who = async (path: string): Promise<unknown> => {
+      await shown.at(path);
+      await frame.waitForSelector("#who");
+      const seen = notes.seen.filter(({ url }) => url === path).at(-1)?.headers;
+      return [seen?.cookie, seen?.["sec-fetch-site"]];
+    };
+    const all = "session=carl; _xsrf=token1";
+    for (const [page, link, path] of [["/quiet", "#meta", "/welcome?meta"], ["/quiet/own", "#rel", "/welcome?rel"]] as const) {
+      await frame.evaluate((its) => location.assign(its), page);
+      await shown.at(page);
+      await frame.waitForFunction(() => document.readyState === "complete");
+      await frame.click(link);
+      assert.deepEqual(await who(path), [all, "same-origin"], path);
+    }
+    await stage.page.evaluate((label) => window.couplet.close(label), shown.label);
+    const again = await stage.open("notes", "/welcome?begun", shown.label);
+    await again.at("/welcome?begun");
+    const begun = notes.seen.filter(({ url }) => url === "/welcome?begun").at(-1)?.headers;
+    assert.deepEqual([begun?.cookie, begun?.["sec-fetch-site"]], [all, "none"]);
+    // The first page of all comes again: by its own doing, and by history.
+    await again.frame().evaluate(() => location.reload());
+    await until(() => notes.seen.filter(({ url }) => url === "/welcome?begun").length === 2);
+    await again.frame().waitForSelector("#home");
+    await again.frame().click("#home");
+    await again.at("/");
+    await stage.page.evaluate((label) => window.couplet.back(label), again.label);
+    await again.at("/welcome?begun");
+    await until(() => notes.seen.filter(({ url }) => url === "/welcome?begun").length === 3);
+    for (const { headers } of notes.seen.filter(({ url }) => url === "/welcome?begun")) assert.equal(headers.cookie, all);
+    // A window of its own, led to from nowhere, as by a link in a mail.
+    const popup = await stage.context.newPage();
+    await popup.goto(`${again.origin}/welcome?mail`);
+    const mail = notes.seen.filter(({ url }) => url === "/welcome?mail").at(-1)?.headers;
+    if (mail !== undefined) assert.deepEqual([mail.cookie, mail["sec-fetch-site"]], ["_xsrf=token1", "cross-site"]);
+    await popup.close();
+    await stage.page.evaluate((label) => window.couplet.wipe(label), again.label);
+  });
+
   it("redirects within itself, and asks before it leads elsewhere", async () => {
     const shown = await stage.open("notes", "/hop");
     const frame = await shown.at("/two");
@@ -204,11 +249,12 @@ describe("an app", { timeout: 300_000 }, () => {
     });
     // It is full when what is written does not grow while something else goes there and back, several times.
     let [before, same] = [-1, 0];
-    while (same < 10) {
+    await until(async () => {
       await frame.evaluate(() => fetch("/echo").then((answer) => answer.text()));
       same = notes.written() === before ? same + 1 : 0;
       before = notes.written();
-    }
+      return same === 10;
+    });
     assert.ok(before < 64 << 20, `${before} bytes for nobody`);
     await frame.evaluate(() => (window as unknown as { held: { abort: AbortController } }).held.abort.abort());
     await stage.page.evaluate((label) => window.couplet.close(label), shown.label);
@@ -229,7 +275,7 @@ describe("an app", { timeout: 300_000 }, () => {
     await frame.waitForFunction(() => (window as unknown as { heard: string[] }).heard.includes("first"));
     await frame.evaluate(() => location.assign("/"));
     await shown.at("/");
-    while (notes.listeners() > 0) await frame.evaluate(() => fetch("/echo"));
+    await until(() => notes.listeners() === 0);
     await stage.page.evaluate((label) => window.couplet.close(label), shown.label);
   });
 
@@ -339,6 +385,26 @@ describe("an app", { timeout: 300_000 }, () => {
     const frame = await shown.at("/slow");
     await frame.waitForSelector("#slow");
     await stage.page.evaluate((label) => window.couplet.close(label), shown.label);
+  });
+
+  it("begins where it was, when its page is loaded again: at a path of its own alone", async () => {
+    const shown = await stage.open("notes", "/two?from=before#here");
+    await (await shown.at("/two?from=before#here")).evaluate(() => ((window as unknown as { before: boolean }).before = true));
+    await stage.page.evaluate((label) => window.couplet.reload(label), shown.label);
+    await shown.frame().waitForFunction(() => !("before" in window) && document.title === "Two");
+    await shown.at("/two?from=before#here");
+    const state = await stage.page.evaluate((label) => window.couplet.state(label), shown.label);
+    await stage.page.evaluate((label) => window.couplet.close(label), shown.label);
+    const kept = state?.phase === "open" ? state.path : "";
+    await (await stage.open("notes", kept, shown.label)).at("/two?from=before#here");
+    await stage.page.evaluate((label) => window.couplet.close(label), shown.label);
+    for (const path of ["//elsewhere.example/x", "https://elsewhere.example/", "/.couplet/keeper", "/%2e/.couplet/../.couplet/keeper", "\\\\x", "/\\x", ""]) {
+      const other = await stage.open("notes", path);
+      await stage.page.waitForFunction((label) => window.couplet.state(label)?.phase === "open", other.label);
+      assert.equal(new URL(other.frame().url()).origin, other.origin, path);
+      assert.equal(stage.page.frames().filter((its) => its.url() === `${other.origin}/.couplet/keeper`).length, 1, path);
+      await stage.page.evaluate((label) => window.couplet.close(label), other.label);
+    }
   });
 
   it("asks who serves the pages for nothing but its own files", () => {

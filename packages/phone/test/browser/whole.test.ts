@@ -17,6 +17,7 @@ import { World } from "../client/world.js";
 import { startChromium } from "../support/chromium.js";
 import { Dashboard } from "../support/dashboard.js";
 import { Lab } from "../support/lab.js";
+import { NOTHING, storedBy } from "../support/stored.js";
 
 const ANDROID = "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Mobile Safari/537.36";
 const DEVICE = "Ann’s phone";
@@ -71,34 +72,6 @@ async function kept(page: Page): Promise<Record<string, unknown[]>> {
     }
     return all;
   });
-}
-
-/** What an app's origin has stored, as a frame in the client's page sees it. */
-async function storedBy(page: Page, origin: string): Promise<unknown> {
-  await page.evaluate(
-    (its) =>
-      new Promise<void>((loaded) => {
-        const frame = document.createElement("iframe");
-        frame.onload = () => loaded();
-        frame.src = `${its}/.couplet/config.json`;
-        document.body.append(frame);
-      }),
-    origin,
-  );
-  const frame = page.frames().find((one) => one.url() === `${origin}/.couplet/config.json`);
-  return frame?.evaluate(async () => ({
-    databases: (await indexedDB.databases()).map(({ name }) => name),
-    local: localStorage.length,
-    session: sessionStorage.length,
-    caches: await caches.keys(),
-    workers: await (async () => {
-      // A worker that is taken away is there until its last page is gone (Service Workers, "Unregister").
-      const count = async (): Promise<number> => (await navigator.serviceWorker.getRegistrations()).length;
-      const until = performance.now() + 10_000;
-      while ((await count()) > 0 && performance.now() < until) await new Promise((soon) => setTimeout(soon, 50));
-      return count();
-    })(),
-  }));
 }
 
 /** What the browser calls the file that JupyterLab's own link leads to. */
@@ -215,8 +188,7 @@ it("a phone with nothing installed is paired by its camera, uses apps, comes bac
   for (const until = performance.now() + 15_000; (await left()).length > 1 && performance.now() < until; ) await sleep(50);
   // The key under which the browser keeps the secrets of whatever host: it is of none.
   assert.deepEqual(await left(), [["couplet/keys", ["wrapping"]]]);
-  const nothing = { databases: [], local: 0, session: 0, caches: [], workers: 0 };
-  for (const origin of origins) assert.deepEqual(await storedBy(page, origin), nothing, origin);
+  for (const origin of origins) assert.deepEqual(await storedBy(page, origin), NOTHING, origin);
   await page.reload();
   await phone.at("home");
   await page.getByText("No host yet").waitFor();

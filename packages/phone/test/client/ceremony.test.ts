@@ -5,12 +5,15 @@ import { test } from "node:test";
 import { AttemptError, CoupletError, MemoryStore, type CredentialStore } from "../../../sdk/src/index.js";
 import { KNOWN_CODES, titleOf } from "../../../sdk/src/protocol/error.js";
 import { FakeHost } from "../../../sdk/src/testing.js";
-import type { AppStore } from "../../src/client/app_store.js";
+import type { AppStore, Ended } from "../../src/client/app_store.js";
 import { next, OWNER, proposed, unreadable, type Ceremony } from "../../src/client/ceremony.js";
 import { Client, type Word } from "../../src/client/client.js";
+import type { Config } from "../../src/client/config.js";
+import { Quiet } from "../../src/client/quiet.js";
+import { Sweeper } from "../../src/client/sweeper.js";
 import { readLink } from "../../src/client/link.js";
 import type { Route, Shared } from "../../src/client/shared.js";
-import { isElsewhere, saidOf, statusOf } from "../../src/client/status.js";
+import { isElsewhere, saidOf, saidOfStep, statusOf } from "../../src/client/status.js";
 import { texts } from "../../src/client/texts.js";
 import { kindOf, troubleOf } from "../../src/client/trouble.js";
 
@@ -38,11 +41,13 @@ test("codes of later versions, and errors of others, are a fault that gives noth
 });
 
 test("a network that is gone, a wrong key and another key are told apart", () => {
-  assert.equal(kindOf(new CoupletError("CPL-1601"), false), "noNetwork");
-  assert.equal(kindOf(new CoupletError("CPL-1819"), false), "noNetwork");
-  assert.equal(kindOf(new CoupletError("CPL-1208"), false), "rejected");
+  assert.equal(kindOf(new CoupletError("CPL-1601"), { isOnline: false }), "noNetwork");
+  assert.equal(kindOf(new CoupletError("CPL-1819"), { isOnline: false }), "noNetwork");
+  assert.equal(kindOf(new CoupletError("CPL-1208"), { isOnline: false, isLate: true }), "rejected");
+  assert.equal(kindOf(new CoupletError("CPL-1804")), "used");
+  assert.equal(kindOf(new CoupletError("CPL-1804"), { isLate: true }), "expired");
   const wrong = new AttemptError("wrongKey");
-  assert.equal(kindOf(new CoupletError("CPL-1604", "The host cannot be reached:", { cause: wrong }), true), "wrongKey");
+  assert.equal(kindOf(new CoupletError("CPL-1604", "The host cannot be reached:", { cause: wrong })), "wrongKey");
   const other = troubleOf(new CoupletError("CPL-1604", "Kitchen is known under another key\nknown:   AAAA\noffered: BBBB"));
   assert.equal(other.kind, "otherKey");
   assert.deepEqual(other.details, ["known:   AAAA", "offered: BBBB"]);
@@ -82,7 +87,6 @@ test("how a host stands, in words", () => {
   const error = new CoupletError("CPL-1601");
   const since = new Date();
   const offline = (reason: "replaced" | "busy") => ({ state: "offline", since, error, reason: { kind: "closed", reason } }) as const;
-  assert.equal(statusOf({ state: "direct", endpoint: "192.0.2.1:7878" }).word, "Direct");
   assert.match(statusOf({ state: "relay", relay: "relay.example" }).path, /relay\.example/);
   assert.equal(isElsewhere(offline("replaced")), true);
   assert.equal(isElsewhere(offline("busy")), false);
@@ -92,26 +96,41 @@ test("how a host stands, in words", () => {
   assert.match(saidOf(offline("replaced"), "Kitchen"), /another tab/);
 });
 
+test("each step of a pairing is said, beside the title of its page", () => {
+  const asked = { link: readLink(new FakeHost({ relay: "relay.example" }).link()), name: "Phone" };
+  const said = (now: Ceremony): string => saidOfStep(now);
+  assert.equal(said({ step: "connecting", ...asked }), texts.connecting.lead);
+  assert.equal(said({ step: "approval", ...asked, checkCode: "012 345", hostName: "Kitchen", until: 0 }), "Check code 0 1 2 3 4 5. Type it at Kitchen.");
+  assert.equal(said({ step: "finishing", ...asked, hostName: "Kitchen" }), "Finishing…");
+  assert.equal(said({ step: "paired", hostName: "Kitchen" }), "Opening…");
+  assert.equal(said({ step: "failed", trouble: troubleOf(new CoupletError("CPL-1208")), asked }), new CoupletError("CPL-1208").next);
+});
+
 /** A phone without a page, and a host in memory. */
-function phone(fake: FakeHost, storage: CredentialStore = new MemoryStore()) {
-  const heard: { ticks: number; forgotten: string[]; routes: Route[]; words: Word[] } = { ticks: 0, forgotten: [], routes: [], words: [] };
+function phone(fake: FakeHost, storage: CredentialStore = new MemoryStore(), config: () => Promise<Config> = async () => ({ apps: null })) {
+  const heard: { ticks: number; forgotten: (Ended | undefined)[]; kept: (readonly string[])[]; routes: Route[]; words: Word[] } = {
+    ...{ ticks: 0, forgotten: [], kept: [], routes: [], words: [] },
+  };
   const apps: AppStore = {
     label: async () => "a".repeat(26),
     jar: () => ({ load: async () => null, save: async () => {} }),
-    forget: async (host) => void heard.forgotten.push(host),
-    keepOnly: async () => {},
+    forget: async (of) => void heard.forgotten.push(of),
+    keepOnly: async (paired) => void heard.kept.push(await paired()),
+    leavings: async () => [],
+    cleared: async () => {},
   };
   const client = new Client({
     storage,
     apps,
     given: fake.connections,
     device: async () => ({ name: "Test phone", model: undefined, platform: undefined }),
-    config: async () => ({ apps: null }),
+    config,
     isOnline: () => true,
     tick: () => void (heard.ticks += 1),
     turn: (route) => void heard.routes.push(route),
     tell: (word) => void heard.words.push(word),
-    clear: async () => {},
+    wipe: async () => true,
+    clear: async () => true,
   });
   const until = (isSo: (shared: Shared) => boolean): Promise<Shared> =>
     new Promise((resolve) => {
@@ -156,7 +175,7 @@ test("a pairing that is left lets go of the host", async () => {
 
 test("a new pairing of another tab outlives the end of the old one", async () => {
   const fake = new FakeHost({ relay: "relay.example" });
-  const { client, until, storage } = phone(fake);
+  const { client, heard, until, storage } = phone(fake);
   await client.begin(fake.link(), { at: "home" });
   await client.pair("Old");
   const { open } = await until((shared) => shared.open?.apps?.length === 1);
@@ -164,9 +183,105 @@ test("a new pairing of another tab outlives the end of the old one", async () =>
   await other.client.begin(fake.link(), { at: "home" });
   await other.client.pair("New");
   await other.until((shared) => shared.open?.apps?.length === 1);
-  fake.expire(fake.devices.find((device) => device.name === "Old")?.id ?? "");
-  await until((shared) => shared.open?.state.state === "expired");
+  const device = fake.devices.find(({ name }) => name === "Old")?.id ?? "";
+  fake.expire(device);
+  await until((shared) => shared.open?.isGone === true);
+  // What the new one's apps have stored stays as well.
+  assert.deepEqual(heard.forgotten, [{ host: open?.id, device }]);
   await client.list();
   assert.equal((await storage.list()).length, 1, open?.name ?? "");
   await other.client.session?.close();
+});
+
+test("what is kept of apps is held to the pairings that there are then, not to those of a list that was read before", async () => {
+  const fake = new FakeHost({ relay: "relay.example" });
+  const storage = new MemoryStore();
+  const other = phone(fake, storage);
+  const { client, heard } = phone(fake, storage);
+  const list = storage.list.bind(storage);
+  let looks = 0;
+  storage.list = async (unusable) => {
+    const forms = await list(unusable);
+    // Another tab pairs after the first look.
+    if ((looks += 1) === 1) {
+      await other.client.begin(fake.link(), { at: "home" });
+      await other.client.pair("Other");
+    }
+    return forms;
+  };
+  await client.begin(null, { at: "home" });
+  assert.deepEqual(heard.kept, [[fake.fingerprint.toLowerCase()]]);
+  await other.client.session?.close();
+});
+
+test("a server that does not answer is asked once in each pause, however often the page was looked at", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  let asked = 0;
+  const { client } = phone(new FakeHost(), undefined, async () => {
+    asked += 1;
+    throw new TypeError("away");
+  });
+  const settled = async (): Promise<void> => {
+    for (let turns = 0; turns < 20; turns += 1) await Promise.resolve();
+  };
+  for (let looks = 0; looks < 4; looks += 1) {
+    client.look();
+    await settled();
+  }
+  assert.equal(asked, 4);
+  for (const pauses of [1, 2, 3]) {
+    t.mock.timers.tick(10_000);
+    await settled();
+    assert.equal(asked, 4 + pauses);
+  }
+});
+
+test("an app that was told no is not heard for a while, each time for longer", () => {
+  let now = 0;
+  const quiet = new Quiet(() => now);
+  const silence = (): number => {
+    quiet.answered("a", false);
+    const from = now;
+    while (!quiet.isHeard("a")) now += 1000;
+    return now - from;
+  };
+  assert.equal(quiet.isHeard("a"), true);
+  assert.deepEqual([silence(), silence(), silence()], [5000, 10_000, 20_000]);
+  quiet.answered("a", false);
+  assert.equal(quiet.isHeard("b"), true);
+  for (let times = 0; times < 20; times += 1) assert.ok(silence() <= 300_000);
+  quiet.answered("a", true);
+  assert.equal(quiet.isHeard("a"), true);
+  assert.equal(silence(), 5000);
+});
+
+test("what apps have left is swept one after the other, once a round, with what is thrown away meanwhile", async () => {
+  const left = new Set(["one", "two", "away"]);
+  const [wiped, states]: [string[], string[]] = [[], []];
+  let isAway = true;
+  const sweeper: Sweeper = new Sweeper({
+    apps: { leavings: async () => [...left], cleared: async (label) => void left.delete(label) },
+    wipe: async (label) => {
+      wiped.push(label);
+      if (label === "one" && left.size === 3) {
+        left.add("late");
+        void sweeper.sweep();
+      }
+      if (label === "away" && isAway) throw new Error("no answer");
+      return true;
+    },
+    onState: (state) => void states.push(state),
+  });
+  const rounds = [sweeper.sweep(), sweeper.sweep()];
+  assert.deepEqual(await Promise.all(rounds), [false, false]);
+  assert.deepEqual([wiped, [...left]], [["one", "two", "away", "late"], ["away"]]);
+  isAway = false;
+  assert.equal(await sweeper.sweep(), true);
+  assert.equal(left.size, 0);
+  assert.deepEqual(states, ["going", "left", "going", "none"]);
+  // What cannot be read is not taken for removed, and is no news of apps either.
+  const broken = { leavings: () => Promise.reject(new Error("denied")), cleared: async () => {} };
+  const unread = new Sweeper({ apps: broken, wipe: async () => true, onState: (state) => void states.push(state) });
+  assert.equal(await unread.sweep(), false);
+  assert.equal(states.at(-1), "none");
 });

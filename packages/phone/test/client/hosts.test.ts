@@ -1,10 +1,9 @@
 /** After the pairing: hosts, apps, how things stand, and what is left when it is over. With a real relay and real hosts. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import type { Page } from "playwright-core";
+import type { Frame, Page } from "playwright-core";
 
-import { Phone, type PhoneInit } from "./phone.js";
-import { appShows, paired, startApp } from "./steps.js";
+import { appFrame, appShows, kept, menu, NOTHING, paired, seen, startApp, withPhone } from "./steps.js";
 import { World, type RealHost } from "./world.js";
 
 let world: World;
@@ -21,54 +20,6 @@ before(async () => {
 after(async () => {
   await Promise.all([world.close(), ...apps.map((app) => app.close())]);
 });
-
-async function withPhone(init: PhoneInit, work: (phone: Phone) => Promise<void>): Promise<void> {
-  const phone = await Phone.start(init);
-  try {
-    await work(phone);
-    assert.deepEqual(phone.faults, []);
-  } finally {
-    await phone.close();
-  }
-}
-
-async function seen(phone: Phone, name: string, page = phone.page): Promise<void> {
-  await phone.picture(name, page);
-  assert.deepEqual(await phone.wrongs(page), [], name);
-}
-
-interface Kept {
-  readonly credentials: string[];
-  readonly labels: Record<string, string>[];
-  readonly jars: string[];
-}
-
-/** What is stored of pairings and apps. */
-function kept(page: Page): Promise<Kept> {
-  return page.evaluate(async () => {
-    const all = <T,>(database: string, store: string, what: "getAll" | "getAllKeys"): Promise<T[]> =>
-      new Promise((resolve, reject) => {
-        const request = indexedDB.open(database);
-        request.onerror = () => reject(request.error);
-        request.onsuccess = () => {
-          const its = request.result;
-          if (!its.objectStoreNames.contains(store)) return resolve([]);
-          const rows = its.transaction(store).objectStore(store)[what]();
-          rows.onsuccess = () => (its.close(), resolve(rows.result as T[]));
-        };
-      });
-    return {
-      credentials: await all<string>("couplet", "credentials", "getAllKeys"),
-      labels: (await all<{ labels: Record<string, string> }>("couplet-apps", "labels", "getAll")).map((row) => row.labels),
-      jars: await all<string>("couplet-apps", "jars", "getAllKeys"),
-    };
-  });
-}
-
-async function menu(phone: Phone, page = phone.page): Promise<void> {
-  await page.getByRole("button", { name: /^Menu of/ }).click();
-  await page.getByRole("dialog").waitFor();
-}
 
 test("several hosts and several apps: each is found again, and stays as it was left", async () => {
   await withPhone({}, async (phone) => {
@@ -119,7 +70,7 @@ test("an address outside is opened in a tab of its own, if the person wants it",
     await paired(phone, attic, "Leaves");
     await appShows("Notes", phone);
     await phone.page.frameLocator("iframe.app").getByRole("link", { name: "Elsewhere" }).click();
-    await phone.page.getByRole("dialog", { name: "Leave the app?" }).waitFor();
+    await phone.page.getByRole("dialog", { name: /^Leave .+\?$/ }).waitFor();
     await phone.page.getByText("https://elsewhere.example/x", { exact: true }).waitFor();
     await seen(phone, "leave");
     const link = phone.page.getByRole("link", { name: "Open it" });
@@ -129,12 +80,71 @@ test("an address outside is opened in a tab of its own, if the person wants it",
   });
 });
 
+test("only the app in front asks to lead elsewhere, one question at a time, and not again at once", async () => {
+  await withPhone({}, async (phone) => {
+    const { page } = phone;
+    await paired(phone, kitchen, "Asked");
+    await appShows("Notes", phone);
+    const notes = await appFrame(phone);
+    await page.getByLabel("App").selectOption("wiki");
+    await appShows("Wiki", phone);
+    const wiki = await appFrame(phone);
+    const asks = (frame: Frame, url: string, times: number): Promise<void> =>
+      frame.evaluate(([its, count]) => {
+        for (let at = 0; at < count; at += 1) window.parent.postMessage({ couplet: "leave", url: `${its}${at}` }, "*");
+      }, [url, times] as const);
+    await asks(notes, "https://behind.example/", 1);
+    await asks(wiki, "https://front.example/", 50);
+    await page.getByRole("dialog", { name: "Leave wiki?" }).waitFor();
+    await page.getByText("https://front.example/0", { exact: true }).waitFor();
+    await phone.press("Stay here");
+    await page.getByRole("dialog").waitFor({ state: "detached" });
+    // However often it asks, the bar can be pressed, and the host be forgotten.
+    await asks(wiki, "https://again.example/", 500);
+    await menu(phone);
+    await phone.press("Forget this host");
+    await page.getByRole("dialog", { name: "Forget Kitchen?" }).waitFor();
+    assert.equal(await page.getByRole("dialog").count(), 1);
+    await phone.press("Keep");
+    // The other one was not told no.
+    await page.getByLabel("App").selectOption("notes");
+    await asks(notes, "https://notes.example/", 1);
+    await page.getByRole("dialog", { name: "Leave notes?" }).waitFor();
+  });
+});
+
+test("a page that the phone has dropped comes back to the same page of the same app", async () => {
+  await withPhone({}, async (phone) => {
+    const { page } = phone;
+    await paired(phone, kitchen, "Dropped");
+    await page.getByLabel("App").selectOption("wiki");
+    await appShows("Wiki", phone);
+    await page.frameLocator(".place:not([hidden]) iframe.app").getByRole("link", { name: "Next" }).click();
+    await page.waitForFunction(() => (history.state as { path?: unknown } | null)?.path === "/next");
+    // The bar says where it is.
+    await page.locator(".bar-path", { hasText: "/next" }).waitFor();
+    await page.reload();
+    await appShows("Wiki", phone);
+    await page.frameLocator(".place:not([hidden]) iframe.app").getByText("/next", { exact: true }).waitFor();
+    // Before it is there again, too.
+    await page.reload();
+    await page.reload();
+    await page.frameLocator(".place:not([hidden]) iframe.app").getByText("/next", { exact: true }).waitFor();
+    // From the list, an app begins where it begins.
+    await menu(phone);
+    await phone.press("Your hosts");
+    await phone.openHost("Kitchen");
+    await page.getByLabel("App").selectOption("wiki");
+    await page.frameLocator(".place:not([hidden]) iframe.app").getByText("/", { exact: true }).waitFor();
+  });
+});
+
 test("a host that goes away and comes back: the app stays", async () => {
   await withPhone({}, async (phone) => {
     await paired(phone, attic, "Waits");
     await appShows("Notes", phone);
-    const frame = phone.page.frames().find((one) => one.name() !== "" || one.url().includes(".localhost"));
-    await frame?.evaluate("window.kept = 1");
+    const frame = await appFrame(phone);
+    await frame.evaluate("window.kept = 1");
     await attic.stop();
     await phone.state("Away");
     await phone.page.getByText("Attic is away.", { exact: true }).waitFor();
@@ -143,7 +153,7 @@ test("a host that goes away and comes back: the app stays", async () => {
     await phone.press("Try now");
     await phone.state("Relay");
     assert.equal(await phone.page.locator(".banner").count(), 0);
-    assert.equal(await frame?.evaluate("window.kept"), 1);
+    assert.equal(await frame.evaluate("window.kept"), 1);
   });
 });
 
@@ -170,7 +180,7 @@ test("forgetting asks first, then leaves nothing", async () => {
     await phone.press("Forget");
     await phone.at("home");
     await page.getByText("Attic is forgotten on this device.").waitFor();
-    assert.deepEqual(await kept(page), { credentials: [], labels: [], jars: [] });
+    assert.deepEqual(await kept(page), NOTHING);
     assert.doesNotMatch(await attic.owner("devices", "--active"), /Forgets/);
     await seen(phone, "forgotten");
   });
@@ -185,7 +195,7 @@ test("a host that cannot be told is forgotten all the same, and it is said", asy
     await phone.press("Forget this host");
     await phone.press("Forget");
     await phone.page.getByText("could not be told").waitFor();
-    assert.deepEqual(await kept(phone.page), { credentials: [], labels: [], jars: [] });
+    assert.deepEqual(await kept(phone.page), NOTHING);
     await attic.start();
   });
 });
@@ -205,11 +215,8 @@ for (const [how, args, step] of [
       await phone.at(step);
       await seen(phone, step);
       await phone.page.waitForFunction(() => document.querySelector("iframe") === null);
-      await phone.page.waitForFunction(async () => (await indexedDB.databases()).length > 0);
-      await until(async () => {
-        const { credentials, labels, jars } = await kept(phone.page);
-        return credentials.length + labels.length + jars.length === 0;
-      });
+      await phone.page.getByText("What this device had stored of it and of its apps is removed.").waitFor();
+      assert.deepEqual(await kept(phone.page), NOTHING);
       await phone.press("Pair again");
       await phone.at("scan");
       // Paired anew, it is another device with another label.
@@ -219,12 +226,6 @@ for (const [how, args, step] of [
       assert.notDeepEqual(Object.values(label ?? {}), Object.values(before.labels[0] ?? {}));
     });
   });
-}
-
-/** Asks until it is so. */
-async function until(isSo: () => Promise<boolean>): Promise<void> {
-  const end = Date.now() + 20_000;
-  while (!(await isSo())) if (Date.now() > end) throw new Error("it did not come to that");
 }
 
 test("a host that is forgotten in another tab is over in this one", async () => {
@@ -243,7 +244,8 @@ test("a host that is forgotten in another tab is over in this one", async () => 
     await phone.at("home", other);
     await phone.at("over-forgotten");
     await seen(phone, "over-forgotten");
-    assert.deepEqual(await kept(phone.page), { credentials: [], labels: [], jars: [] });
+    await phone.page.getByText("What this device had stored of it and of its apps is removed.").waitFor();
+    assert.deepEqual(await kept(phone.page), NOTHING);
   });
 });
 
@@ -296,26 +298,6 @@ test("where the host takes one session, the second tab has it, and the first say
     await phone.state("Relay", other);
   });
   await Promise.all([single.close(), polls.close()]);
-});
-
-test("a page that was frozen, and a network that was gone: it comes back by itself", async () => {
-  await withPhone({}, async (phone) => {
-    await paired(phone, attic, "Sleeps");
-    await appShows("Notes", phone);
-    const session = await phone.context.newCDPSession(phone.page);
-    await session.send("Page.setWebLifecycleState", { state: "frozen" });
-    await world.stopRelay();
-    await world.startRelay();
-    await session.send("Page.setWebLifecycleState", { state: "active" });
-    await phone.state("Relay");
-    await phone.context.setOffline(true);
-    await world.stopRelay();
-    await phone.state("Away");
-    await world.startRelay();
-    await phone.context.setOffline(false);
-    await phone.state("Relay");
-    await appShows("Notes", phone);
-  });
 });
 
 test("the browser's back button leads to the hosts, and again to the host", async () => {

@@ -130,6 +130,9 @@ test("the server's configuration names a wildcard of a domain, or nothing", () =
 test("the history: one step above the first page, and nothing that these pages did not write", () => {
   assert.deepEqual(routeOf(null), { at: "home" });
   assert.deepEqual(routeOf({ at: "host", id: "nnug-2z7a-htp4-vc75", app: "wiki", more: 1 }), { at: "host", id: "nnug-2z7a-htp4-vc75", app: "wiki" });
+  const at = { at: "host", id: "nnug", app: null };
+  assert.deepEqual(routeOf({ ...at, path: "/a?b#c" }), { ...at, path: "/a?b#c" });
+  for (const path of ["//evil.example/", "https://evil.example/", "a", "", `/${"a".repeat(2048)}`, "/a b", "/\u00e9", 7, null]) assert.deepEqual(routeOf({ ...at, path }), at);
   assert.deepEqual(routeOf({ at: "host", id: "<b>" }), { at: "home" });
   assert.deepEqual(routeOf({ at: "elsewhere" }), { at: "home" });
   const done: string[] = [];

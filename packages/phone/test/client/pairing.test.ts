@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { Phone, type PhoneInit } from "./phone.js";
-import { appShows, confirmed, paired, shownCode, startApp } from "./steps.js";
+import { Phone } from "./phone.js";
+import { appShows, confirmed, paired, seen, shownCode, startApp, withPhone } from "./steps.js";
 import { World, type RealHost } from "./world.js";
 
 let world: World;
@@ -17,22 +17,6 @@ before(async () => {
 after(async () => {
   await Promise.all([world.close(), app.close()]);
 });
-
-async function withPhone(init: PhoneInit, work: (phone: Phone) => Promise<void>): Promise<void> {
-  const phone = await Phone.start(init);
-  try {
-    await work(phone);
-    assert.deepEqual(phone.faults, []);
-  } finally {
-    await phone.close();
-  }
-}
-
-/** Sees the page as it is: in pictures, and by what is wrong with it. */
-async function seen(phone: Phone, name: string): Promise<void> {
-  await phone.picture(name);
-  assert.deepEqual(await phone.wrongs(), [], name);
-}
 
 async function begun(phone: Phone, name: string): Promise<void> {
   await phone.at("confirm");
@@ -136,6 +120,35 @@ test("a link that was used, and one that has ended", async () => {
   });
 });
 
+test("a link whose time is over", async () => {
+  await withPhone({}, async (phone) => {
+    await phone.open(await kitchen.expiredLink());
+    await phone.at("confirm");
+    await phone.page.getByText("By this device’s clock the link has ended.").waitFor();
+    await seen(phone, "confirm-over");
+    await begun(phone, "Late");
+    await phone.at("failed-expired");
+    await seen(phone, "expired");
+    await phone.press("Paste a link");
+    await phone.at("paste");
+  });
+});
+
+test("an app that cannot be shown says why, and is shown when it is tried again", async () => {
+  // The browser starts no worker for apps, once.
+  const fails = `if (location.pathname === "/.couplet/keeper" && localStorage.getItem("tried") === null) {
+    localStorage.setItem("tried", "yes");
+    ServiceWorkerContainer.prototype.register = () => Promise.reject(new DOMException("denied", "SecurityError"));
+  }`;
+  await withPhone({ before: fails }, async (phone) => {
+    await paired(phone, kitchen, "Failing");
+    await phone.page.getByRole("heading", { name: "The app cannot be shown." }).waitFor();
+    await seen(phone, "app-failed");
+    await phone.press("Try again");
+    await appShows("Notes", phone);
+  });
+});
+
 test("a link that is none, or is damaged, is said at once", async () => {
   await withPhone({}, async (phone) => {
     const link = await kitchen.link();
@@ -186,7 +199,7 @@ test("another host of a known name is paired only when that is meant", async () 
     await phone.at("failed-otherKey");
     assert.match(await phone.text(), /known:[\s\S]*offered:/);
     await seen(phone, "other-key");
-    await phone.press("It is another host: pair");
+    await phone.press("Pair with the other host");
     await second.owner("approve", "Careful", await shownCode(phone));
     await phone.state("Relay");
   });
@@ -209,7 +222,7 @@ test("a browser that keeps nothing says so", async () => {
 test("a relay without a domain for apps pairs, and says what it does not show", async () => {
   await withPhone({ config: { apps: null } }, async (phone) => {
     await paired(phone, kitchen, "Plain");
-    await phone.page.getByText("This relay shows no apps in a browser.").waitFor();
+    await phone.page.getByText("No apps can be shown in a browser here.").waitFor();
     assert.match(await phone.text(), /couplet connect/);
     await seen(phone, "no-apps");
   });

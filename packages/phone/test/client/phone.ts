@@ -18,6 +18,8 @@ export interface PhoneInit {
   readonly args?: readonly string[];
   readonly dist?: string;
   readonly permissions?: readonly string[];
+  /** A script for the page of tests: `/p/test.html`. */
+  readonly script?: string;
   /** What `/p/config.json` answers in place of the server. */
   readonly config?: unknown;
   /** A script that runs before the page's own. */
@@ -51,7 +53,7 @@ export class Phone {
   }
 
   static async start(init: PhoneInit = {}): Promise<Phone> {
-    const served = await serve(init.dist ?? DIST, "");
+    const served = await serve(init.dist ?? DIST, init.script ?? "");
     const args = ["--no-sandbox", "--ignore-certificate-errors", ...(init.args ?? [])];
     const browser = await chromium.launch({ executablePath: EXECUTABLE, args });
     const context = await browser.newContext({
@@ -95,8 +97,8 @@ export class Phone {
   }
 
   /** Waits until the bar says so: `Relay`, `Away`. */
-  async state(word: string, page = this.page): Promise<void> {
-    await page.locator(".bar-state", { hasText: word }).waitFor();
+  async state(word: string, page = this.page, timeout = 20_000): Promise<void> {
+    await page.locator(".bar-state", { hasText: word }).waitFor({ timeout });
   }
 
   /** Pictures of the page as it is, in light, in dark and on the smallest phone. */
@@ -105,6 +107,7 @@ export class Phone {
       { look: "light", width: 390, height: 844, colorScheme: "light" },
       { look: "dark", width: 390, height: 844, colorScheme: "dark" },
       { look: "small", width: 320, height: 568, colorScheme: "light" },
+      { look: "small-dark", width: 320, height: 568, colorScheme: "dark" },
     ]);
   }
 

@@ -4,25 +4,18 @@ import { test } from "node:test";
 
 import { FakeHost } from "../../../sdk/src/testing.js";
 import { camera, film } from "./film.js";
-import { Phone, type PhoneInit } from "./phone.js";
+import type { Phone, PhoneInit } from "./phone.js";
+import { seen, withPhone } from "./steps.js";
 
-async function withPhone(init: PhoneInit, work: (phone: Phone) => Promise<void>): Promise<void> {
-  const phone = await Phone.start(init);
-  try {
+/** A phone on the page that scans. */
+async function scanning(init: PhoneInit, work: (phone: Phone) => Promise<void>): Promise<void> {
+  await withPhone(init, async (phone) => {
     await phone.open();
     await phone.at("home");
     await phone.press("Scan a code");
     await phone.at("scan");
     await work(phone);
-    assert.deepEqual(phone.faults, []);
-  } finally {
-    await phone.close();
-  }
-}
-
-async function seen(phone: Phone, name: string): Promise<void> {
-  await phone.picture(name);
-  assert.deepEqual(await phone.wrongs(), [], name);
+  });
 }
 
 /** Whether the page still has a camera. */
@@ -37,7 +30,7 @@ const fake = new FakeHost({ relay: "relay.example", address: "" });
 
 for (const [how, isInverted] of [["upright", false], ["inverted", true]] as const) {
   test(`a code that is ${how} is found`, async () => {
-    await withPhone({ args: camera(film([fake.link()], isInverted)) }, async (phone) => {
+    await scanning({ args: camera(film([fake.link()], isInverted)) }, async (phone) => {
       await phone.at("confirm");
       assert.match(await phone.text(), new RegExp(fake.fingerprint));
       // The camera is off.
@@ -53,13 +46,13 @@ test("the browser's own reader is used where there is one, and done without wher
   const own = (body: string): string =>
     `globalThis.BarcodeDetector = class { static async getSupportedFormats() { return ["qr_code"]; } async detect(picture) { ${body} } }`;
   const reads = own(`if (!(picture instanceof ImageData)) throw new Error(); return [{ rawValue: "other" }, { rawValue: ${JSON.stringify(link)} }];`);
-  await withPhone({ args: camera(film(["nothing of ours"])), before: reads }, (phone) => phone.at("confirm"));
+  await scanning({ args: camera(film(["nothing of ours"])), before: reads }, (phone) => phone.at("confirm"));
   const fails = own(`throw new Error("no service");`);
-  await withPhone({ args: camera(film([link])), before: fails }, (phone) => phone.at("confirm"));
+  await scanning({ args: camera(film([link])), before: fails }, (phone) => phone.at("confirm"));
 });
 
 test("another code is said to be none, once, and it goes on", async () => {
-  await withPhone({ args: camera(film(["https://weather.example/today"])) }, async (phone) => {
+  await scanning({ args: camera(film(["https://weather.example/today"])) }, async (phone) => {
     await phone.page.getByText("That is not a Couplet code.").waitFor();
     await seen(phone, "scan-other");
     assert.equal(await live(phone), true);
@@ -80,17 +73,17 @@ test("another code is said to be none, once, and it goes on", async () => {
 });
 
 test("a code for plain HTTP and a damaged one are told apart", async () => {
-  await withPhone({ args: camera(film(["couplet://192.168.1.2:7878?pair=otp_x"])) }, async (phone) => {
+  await scanning({ args: camera(film(["couplet://192.168.1.2:7878?pair=otp_x"])) }, async (phone) => {
     await phone.page.getByText("That code is for apps that pair over plain HTTP.").waitFor();
   });
-  await withPhone({ args: camera(film([fake.link().slice(0, -7)])) }, async (phone) => {
+  await scanning({ args: camera(film([fake.link().slice(0, -7)])) }, async (phone) => {
     await phone.page.getByText("That Couplet code cannot be used").waitFor();
   });
 });
 
 test("while the browser asks, it says so; a page that is left lets the camera go", async () => {
   const asks = "if (navigator.mediaDevices) navigator.mediaDevices.getUserMedia = () => new Promise(() => {})";
-  await withPhone({ before: asks }, async (phone) => {
+  await scanning({ before: asks }, async (phone) => {
     await phone.page.getByText("Allow the camera when the browser asks.").waitFor();
     await seen(phone, "scan-asking");
     await phone.press("Paste a link");
@@ -101,7 +94,7 @@ test("while the browser asks, it says so; a page that is left lets the camera go
 
 test("a camera that is refused can be asked for again", async () => {
   const refusing = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream=deny"];
-  await withPhone({ args: refusing }, async (phone) => {
+  await scanning({ args: refusing }, async (phone) => {
     await phone.page.getByText("The camera is not allowed.").waitFor();
     await seen(phone, "scan-refused");
   });
@@ -110,7 +103,7 @@ test("a camera that is refused can be asked for again", async () => {
       navigator.mediaDevices.getUserMedia = ask;
       throw new DOMException("", "NotAllowedError");
     };`;
-  await withPhone({ args: camera(film(["nothing of ours"])), before: once }, async (phone) => {
+  await scanning({ args: camera(film(["nothing of ours"])), before: once }, async (phone) => {
     await phone.page.getByText("The camera is not allowed.").waitFor();
     await phone.press("Try again");
     await phone.page.getByText("That is not a Couplet code.").waitFor();
@@ -120,15 +113,15 @@ test("a camera that is refused can be asked for again", async () => {
 
 test("no camera, one that is in use, and a page that may have none", async () => {
   const fails = (name: string): string => `if (navigator.mediaDevices) navigator.mediaDevices.getUserMedia = async () => { throw new DOMException("", "${name}"); }`;
-  await withPhone({ permissions: ["camera"] }, async (phone) => {
+  await scanning({ permissions: ["camera"] }, async (phone) => {
     await phone.page.getByText("This device has no camera that can be used.").waitFor();
     await seen(phone, "scan-none");
   });
-  await withPhone({ before: fails("NotReadableError") }, async (phone) => {
+  await scanning({ before: fails("NotReadableError") }, async (phone) => {
     await phone.page.getByText("The camera does not start.").waitFor();
   });
   const insecure = "Object.defineProperty(window, 'isSecureContext', { value: false }); Object.defineProperty(navigator, 'mediaDevices', { value: undefined })";
-  await withPhone({ before: insecure }, async (phone) => {
+  await scanning({ before: insecure }, async (phone) => {
     await phone.page.getByText("The browser lets no camera be used here.").waitFor();
     await seen(phone, "scan-insecure");
     await phone.press("Paste a link");
@@ -137,7 +130,7 @@ test("no camera, one that is in use, and a page that may have none", async () =>
 });
 
 test("the camera rests while the page is not seen", async () => {
-  await withPhone({ args: camera(film(["nothing of ours"])) }, async (phone) => {
+  await scanning({ args: camera(film(["nothing of ours"])) }, async (phone) => {
     await phone.page.getByText("That is not a Couplet code.").waitFor();
     const turn = (state: string): Promise<void> =>
       phone.page.evaluate((seen) => {

@@ -1,48 +1,14 @@
 /** The pages without a network, and a new build of them: what is kept, and when it is replaced. */
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
-import { appendFileSync, cpSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { test } from "node:test";
 import type { Page } from "playwright-core";
 
-import { DIST, Phone } from "./phone.js";
-
-const sha256 = (bytes: string | Buffer): string => createHash("sha256").update(bytes).digest("hex");
-
-/** A copy of the build, to be changed. */
-function copied(): string {
-  const dist = mkdtempSync(join(tmpdir(), "couplet-dist-"));
-  cpSync(DIST, dist, { recursive: true });
-  return dist;
-}
-
-/** Makes another build of it: other words in its page, and a worker that says so. `isWhole`: or a worker that lies. */
-function rebuild(dist: string, isWhole = true): void {
-  const [style, worker] = [join(dist, "client/phone.css"), join(dist, "client/worker.js")];
-  const before = sha256(readFileSync(style));
-  appendFileSync(style, "\n/* another build */\n");
-  const text = readFileSync(worker, "utf8");
-  assert.ok(text.includes(before), "the worker names the style's hash");
-  const hash = /hash:\s*[`"']([0-9a-f]{64})/.exec(text)?.[1] ?? "";
-  assert.notEqual(hash, "");
-  const after = isWhole ? sha256(readFileSync(style)) : sha256("something else");
-  writeFileSync(worker, text.replaceAll(before, after).replaceAll(hash, sha256(after)));
-}
+import { Phone } from "./phone.js";
+import { installed, rebuilt } from "./steps.js";
 
 /** The caches of the shell. */
 function caches(page: Page): Promise<string[]> {
   return page.evaluate(async () => (await window.caches.keys()).filter((name) => name.startsWith("couplet-shell-")));
-}
-
-/** Waits until the worker runs the page's requests. */
-async function installed(phone: Phone): Promise<void> {
-  await phone.open();
-  await phone.at("home");
-  await phone.page.evaluate(async () => void (await navigator.serviceWorker.ready));
-  await phone.page.reload();
-  await phone.page.waitForFunction(() => navigator.serviceWorker.controller !== null);
 }
 
 /** Whether the page's style is that of the other build. */
@@ -82,7 +48,7 @@ test("without a network the pages open all the same, and say why nothing else do
     // The network is there, and the relay is not.
     await phone.served.close();
     await phone.page.reload();
-    await phone.page.getByText("The relay that serves these pages does not answer.").waitFor();
+    await phone.page.getByText("The server of these pages does not answer.").waitFor();
     await phone.picture("away-server");
     assert.deepEqual(phone.faults, []);
   } finally {
@@ -91,7 +57,7 @@ test("without a network the pages open all the same, and say why nothing else do
 });
 
 test("a new build takes over when a page begins, and under none that runs", async () => {
-  const dist = copied();
+  const { dist, change } = rebuilt();
   const phone = await Phone.start({ dist });
   try {
     await installed(phone);
@@ -99,7 +65,7 @@ test("a new build takes over when a page begins, and under none that runs", asyn
     const other = await phone.context.newPage();
     await phone.open("", other);
     await phone.at("home", other);
-    rebuild(dist);
+    change();
     await phone.page.evaluate(async () => {
       const registration = await navigator.serviceWorker.getRegistration("/p");
       await registration?.update();
@@ -127,12 +93,12 @@ test("a new build takes over when a page begins, and under none that runs", asyn
 });
 
 test("parts of two builds are never kept together", async () => {
-  const dist = copied();
+  const { dist, change } = rebuilt();
   const phone = await Phone.start({ dist });
   try {
     await installed(phone);
     const before = await caches(phone.page);
-    rebuild(dist, false);
+    change(false);
     const state = await phone.page.evaluate(async () => {
       const registration = await navigator.serviceWorker.getRegistration("/p");
       await registration?.update();

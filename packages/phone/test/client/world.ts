@@ -98,6 +98,14 @@ export class RealHost {
     return link;
   }
 
+  /** A link whose time is over. */
+  async expiredLink(): Promise<string> {
+    const link = await this.link(10);
+    const child = this.#helpers.pop()?.child;
+    if (child !== undefined && child.exitCode === null) await new Promise((resolve) => child.once("exit", resolve));
+    return link;
+  }
+
   /** What the owner types: a command of `couplet`, of this host. */
   async owner(...args: readonly string[]): Promise<string> {
     const { stdout } = await run(binary, [...args, "--state-dir", this.#state]);

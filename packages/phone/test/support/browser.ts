@@ -1,5 +1,6 @@
 /** A browser with the client's page, paired with a real host through a real relay. */
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { type Browser, type BrowserContext, chromium, type Frame, type Page } from "playwright-core";
 import { build } from "vite";
 import { type Served, serve } from "./serve.js";
@@ -23,8 +24,10 @@ export interface Stage {
   readonly stack: Stack;
   /** What the pages said on their consoles. */
   readonly said: string[];
-  /** Opens an app in the client's page, and resolves with its frame once its page is there. */
-  open(app: string, path?: string, label?: string): Promise<Shown>;
+  /** Opens an app in the client's page, or in another one, and resolves with its frame. */
+  open(app: string, path?: string, label?: string, page?: Page): Promise<Shown>;
+  /** One more page of the client, as a device of its own. */
+  another(): Promise<Page>;
   close(): Promise<void>;
 }
 
@@ -48,13 +51,18 @@ export async function startStage(apps: { readonly [name: string]: string }): Pro
   const said: string[] = [];
   context.on("console", (message) => said.push(`${message.type()}: ${message.text()}`));
   context.on("weberror", (error) => said.push(`error: ${error.error().message}`));
-  const page = await context.newPage();
-  await page.goto(`${served.client}/p/test.html`);
-  const link = await stack.link();
-  const pairing = page.evaluate((its) => window.couplet.pair(its, "Test phone"), link);
-  await page.waitForFunction(() => window.couplet.code() !== "");
-  await stack.approve("Test phone", await page.evaluate(() => window.couplet.code()));
-  await pairing;
+  let devices = 0;
+  const another = async (): Promise<Page> => {
+    const page = await context.newPage();
+    await page.goto(`${served.client}/p/test.html`);
+    const name = `Test phone ${(devices += 1)}`;
+    const pairing = page.evaluate(([link, as]) => window.couplet.pair(link, as), [await stack.link(), name] as const);
+    await page.waitForFunction(() => window.couplet.code() !== "");
+    await stack.approve(name, await page.evaluate(() => window.couplet.code()));
+    await pairing;
+    return page;
+  };
+  const page = await another();
   return {
     browser,
     context,
@@ -62,10 +70,11 @@ export async function startStage(apps: { readonly [name: string]: string }): Pro
     served,
     stack,
     said,
-    async open(app, path, given) {
-      const label = given ?? (await page.evaluate(() => window.couplet.label()));
-      await page.evaluate(([its, at, apps, from]) => window.couplet.open(its, at, apps, from ?? undefined), [app, label, served.apps, path ?? null] as const);
-      return shown(page, label, served.apps.replace("*", label));
+    another,
+    async open(app, path, given, where = page) {
+      const label = given ?? (await where.evaluate(() => window.couplet.label()));
+      await where.evaluate(([its, at, apps, from]) => window.couplet.open(its, at, apps, from ?? undefined), [app, label, served.apps, path ?? null] as const);
+      return shown(where, label, served.apps.replace("*", label));
     },
     async close() {
       await browser.close();
@@ -99,6 +108,12 @@ function shown(page: Page, label: string, origin: string): Shown {
   };
 }
 
+/** The version of the messages between the parts of this build. */
+export async function versionOf(root: string): Promise<string> {
+  const { wireVersion } = (await import(pathToFileURL(join(root, "version.js")).href)) as { wireVersion(root: string): string };
+  return wireVersion(root);
+}
+
 /** The page's script, as the build makes it. */
 async function bundled(root: string): Promise<string> {
   const made = await build({
@@ -107,6 +122,7 @@ async function bundled(root: string): Promise<string> {
     logLevel: "warn",
     envDir: false,
     publicDir: false,
+    define: { WIRE: JSON.stringify(await versionOf(root)) },
     resolve: { alias: { tldts: join(root, "src/bridge/suffix.ts") } },
     build: {
       write: false,

@@ -2,9 +2,9 @@
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 
-/** Resolves once it listens. */
-export async function listening(server: Server): Promise<{ readonly port: number; close(): Promise<void> }> {
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+/** Resolves once it listens; on this port, if one is given. */
+export async function listening(server: Server, wanted = 0): Promise<{ readonly port: number; close(): Promise<void> }> {
+  await new Promise<void>((resolve) => server.listen(wanted, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
   return {
     port,

@@ -1,13 +1,36 @@
 /** Runs in the client's page of a browser test: pairs, and opens apps, as the client does. */
-import { type AppState, newLabel, openApp, type OpenApp } from "../../src/bridge/index.js";
-import { type Host, pair } from "../../src/sdk.js";
+import { type AppState, newLabel, openApp, type OpenApp, wipeApp } from "../../src/bridge/index.js";
+import { CoupletError, type Host, pair } from "../../src/sdk.js";
 
-const jars = new Map<string, string | null>();
 const opened = new Map<string, OpenApp>();
 const states = new Map<string, AppState[]>();
 const leaves: string[] = [];
+/** Whether questions about leaving stay open. */
+let asks = false;
 let host: Host | null = null;
 let code = "";
+/** What becomes of what apps ask for: it goes to the host, is refused, or waits for ever. */
+let way: "host" | "refused" | "nowhere" = "host";
+
+/** The host, as long as nothing is in the way. */
+function guarded(its: Host): Host {
+  const fetch: Host["fetch"] = async (input, init) => {
+    if (way === "refused") throw new CoupletError("CPL-1601", "Another tab has the host");
+    return way === "nowhere" ? new Promise<Response>(() => {}) : its.fetch(input, init);
+  };
+  return new Proxy(its, {
+    get(target, key) {
+      const value: unknown = key === "fetch" ? fetch : Reflect.get(target, key, target);
+      return typeof value === "function" && key !== "fetch" ? (value.bind(target) as unknown) : value;
+    },
+  });
+}
+
+function container(): HTMLElement {
+  const found = document.getElementById("container");
+  if (found === null) throw new Error("there is no container");
+  return found;
+}
 
 const api = {
   /** Pairs; the check code is to be read meanwhile. */
@@ -19,25 +42,30 @@ const api = {
   code: () => code,
   label: () => newLabel(),
   open(app: string, label: string, appsOrigin: string, path?: string): void {
-    const container = document.getElementById("container");
-    if (host === null || container === null) throw new Error("not paired");
+    if (host === null) throw new Error("not paired");
     states.set(label, []);
     const jar = {
-      load: async () => jars.get(label) ?? null,
-      save: async (text: string | null) => void jars.set(label, text),
+      load: async () => localStorage.getItem(label),
+      save: async (text: string | null) => (text === null ? localStorage.removeItem(label) : localStorage.setItem(label, text)),
     };
     const onState = (state: AppState): void => void states.get(label)?.push(state);
-    const onLeave = (url: string): void => void leaves.push(url);
-    opened.set(label, openApp({ host, app, label, appsOrigin, jar, container, title: app, path, onState, onLeave }));
+    const onLeave = (url: string): void | Promise<void> => {
+      leaves.push(url);
+      if (asks) return new Promise<void>(() => {});
+    };
+    opened.set(label, openApp({ host: guarded(host), app, label, appsOrigin, jar, container: container(), title: app, path, onState, onLeave }));
   },
   states: (label: string) => states.get(label) ?? [],
   state: (label: string) => opened.get(label)?.state,
-  jar: (label: string) => jars.get(label) ?? null,
+  jar: (label: string) => localStorage.getItem(label),
   leaves: () => leaves,
+  asks: (does: boolean) => void (asks = does),
   reload: (label: string) => opened.get(label)?.reload(),
   back: (label: string) => opened.get(label)?.back(),
   close: (label: string) => opened.get(label)?.close(),
   wipe: (label: string) => opened.get(label)?.wipe(),
+  wipeApp: (label: string, appsOrigin: string) => wipeApp({ label, appsOrigin, container: container() }),
+  leads: (to: typeof way) => void (way = to),
 };
 
 /** What tests call. */

@@ -8,6 +8,8 @@ import { promisify } from "node:util";
 
 const binary = join(process.env["COUPLET_BIN"] ?? "../../target/debug", "couplet");
 const run = promisify(execFile);
+/** Tests pair more often than people do. */
+const env = { ...process.env, COUPLET_LIMITS__EXCHANGE_PER_MINUTE: "1000", COUPLET_LIMITS__GENERATE_PER_MINUTE: "1000" };
 
 /** A host that can be paired with. */
 export interface Stack {
@@ -74,7 +76,7 @@ export async function startStack(apps: { readonly [name: string]: string }): Pro
 }
 
 function start(args: readonly string[]): Lines {
-  const child = spawn(binary, args, { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(binary, args, { stdio: ["ignore", "pipe", "pipe"], env });
   let errors = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => (errors = (errors + text).slice(-4000)));
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();

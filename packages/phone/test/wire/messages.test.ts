@@ -2,11 +2,12 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { HEADERS_LENGTH_MAX, HEADERS_MAX, PATH_MAX } from "../../src/wire/limits.js";
-import { parseFromSocket, parseFromWorker } from "../../src/wire/messages.js";
+import { parseFromFrame, parseFromKeeper } from "../../src/wire/frames.js";
+import { parseFromSocket, parseFromWorker, parseRefused } from "../../src/wire/messages.js";
 import { isView, ownPath } from "../../src/wire/own.js";
 
 const request = {
-  t: "request", id: 1, method: "GET", path: "/x?y", headers: [["Accept", "*/*"]], body: null, mode: "cors", destination: "empty", referrer: "/z", credentials: true,
+  t: "request", id: 1, method: "GET", path: "/x?y", headers: [["Accept", "*/*"]], body: null, mode: "cors", destination: "empty", referrer: "/z", asker: "app", credentials: true,
 };
 
 it("reads a request, in lower case", () => {
@@ -25,11 +26,32 @@ it("hears nothing that is none", () => {
     { headers: [["a:", "x"]] }, { headers: [["a", "x\r\ny"]] }, { headers: [["a", "\u0000"]] }, { headers: [["a", "\u0100"]] }, { headers: [["a", " x"]] }, { headers: [["a", 1]] },
     { headers: [["a", "x".repeat(HEADERS_LENGTH_MAX)]] }, { headers: Array.from({ length: HEADERS_MAX + 1 }, () => ["a", ""]) },
     { body: "x" }, { body: new ArrayBuffer(1) }, { body: undefined },
-    { mode: "websocket" }, { mode: "" }, { destination: "x" }, { destination: "" }, { referrer: "http://x/" }, { referrer: undefined }, { credentials: "include" },
+    { mode: "websocket" }, { mode: "" }, { destination: "X" }, { destination: "a b" }, { destination: 1 }, { destination: "" }, { referrer: "http://x/" }, { referrer: undefined }, { credentials: "include" }, { asker: "nobody" }, { asker: undefined },
     { t: "constructor" }, { t: "__proto__" }, { t: null }, { t: ["request"] },
   ];
   for (const change of wrong) assert.equal(parseFromWorker({ ...request, ...change }), null, JSON.stringify(change));
   for (const data of [null, undefined, 0, "", "request", [], () => 0, new Date(0), Object.create(null)]) assert.equal(parseFromWorker(data), null);
+});
+
+it("tells who waits for what cannot be done", () => {
+  assert.deepEqual(parseRefused({ ...request, path: `/${"x".repeat(PATH_MAX)}` }), { t: "request", id: 1, why: "path" });
+  assert.deepEqual(parseRefused({ ...request, headers: [["a", "x".repeat(HEADERS_LENGTH_MAX)]] }), { t: "request", id: 1, why: "headers" });
+  assert.deepEqual(parseRefused({ ...request, mode: "new" }), { t: "request", id: 1, why: "unreadable" });
+  assert.deepEqual(parseRefused({ t: "view", id: 2, path: 5 }), { t: "view", id: 2, why: "unreadable" });
+  for (const data of [null, 1, [], { ...request, id: -1 }, { ...request, t: "credit" }, { t: "socket", id: 1 }]) assert.equal(parseRefused(data), null);
+  assert.equal((parseFromWorker({ ...request, destination: "of-the-future" }) as { destination: string }).destination, "of-the-future");
+});
+
+it("hears of frames what they may say, and no more of it", () => {
+  assert.deepEqual(parseFromKeeper({ couplet: "begun" }), { couplet: "begun", wire: "" });
+  assert.deepEqual(parseFromKeeper({ couplet: "failed", why: "constructor" }), { couplet: "failed", why: "denied" });
+  assert.deepEqual(parseFromKeeper({ couplet: "wiped", isAll: 1 }), { couplet: "wiped", isAll: false });
+  for (const data of [null, 1, "join", [], { couplet: ["join"] }, { couplet: "page", path: "/", title: "" }]) assert.equal(parseFromKeeper(data), null);
+  assert.deepEqual(parseFromFrame({ couplet: "page", path: "/", title: "x".repeat(999) }), { couplet: "page", path: "/", title: "x".repeat(200), canGoBack: false });
+  assert.deepEqual(parseFromFrame({ couplet: "stray", path: {} }), { couplet: "stray", path: "/" });
+  assert.deepEqual(parseFromFrame({ couplet: "leave", url: "https://x.example" }), { couplet: "leave", url: "https://x.example/" });
+  for (const url of ["javascript:0", "data:,x", "/x", null, `https://x/${"x".repeat(PATH_MAX)}`]) assert.equal(parseFromFrame({ couplet: "leave", url }), null);
+  for (const data of [null, { couplet: "join" }, { couplet: "page", path: "x", title: "" }, { couplet: "page", path: `/${"x".repeat(PATH_MAX)}`, title: "" }]) assert.equal(parseFromFrame(data), null);
 });
 
 it("hears the rest within its bounds", () => {

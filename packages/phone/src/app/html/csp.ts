@@ -23,12 +23,23 @@ export function admitted(header: string, admission: Admission): string {
   for (const policy of policies) {
     admitScript(policy, admission);
     admit(policy, ["frame-src", "child-src", "default-src"], "frame-src", admission.download);
-    // Reports go round the worker, straight to the relay, and tell it what stands in the page.
-    policy.delete("report-uri");
-    policy.delete("report-to");
+    unreport(policy);
     if (policy.has("frame-ancestors")) policy.set("frame-ancestors", ["'self'", admission.ancestor]);
   }
   return policies.filter(({ size }) => size > 0).map(written).join(", ");
+}
+
+/** The header's value of what is no page, as a script of a Worker, which has a policy of its own. */
+export function unreported(header: string): string {
+  const policies = header.split(",").map(parsed);
+  for (const policy of policies) unreport(policy);
+  return policies.filter(({ size }) => size > 0).map(written).join(", ");
+}
+
+/** Reports go round the worker, straight to the relay, and tell it what stands in the page. */
+function unreport(policy: Directives): void {
+  policy.delete("report-uri");
+  policy.delete("report-to");
 }
 
 /**

@@ -2,7 +2,7 @@
 import type { Header } from "../../wire/messages.js";
 import { ownPath } from "../../wire/own.js";
 import { charsetOf, isWide } from "./charset.js";
-import { type Admission, admitted, own } from "./csp.js";
+import { type Admission, admitted, own, unreported } from "./csp.js";
 import { injected } from "./inject.js";
 
 /** What the shim is told when it starts. */
@@ -45,14 +45,22 @@ export function framed(headers: Headers, admission: Admission): void {
   if (/\bno-referrer\s*$/i.test(headers.get("referrer-policy") ?? "")) headers.set("referrer-policy", "same-origin");
   // Other apps, and the client, are of the same site: they need not share a process (HTML, 7.1.1).
   headers.set("origin-agent-cluster", "?1");
+  policies(headers, (header) => admitted(header, admission));
+  headers.append("content-security-policy", own(admission, isPage(headers)));
+}
+
+/** Changes the headers of whatever else a page loads. */
+export function passed(headers: Headers): void {
+  policies(headers, unreported);
+}
+
+function policies(headers: Headers, change: (header: string) => string): void {
   for (const name of ["content-security-policy", "content-security-policy-report-only"]) {
     const header = headers.get(name);
-    if (header === null) continue;
-    const value = admitted(header, admission);
+    const value = header === null ? "" : change(header);
     if (value === "") headers.delete(name);
     else headers.set(name, value);
   }
-  headers.append("content-security-policy", own(admission, isPage(headers)));
 }
 
 /** Puts the shim into a page; changes `headers` where the page says its encoding itself. */

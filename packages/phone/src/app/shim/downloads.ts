@@ -12,6 +12,7 @@ export function save(address: string, name: string): boolean {
   if (path === null) return false;
   const frame = document.createElement("iframe");
   frame.hidden = true;
+  frame.referrerPolicy = "same-origin";
   frame.src = `${DOWNLOAD}#${new URLSearchParams({ path: path.replace(/#.*$/, ""), name }).toString()}`;
   document.documentElement.append(frame);
   setTimeout(() => frame.remove(), KEPT);

@@ -1,4 +1,5 @@
 /** Tells the client's page where the app is, and asks it before the app leads elsewhere. */
+import type { FromFrame, ToFrame } from "../../wire/frames.js";
 import { isView, ownPath } from "../../wire/own.js";
 import { installDownloads, save } from "./downloads.js";
 
@@ -22,13 +23,14 @@ export function installFrame(client: string, to: string | null): void {
   // Frames within the app's pages are its own affair, and so are its windows.
   const isMain = parent === top && parent !== window && client !== "";
   const { navigation } = window as unknown as { readonly navigation?: Navigation };
-  const say = (message: object): void => parent.postMessage(message, client);
+  const say = (message: FromFrame): void => parent.postMessage(message, client);
   const goes = (url: URL): boolean => isMain && /^https?:$/.test(url.protocol) && ownPath(url, location.origin) === null;
 
   const leave = to !== null && /^https?:/.test(to) ? to : null;
   if (leave !== null && !isMain) return location.replace(leave);
   if (leave !== null) say({ couplet: "leave", url: leave });
   localize();
+  document.addEventListener("DOMContentLoaded", tellReferrer);
   if (navigation === undefined) installDownloads();
   navigation?.addEventListener("navigate", (event) => {
     const { destination, downloadRequest, cancelable } = event as NavigateEvent;
@@ -62,8 +64,10 @@ export function installFrame(client: string, to: string | null): void {
     });
   }
 
-  window.addEventListener("message", ({ source, origin, data }: MessageEvent<{ readonly couplet?: unknown } | null>) => {
-    if (source !== parent || origin !== client || data?.couplet !== "back") return;
+  window.addEventListener("message", ({ source, origin, data }: MessageEvent<ToFrame | null>) => {
+    if (source !== parent || origin !== client) return;
+    if (data?.couplet === "reload") return location.reload();
+    if (data?.couplet !== "back") return;
     if (navigation === undefined) history.back();
     else if (navigation.canGoBack) navigation.back();
   });
@@ -78,7 +82,9 @@ function localize(): void {
       const link = linkOf(event);
       if (link === null) return;
       const url = new URL(link.href);
-      if (isView(url) && url.origin !== location.origin) link.href = url.pathname + url.search + url.hash;
+      // Of its own address that begins with `//` the path alone would lead elsewhere.
+      if (isView(url) && url.origin !== location.origin) link.href = location.origin + url.pathname + url.search + url.hash;
+      if (new URL(link.href).origin === location.origin) told(link);
     },
     true,
   );
@@ -89,10 +95,25 @@ function localize(): void {
       const action = target.getAttribute("action");
       if (action === null || !URL.canParse(action, document.baseURI)) return;
       const url = new URL(action, document.baseURI);
-      if (isView(url) && url.origin !== location.origin) target.setAttribute("action", url.pathname + url.search);
+      if (isView(url) && url.origin !== location.origin) target.setAttribute("action", location.origin + url.pathname + url.search);
     },
     true,
   );
+}
+
+/** The app's own links say that they are the app's: what comes from nowhere may be a stranger's, and gets no login. */
+function told(link: HTMLAnchorElement): void {
+  if (link.referrerPolicy === "no-referrer") link.referrerPolicy = "same-origin";
+  if (!link.relList.contains("noreferrer")) return;
+  link.relList.remove("noreferrer");
+  if (link.target === "_blank") link.relList.add("noopener");
+}
+
+/** So do its pages; nobody else learns of it. The header is changed on the way here. */
+function tellReferrer(): void {
+  const all = document.querySelectorAll<HTMLMetaElement>('meta[name="referrer" i]');
+  const last = all[all.length - 1];
+  if (last !== undefined && /^\s*(no-referrer|never)\s*$/i.test(last.content)) last.content = "same-origin";
 }
 
 function linkOf(event: MouseEvent): HTMLAnchorElement | null {
@@ -101,7 +122,7 @@ function linkOf(event: MouseEvent): HTMLAnchorElement | null {
 }
 
 /** Says path and title, now and whenever they change. */
-function report(say: (message: object) => void, navigation: Navigation | undefined): void {
+function report(say: (message: FromFrame) => void, navigation: Navigation | undefined): void {
   let [told, timer] = ["", 0];
   const tell = (): void => {
     timer = 0;

@@ -1,10 +1,10 @@
 /** Answers one request of an app's pages. */
-import type { Header, Mode } from "../../wire/messages.js";
-import { framed, headersOf, isPage, located, shimTag, SHIM, DOWNLOAD, withShim } from "../html/index.js";
+import type { Asker, Header, Mode } from "../../wire/messages.js";
+import { framed, headersOf, isPage, located, passed, shimTag, SHIM, DOWNLOAD, withShim } from "../html/index.js";
 import { texts } from "../texts.js";
 import { CookieNews } from "./cookies.js";
 import type { Joiner } from "./join.js";
-import { type Answer, Failure, type Link } from "./link.js";
+import { type Answer, Failure, Gone, type Link } from "./link.js";
 import { page, type Said } from "./pages.js";
 import { problem } from "./problem.js";
 
@@ -13,8 +13,8 @@ const BODILESS = [101, 103, 204, 205, 304];
 /** Milliseconds that more of a page is waited for when its beginning came without saying its encoding. */
 const SETTLED = 100;
 
-/** Who asks, as far as the app may know. */
-type Referrer = { readonly path: string | null } | "foreign";
+/** Who asks, and from which path of the app. */
+type Referrer = { readonly asker: Asker; readonly path: string | null } | "foreign";
 
 /** Turns requests of pages into answers of the app. */
 export class Answerer {
@@ -33,34 +33,36 @@ export class Answerer {
     const isNavigation = request.mode === "navigate";
     let link: Link | null = null;
     try {
-      const referrer = this.#referrer(request.referrer);
-      const hasBody = request.method !== "GET" && request.method !== "HEAD";
-      // Every page of the app tells its own origin where it comes from. A form that does not is a stranger's, who knows the
-      // app's address and hides its own.
-      const isForeign = referrer === "foreign" || (isNavigation && hasBody && referrer.path === null);
-      if (isForeign) return isNavigation ? page(403, texts.crossSite, null, null) : Response.error();
       link = await this.#joiner.link();
+      const referrer = this.#referrer(request, link.client);
+      const hasBody = request.method !== "GET" && request.method !== "HEAD";
+      const isForeign = referrer === "foreign" || (hasBody && referrer.asker !== "app");
+      if (isForeign) return isNavigation ? page(403, texts.crossSite, null, null) : Response.error();
       const body = hasBody ? await request.blob() : null;
-      const answer = await link.request(
-        {
-          method: request.method,
-          path,
-          headers: [...request.headers] as Header[],
-          body: body === null || body.size === 0 ? null : body,
-          mode: (isNavigation ? "navigate" : request.mode) as Mode,
-          destination: request.destination === "" ? "empty" : request.destination,
-          referrer: referrer.path,
-          credentials: request.credentials !== "omit",
-        },
-        request.signal,
-      );
+      const asked = {
+        method: request.method,
+        path,
+        headers: [...request.headers] as Header[],
+        body: body === null || body.size === 0 ? null : body,
+        mode: (isNavigation ? "navigate" : request.mode) as Mode,
+        destination: request.destination === "" ? "empty" : request.destination,
+        referrer: referrer.path,
+        asker: referrer.asker,
+        credentials: request.credentials !== "omit",
+      };
+      const answer = await link.request(asked, request.signal).catch(async (error: unknown) => {
+        // The page was closed meanwhile, and another one may be open. What may have been carried out is not sent again.
+        if (!(error instanceof Gone) || hasBody) throw error;
+        link = await this.#joiner.link();
+        return link.request(asked, request.signal);
+      });
       // A page that is on its way is told its cookies with itself.
       if (isNavigation) void this.#news.tell(null);
       else await this.#news.tell(clientId);
       return isNavigation && !isSaved ? await this.#shown(request, path, answer, link) : this.#passed(request, answer);
     } catch (error) {
       if (!isNavigation || request.signal.aborted) return Response.error();
-      return page(502, explained(error, link), this.#shim(link), link?.client ?? null, request.method === "GET" ? path : undefined);
+      return page(502, explained(error, link), this.#shim(link), link?.client ?? null, request.method === "GET" ? this.#origin + path : undefined);
     }
   }
 
@@ -89,18 +91,25 @@ export class Answerer {
     else link.socket(path, protocols, port);
   }
 
-  #referrer(referrer: string): Referrer {
-    if (!URL.canParse(referrer) || referrer.startsWith("about:")) return { path: null };
-    const url = new URL(referrer);
-    // The client's page never says that it is the one.
+  /**
+   * Every page of the app tells its own origin where it comes from, and the client's page tells that it is the one. What leads
+   * to a page here and says neither may be a stranger's, who knows the app's address and hides its own.
+   */
+  #referrer({ referrer, mode }: Request, client: string): Referrer {
+    const isNavigation = mode === "navigate";
+    // What a page loads comes here from none but the app's.
+    if (!URL.canParse(referrer) || referrer.startsWith("about:")) return { asker: isNavigation ? "unknown" : "app", path: null };
     // What is said here is the browser's: another page at this device's own addresses is not the app's.
-    return url.origin === this.#origin ? { path: url.pathname + url.search } : "foreign";
+    const url = new URL(referrer);
+    if (url.origin === this.#origin) return { asker: "app", path: url.pathname + url.search };
+    return isNavigation && url.origin === client ? { asker: "person", path: null } : "foreign";
   }
 
   /** For scripts, pictures and so on. */
   #passed(request: Request, answer: Answer): Response {
     const headers = headersOf(answer.head.headers);
     this.#locate(headers, request.url);
+    passed(headers);
     return responded(answer, headers, decoded(answer.body, headers));
   }
 
@@ -115,7 +124,7 @@ export class Answerer {
       return page(200, texts.leaving(elsewhere), { ...this.#data(link), leave: elsewhere }, link.client);
     }
     const said = await problem(answer, headers);
-    if (said !== null) return page(head.status, said, this.#shim(link), link.client, request.method === "GET" ? path : undefined);
+    if (said !== null) return page(head.status, said, this.#shim(link), link.client, request.method === "GET" ? this.#origin + path : undefined);
     const nonce = made();
     framed(headers, { shim: this.#origin + SHIM, download: this.#origin + DOWNLOAD, nonce, ancestor: link.client });
     const body = decoded(answer.body, headers);

@@ -42,6 +42,8 @@ export class Link {
   readonly #waiting = new Map<number, Waiting>();
   readonly #views = new Map<number, (text: string | null) => void>();
   #next = 1;
+  /** When something came last, by the clock of `performance.now()`. */
+  heard = performance.now();
   #isOver = false;
 
   constructor(port: MessagePort, keeper: string, client: string, onJar: () => void) {
@@ -55,6 +57,11 @@ export class Link {
 
   get isOver(): boolean {
     return this.#isOver;
+  }
+
+  /** Whether anybody waits for anything. */
+  get isBusy(): boolean {
+    return this.#waiting.size + this.#views.size > 0;
   }
 
   /** Whatever waits fails. Idempotent. */
@@ -94,6 +101,11 @@ export class Link {
     });
   }
 
+  /** Resolves when the page at the other end says anything: then it is awake. Rejects when the link is over. */
+  async answers(): Promise<void> {
+    if ((await this.view("/")) === null) throw new Gone();
+  }
+
   /** A script wrote a cookie. */
   write(text: string, path: string): void {
     this.#say({ t: "write", text, path });
@@ -109,6 +121,7 @@ export class Link {
   }
 
   #hear(message: FromClient): void {
+    this.heard = performance.now();
     if (message.t === "bye") return this.close();
     if (message.t === "jar") return this.#onJar();
     if (message.t === "viewed") {
