@@ -151,11 +151,12 @@ it("a phone with nothing installed is paired by its camera, uses apps, comes bac
   await front(page).getByRole("link", { name: "two" }).click();
   await front(page).getByRole("heading", { name: "Two" }).waitFor();
   await seen(phone, "13-notes-two");
+  await page.waitForFunction(() => (history.state as { readonly path?: string } | null)?.path === "/two");
 
   // Each comes back without a new code, and without a new login.
   const back = async (): Promise<void> => {
     await phone.state("Relay");
-    await front(page).getByRole("heading", { name: "Home" }).waitFor({ timeout: 90_000 });
+    await front(page).getByRole("heading", { name: "Two" }).waitFor({ timeout: 90_000 });
     assert.equal(notes.seen.at(-1)?.headers.cookie, "session=ann; _xsrf=token1");
     await page.getByLabel("App", { exact: true }).selectOption("jupyter");
     await lab.shown();

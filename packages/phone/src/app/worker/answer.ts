@@ -4,6 +4,7 @@ import { framed, headersOf, isPage, located, passed, shimTag, SHIM, DOWNLOAD, wi
 import { texts } from "../texts.js";
 import { CookieNews } from "./cookies.js";
 import type { Joiner } from "./join.js";
+import { given, keep, kept, renewed } from "./kept.js";
 import { type Answer, Failure, Gone, type Link } from "./link.js";
 import { page, type Said } from "./pages.js";
 import { problem } from "./problem.js";
@@ -29,7 +30,8 @@ export class Answerer {
   }
 
   /** What the app says to a request, or a page about why it says nothing. */
-  async answer({ request, clientId }: FetchEvent, path: string, isSaved = false): Promise<Response> {
+  async answer(event: FetchEvent, path: string, isSaved = false): Promise<Response> {
+    const { request, clientId } = event;
     const isNavigation = request.mode === "navigate";
     let link: Link | null = null;
     try {
@@ -38,11 +40,13 @@ export class Answerer {
       const hasBody = request.method !== "GET" && request.method !== "HEAD";
       const isForeign = referrer === "foreign" || (hasBody && referrer.asker !== "app");
       if (isForeign) return isNavigation ? page(403, texts.crossSite, null, null) : Response.error();
+      const old = await kept(request, path);
+      if (old?.isFresh === true) return given(old);
       const body = hasBody ? await request.blob() : null;
       const asked = {
         method: request.method,
         path,
-        headers: [...request.headers] as Header[],
+        headers: [...request.headers, ...(old?.conditions ?? [])] as Header[],
         body: body === null || body.size === 0 ? null : body,
         mode: (isNavigation ? "navigate" : request.mode) as Mode,
         destination: request.destination === "" ? "empty" : request.destination,
@@ -59,7 +63,10 @@ export class Answerer {
       // A page that is on its way is told its cookies with itself.
       if (isNavigation) void this.#news.tell(null);
       else await this.#news.tell(clientId);
-      return isNavigation && !isSaved ? await this.#shown(request, path, answer, link) : this.#passed(request, answer);
+      if (isNavigation) return isSaved ? this.#passed(request, answer) : await this.#shown(request, path, answer, link);
+      if (old === null || answer.head.status !== 304) return keep(request, path, this.#passed(request, answer), event);
+      const again = renewed(request, path, old, headersOf(answer.head.headers), event);
+      return again ?? this.#passed(request, await link.request({ ...asked, headers: [...request.headers] }, request.signal));
     } catch (error) {
       if (!isNavigation || request.signal.aborted) return Response.error();
       return page(502, explained(error, link), this.#shim(link), link?.client ?? null, request.method === "GET" ? this.#origin + path : undefined);
