@@ -343,6 +343,9 @@ export const acts = {
     const reader = endless.body.getReader();
     await reader.read();
     const broken = refusal((async () => { for (;;) if ((await reader.read()).done) return; })(), "a download");
+    const socket = host.webSocket("/ws");
+    await once(socket, "open");
+    const failed = once(socket, "error");
     const revoked = reaches(host, "revoked");
     const { took } = await stage.ask("revoke", { name: "Phone" });
     const asked = Date.now();
@@ -350,7 +353,7 @@ export const acts = {
     const told = Date.now() - asked;
     check(told < soon, `it is told within ${soon} ms: it took ${told} ms, and the command ${took} ms`);
     same(state.error.code, "CPL-1603", "its code");
-    check((await broken).code !== undefined, "what is open breaks off, with a code");
+    for (const error of [await broken, (await failed).error]) same(error?.code, "CPL-1603", "why what is open breaks off");
     const refused = await refusal(host.fetch("/"), "a revoked device");
     same(refused.code, "CPL-1603", "its code");
     check(state.error.next, "and what to do next");

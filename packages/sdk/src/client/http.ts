@@ -139,7 +139,7 @@ export class Http {
       const init = { method: "CONNECT", scheme: "http", authority, path, headers, protocol: "websocket", signal };
       const answer = await this.#connection.request(init);
       const opened = openedSocket(answer);
-      if (opened !== null) return { ...opened, link: watched(opened.link, ended) };
+      if (opened !== null) return { ...opened, link: this.#watched(opened.link, ended) };
       const code = await within(this.#environment.clock, PONG, refusalCode(answer.body)).catch(() => null);
       answer.body.close();
       throw new CoupletError(code ?? "CPL-1602", `The app did not open a WebSocket (status ${answer.status})`, {
@@ -164,6 +164,26 @@ export class Http {
     if (isFull) return new CoupletError("CPL-1610", undefined, { cause: error });
     const why = error instanceof Error ? error.message : "it broke off";
     return new CoupletError("CPL-1602", `The host did not answer: ${why}`, { cause: error });
+  }
+
+  /** A link whose errors are those of {@link Http.failed}, and what is called once it is over. */
+  #watched(link: ByteLink, ended: () => void): ByteLink {
+    const failed = (error: unknown): never => {
+      ended();
+      throw this.failed(error, null);
+    };
+    return {
+      send: (bytes) => link.send(bytes).catch(failed),
+      async receive() {
+        const bytes = await link.receive().catch(failed);
+        if (bytes === null) ended();
+        return bytes;
+      },
+      close(reason) {
+        ended();
+        link.close(reason);
+      },
+    };
   }
 
   /** Somebody waits for the host from now on. Returns what ends that, once. */
@@ -212,25 +232,6 @@ async function refusalCode(body: Pick<ByteLink, "receive" | "close">): Promise<s
   }
   const problem = JSON.parse(text) as { readonly code?: unknown } | null;
   return typeof problem?.code === "string" ? parseCode(problem.code) : null;
-}
-
-/** A link, and what is called once it is over. */
-function watched(link: ByteLink, ended: () => void): ByteLink {
-  return {
-    send: (bytes) => link.send(bytes),
-    async receive() {
-      const bytes = await link.receive().catch((error: unknown) => {
-        ended();
-        throw error;
-      });
-      if (bytes === null) ended();
-      return bytes;
-    },
-    close(reason) {
-      ended();
-      link.close(reason);
-    },
-  };
 }
 
 function isUnsent(error: unknown): boolean {

@@ -101,3 +101,20 @@ test("an app that takes no WebSockets fails it, and the session goes on", async 
   assert.throws(() => host.webSocket("/", ["a", "a"]), { name: "SyntaxError" });
   await closes(stage);
 });
+
+test("a WebSocket whose device is revoked says that, and one that breaks off says so", async () => {
+  const take = (): void => {};
+  const error = async (end: (stage: Awaited<ReturnType<typeof staged>>) => void): Promise<unknown> => {
+    const stage = await staged({ webSocket: take });
+    const socket = stage.host.webSocket("/");
+    await next(socket, "open");
+    const failed = next(socket, "error") as Promise<{ error?: unknown }>;
+    end(stage);
+    const { error } = await failed;
+    await closes(stage);
+    return error;
+  };
+  assert.ok(ofCode("CPL-1603")(await error(({ fake }) => fake.revoke())));
+  assert.ok(ofCode("CPL-1603")(await error(({ fake }) => fake.expire())));
+  assert.ok(ofCode("CPL-1602")(await error(({ fake }) => fake.cut())));
+});
