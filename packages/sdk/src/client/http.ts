@@ -3,7 +3,7 @@ import { Connection, type Http2Response } from "../http2/index.js";
 import { Http2Error, REFUSED_STREAM } from "../http2/error.js";
 import type { ByteLink } from "../link.js";
 import { CoupletError, parseCode } from "../protocol/error.js";
-import { incoming, type Incoming } from "./body.js";
+import { incoming, readAsUtf8, type Incoming } from "./body.js";
 import { reasonOf, within } from "./clock.js";
 import type { Environment } from "./environment.js";
 import type { Outbound } from "./request.js";
@@ -251,8 +251,9 @@ function response(
   const headers = new Headers();
   for (const [name, value] of answer.headers) if (!name.startsWith(":")) headers.append(name, value);
   const made = new Response(body, { status: answer.status, headers });
+  if (body instanceof ArrayBuffer) readAsUtf8(made);
   // As `fetch` sets it; and all headers: a Response that a page makes has no `set-cookie`.
-  Object.defineProperty(made, "url", { value: url.href, configurable: true });
+  Object.defineProperty(made, "url", { value: url.href.replace(/#.*/, ""), configurable: true });
   Object.defineProperty(made, "headers", { value: headers, configurable: true });
   return made;
 }

@@ -193,6 +193,7 @@ test("redirects are followed within the address, as fetch does", async () => {
   assert.equal(await ends("/307/%2Fthere", post), "200 true POST /there text/plain;charset=UTF-8");
   assert.equal(await ends("/302/http%3A%2F%2Flocalhost%2Fthere"), "200 true GET /there null");
   assert.equal((await host.fetch("/302/%2Fthere")).url, "http://localhost/there");
+  for (const path of ["/x?a=1#part", "/x?a=1#", "/302/%2Fx%3Fa=1#part"]) assert.equal((await host.fetch(path)).url, "http://localhost/x?a=1", path);
   // Elsewhere is nowhere that a session leads to: the app's answer is the answer.
   for (const to of ["http%3A%2F%2Felsewhere.example%2F", "ftp%3A%2F%2Flocalhost%2F", "http%3A%2F%2Flocalhost%3A8888%2F"]) {
     assert.equal((await host.fetch(`/302/${to}`)).status, 302);
