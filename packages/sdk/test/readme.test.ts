@@ -114,8 +114,11 @@ test("each snippet of the documentation compiles, runs and prints what it says",
   const around = globalThis as unknown as Around;
   around.fake = new FakeHost({
     asks: true,
-    app: async (request) =>
-      request.method === "POST" ? new Response(`noted: ${await request.text()}`, { status: 201 }) : new Response("notes"),
+    apps: {
+      notes: async (request) =>
+        request.method === "POST" ? new Response(`noted: ${await request.text()}`, { status: 201 }) : new Response("notes"),
+      wiki: () => new Response("wiki"),
+    },
     webSocket: (socket) => void (socket.protocol = socket.protocols[0] ?? ""),
   });
   around.storage = new couplet.MemoryStore();

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
+import type { App } from "../../src/testing.js";
 import { closes, idle, ofCode, passing, staged } from "./stage.js";
 
 /** Says what came. */
@@ -27,14 +28,16 @@ interface Seen {
 }
 
 test("a request reaches the app as it was asked for", async () => {
-  const stage = await staged({ app: mirror });
+  const named: App = async (request) => new Response((await mirror(request)).body, { headers: { "x-app": "notes" } });
+  const stage = await staged({ apps: { app: mirror, notes: named } });
   const { host } = stage;
   const seen = async (...asked: Parameters<typeof host.fetch>): Promise<Seen> => (await host.fetch(...asked)).json() as Promise<Seen>;
 
   const plain = await seen("/lab?a=1#part");
   assert.deepEqual([plain.method, plain.path, plain.host, plain.headers["accept"]], ["GET", "/lab?a=1", "localhost", "*/*"]);
   const whole = await seen(new URL("http://localhost/x"), { app: "notes", headers: { Cookie: "a=b", Host: "evil", TE: "x" } });
-  assert.deepEqual([whole.host, whole.headers["couplet-app"], whole.headers["cookie"], whole.headers["te"]], ["localhost", "notes", "a=b", undefined]);
+  assert.deepEqual([whole.host, whole.headers["couplet-app"], whole.headers["cookie"], whole.headers["te"]], ["localhost", undefined, "a=b", undefined]);
+  assert.equal((await host.fetch("/", { app: "notes" })).headers.get("x-app"), "notes");
   const request = await seen(new Request("http://localhost/r", { method: "PUT", body: "text", headers: { "x-mine": "1" } }));
   assert.deepEqual([request.method, request.path, request.body, request.headers["x-mine"]], ["PUT", "/r", "text", "1"]);
   assert.equal((await seen("/e", { method: "post" })).headers["content-length"], "0");

@@ -17,7 +17,9 @@ function echo(socket: FakeWebSocket): void {
 
 test("a WebSocket with an app behind the host is one like any other", async () => {
   const opened: FakeWebSocket[] = [];
+  const app = (): Response => new Response(null);
   const stage = await staged({
+    apps: { first: app, lab: app },
     webSocket: (socket) => {
       opened.push(socket);
       echo(socket);
@@ -29,7 +31,8 @@ test("a WebSocket with an app behind the host is one like any other", async () =
   await next(socket, "open");
   assert.equal(socket.protocol, "two");
   const { headers, url } = opened[0]?.request ?? new Request("http://none");
-  assert.deepEqual([url, headers.get("couplet-app"), headers.get("x-mine"), headers.get("upgrade")], ["http://localhost/kernels?id=1", "lab", "1", null]);
+  assert.deepEqual([url, opened[0]?.app, headers.get("x-mine"), headers.get("upgrade")], ["http://localhost/kernels?id=1", "lab", "1", null]);
+  assert.equal(headers.get("couplet-app"), null, "it does not reach the app");
   socket.binaryType = "arraybuffer";
   for (const message of ["hello", "", "x".repeat(100_000)]) {
     const came = next(socket, "message");
