@@ -1,6 +1,6 @@
 /** Couplet for apps: pair with a host, and speak HTTP with it through a sealed session. */
 export type { ByteLink } from "./link.js";
-export type { Health, Me, PairingFeature, Problem, RelayFeature, Scope } from "./api.js";
+export type { App, Health, Me, PairingFeature, Problem, RelayFeature, Scope } from "./api.js";
 export { CoupletError } from "./protocol/error.js";
 export { pair, restore, type Options, type PairOptions, type RestoreOptions } from "./client/open.js";
 export { Host, type WebSocketInit } from "./client/connect.js";
