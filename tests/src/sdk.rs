@@ -168,8 +168,9 @@ impl Stage {
         node.arg("--expose-gc")
             .arg(repository().join("tests/sdk/node.js"))
             .args([act, &self.prompter.url])
-            .arg(self.home.path());
-        node.env("NODE_EXTRA_CA_CERTS", self.relay.ca()).env("HOME", self.home.path());
+            .arg(self.home.path())
+            .arg(self.relay.ca());
+        node.env("HOME", self.home.path());
         Running::start(node)
     }
 
@@ -208,6 +209,14 @@ impl Stage {
             "restart-host" => {
                 self.host.kill().await;
                 self.host.restart().await;
+                Value::Null
+            }
+            "sessions" => {
+                let most = body["most"].to_string();
+                let configure = |setup: &mut crate::host::Setup| {
+                    setup.env("COUPLET_LIMITS__MAX_SESSIONS", most);
+                };
+                self.host.restart_with(configure).await;
                 Value::Null
             }
             "setting" => json!({
