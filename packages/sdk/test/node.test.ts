@@ -45,8 +45,8 @@ test("a script that pairs in vain ends by itself, and leaves no connection open,
   for (const head of HEADS) {
     const { port, connections, asked } = await endless(t, head);
     const link = new FakeHost({ address: `127.0.0.1:${port}` }).link();
-    const script = `import { pair } from "${new URL("../src/node.js", import.meta.url)}";
-      await pair(process.env.LINK, { name: "Script" }).catch(({ code }) => console.log(code));`;
+    const script = `import { MemoryStore, pair } from "${new URL("../src/node.js", import.meta.url)}";
+      await pair(process.env.LINK, { name: "Script", storage: new MemoryStore() }).catch(({ code }) => console.log(code));`;
     const child = spawn(process.execPath, ["--input-type=module", "--eval", script], { env: { ...process.env, LINK: link } });
     t.after(() => child.kill());
     let out = "";
