@@ -1,6 +1,6 @@
 /** What a host and a relay answer, as they write it: spec/openapi.json, and spec/protocol.md, 6. A test holds each type to that. */
 import { boundedText } from "./client/answer.js";
-import { CoupletError, parseCode } from "./protocol/error.js";
+import { CoupletError, parseHostCode } from "./protocol/error.js";
 
 /** Limits on what a device may ask of the apps. */
 export interface Scope {
@@ -94,7 +94,7 @@ export async function answered<T>(answer: Response): Promise<T> {
   }
   const isObject = typeof json === "object" && json !== null && !Array.isArray(json);
   if (answer.status === 200 && isObject) return json as T;
-  const code = isObject ? parseCode(String((json as Partial<Problem>).code)) : null;
+  const code = isObject ? parseHostCode(String((json as Partial<Problem>).code)) : null;
   if (code === null) throw new CoupletError("CPL-1602", `The host answers what no host answers: status ${answer.status}`);
   throw new CoupletError(code);
 }

@@ -7,7 +7,7 @@ import { test } from "node:test";
 
 import { Ajv2020 } from "ajv/dist/2020.js";
 
-import type { RelayAnswer } from "../src/api.js";
+import { answered, type RelayAnswer } from "../src/api.js";
 import { CoupletError, MemoryStore, pair, type App, type Health, type Me, type PairingFeature, type Problem, type RelayFeature, type Scope } from "../src/index.js";
 import { FakeHost } from "../src/testing.js";
 import { read } from "./protocol/repository.js";
@@ -137,4 +137,10 @@ test("a device asks what it is to its host, and is told by the host's code why n
   await assert.rejects(stopped, /enough/);
   await host.forget();
   await assert.rejects(host.me(), (error) => error instanceof CoupletError && error.code === "CPL-1608");
+});
+
+test("no host says that what a device has stored is of no use", async () => {
+  for (const [said, code] of [["CPL-1103", "CPL-1103"], ["CPL-1607", "CPL-1602"], ["CPL-1603", "CPL-1602"]]) {
+    await assert.rejects(answered(Response.json({ code: said }, { status: 401 })), { code });
+  }
 });

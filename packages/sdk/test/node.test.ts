@@ -61,6 +61,15 @@ test("a script that pairs in vain ends by itself, and leaves no connection open,
   }
 });
 
+test("an answer that has no body has no end that is waited for", { timeout: 20_000 }, async (t) => {
+  for (const status of ["204 None", "205 Reset", "304 Same"]) {
+    const { port, connections } = await endless(t, `HTTP/1.1 ${status}\r\ntransfer-encoding: chunked\r\n\r\n4000\r\n${"x".repeat(0x4000)}\r\n`);
+    const answer = await nodeFetch(`http://127.0.0.1:${port}/`, {}, null);
+    assert.deepEqual([answer.status, answer.body], [Number(status.slice(0, 3)), null]);
+    while (connections.size > 0 && !t.signal.aborted) await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+});
+
 test("an answer that fetch would refuse is an error, and so is none", { timeout: 20_000 }, async (t) => {
   for (const head of [HEADS[2] ?? "", HEADS[3] ?? ""]) {
     const { port, connections } = await endless(t, head);

@@ -57,7 +57,8 @@ test("an app that throws is answered for, and one refuses WebSockets with an ans
     throw new Error("a mistake in the app");
   };
   const code = "CPL-1106";
-  const webSocket = (): Response => Response.json({ code }, { status: 403 });
+  const headers = { "content-type": "application/problem+json" };
+  const webSocket = (): Response => Response.json({ type: `urn:couplet:error:${code}`, code }, { status: 403, headers });
   const stage = await staged({ app, webSocket });
   const answer = await stage.host.fetch("/");
   assert.equal(answer.status, 502);

@@ -29,8 +29,13 @@ export class Backoff {
     this.#failures = 0;
   }
 
+  /** All of it where the generator gives nothing: that is what is being waited out, perhaps. */
   #fraction(): number {
-    const [high = 0, low = 0] = this.#random(2);
-    return (high * 256 + low) / 0xffff;
+    try {
+      const [high = 0xff, low = 0xff] = this.#random(2);
+      return (high * 256 + low) / 0xffff;
+    } catch {
+      return 1;
+    }
   }
 }

@@ -33,6 +33,28 @@ export const systemClock: Clock = {
   },
 };
 
+/** An alarm that comes so much too late was slept through, in milliseconds; and how long the answer may take after that. */
+const LATE = 2000;
+export const GRACE = 10_000;
+
+/** Whether an alarm that was due then was slept through. */
+export function isLate(clock: Clock, due: number): boolean {
+  return clock.now() - due >= LATE;
+}
+
+/**
+ * Calls once, after so many milliseconds in which something could come. A program that was suspended is called before it has
+ * read what lies in its sockets: it gets some more.
+ */
+export function afterAwake(clock: Clock, milliseconds: number, call: () => void): () => void {
+  const due = clock.now() + milliseconds;
+  let off = clock.after(milliseconds, () => {
+    if (isLate(clock, due)) off = clock.after(GRACE, call);
+    else call();
+  });
+  return () => off();
+}
+
 /** Something took too long. */
 export class TimedOut extends Error {
   constructor() {
@@ -57,12 +79,16 @@ export function unlessAborted<T>(signal: AbortSignal | null | undefined, work: P
   });
 }
 
-/** Rejects with {@link TimedOut} when it takes longer. */
-export function within<T>(clock: Clock, milliseconds: number, work: Promise<T>): Promise<T> {
+/** Rejects with {@link TimedOut} when it takes longer; for what comes by a session, by `afterAwake`. */
+export function within<T>(clock: Clock, milliseconds: number, work: Promise<T>, after = afterNow): Promise<T> {
   return new Promise((resolve, reject) => {
-    const off = clock.after(milliseconds, () => reject(new TimedOut()));
+    const off = after(clock, milliseconds, () => reject(new TimedOut()));
     work.then(resolve, reject).finally(off);
   });
+}
+
+function afterNow(clock: Clock, milliseconds: number, call: () => void): () => void {
+  return clock.after(milliseconds, call);
 }
 
 /** Waits. Rejects with the signal's reason. */

@@ -1,18 +1,21 @@
 /** A paired host: one keeper holds a session open, and everything else goes through it. */
 import { answered, type Me } from "../api.js";
 import { CoupletError } from "../protocol/error.js";
-import { limit, TimedOut, unlessAborted, within, type Clock } from "./clock.js";
+import { limit, sleep, TimedOut, unlessAborted } from "./clock.js";
 import type { Environment } from "./environment.js";
 import { Unsent } from "./http.js";
 import { Keeper, type Keeping, type Live } from "./keep.js";
 import { itself, outbound, redirected, REDIRECTS, target, upgradeHeaders, type FetchInit, type Outbound } from "./request.js";
 import { isFinal, reasonError, tell, type State } from "./state.js";
-import { stored, type CredentialStore } from "./store.js";
+import { loadOf, stored, type CredentialStore } from "./store.js";
 import { readForm } from "./store/form.js";
 import { CoupletWebSocket, socketHeaders } from "./websocket.js";
 
 /** How long a request waits for a session, in milliseconds. */
 const WAIT = 10_000;
+/** How long a request waits that the host refused unseen, at first and at most: it may be that others are to end first. */
+const REFUSED = 50;
+const REFUSED_MOST = 1000;
 /** How long the host may take to be told that it is forgotten. */
 const FAREWELL = 5000;
 
@@ -162,7 +165,7 @@ export class Host {
     if (state === "revoked") return true;
     if (state === "expired" || state === "forgotten") return false;
     if (state !== "closed") return this.#sayGoodbye();
-    const forms = await this.#store.load(this.id);
+    const forms = await loadOf(this.#store, this.id);
     const candidates = await Promise.all(forms.map(readForm));
     if (candidates.length === 0) return false;
     const again = new Host({ ...this.#keeping, candidates });
@@ -193,22 +196,25 @@ export class Host {
     return this.#with(request.signal, ({ http }) => http.request(request));
   }
 
-  /** Does something with a session, and with the next one when that was over before anything was sent. */
+  /** Does something with a session: again when nobody took it, with the next one where that takes nothing any more. */
   async #with<T>(signal: AbortSignal | null, work: (live: Live) => Promise<T>): Promise<T> {
-    const until = this.#environment.clock.now() + WAIT;
-    let used: Live | null = null;
-    for (;;) {
-      used = await this.#session(used, until, signal);
+    const { clock } = this.#environment;
+    const until = clock.now() + WAIT;
+    for (let pause = REFUSED; ; pause = Math.min(2 * pause, REFUSED_MOST)) {
+      const live = await this.#session(until, signal);
       try {
-        return await work(used);
+        return await work(live);
       } catch (error) {
         if (!(error instanceof Unsent)) throw error;
+        if (!isTaking(live)) continue;
+        if (clock.now() + pause >= until) throw new CoupletError("CPL-1610", "The host takes no more requests", { cause: error });
+        await sleep(clock, pause, signal ?? undefined);
       }
     }
   }
 
   /** The open session, or the next one. */
-  #session(used: Live | null, until: number, signal: AbortSignal | null): Promise<Live> {
+  #session(until: number, signal: AbortSignal | null): Promise<Live> {
     const { clock } = this.#environment;
     const keeper = this.#keeper;
     let unwatch = (): void => {};
@@ -216,13 +222,21 @@ export class Host {
       const look = (): void => {
         const { live, state } = keeper;
         if (isFinal(state)) reject(state.error);
-        else if (live !== null && live !== used && !live.stream.isOver) resolve(live);
+        else if (live !== null && isTaking(live)) resolve(live);
       };
       unwatch = keeper.watch(look);
       look();
-      if (keeper.live === null || keeper.live === used || keeper.live.stream.isOver) keeper.want();
+      if (keeper.live === null || !isTaking(keeper.live)) keeper.want();
     });
-    return inTime(clock, until - clock.now(), unlessAborted(signal, found), keeper).finally(() => unwatch());
+    // Nothing is left on the app's signal, whichever it comes to.
+    const time = limit(clock, until - clock.now(), signal);
+    const late = (error: unknown): never => {
+      throw error instanceof TimedOut ? outOfReach(keeper.state) : error;
+    };
+    return unlessAborted(time.signal, found).catch(late).finally(() => {
+      time.done();
+      unwatch();
+    });
   }
 
   #tell(): void {
@@ -231,6 +245,11 @@ export class Host {
     this.#told = state;
     for (const listener of [...this.#listeners]) tell(listener, state);
   }
+}
+
+/** Whether it takes requests. */
+function isTaking({ http, stream }: Live): boolean {
+  return !stream.isOver && http.isAccepting;
 }
 
 /** The request that an answer leads on to, if any. @throws {TypeError} It must not; nobody gets the answer then. */
@@ -243,10 +262,6 @@ async function following(request: Outbound, answer: Response): Promise<Outbound 
   }
 }
 
-function inTime(clock: Clock, milliseconds: number, found: Promise<Live>, keeper: Keeper): Promise<Live> {
-  return within(clock, milliseconds, found).catch((error: unknown) => {
-    if (!(error instanceof TimedOut)) throw error;
-    const { state } = keeper;
-    throw state.state === "offline" ? reasonError(state.reason) : new CoupletError("CPL-1601", "There is no connection to the host");
-  });
+function outOfReach(state: State): CoupletError {
+  return state.state === "offline" ? reasonError(state.reason) : new CoupletError("CPL-1601", "There is no connection to the host");
 }

@@ -2,9 +2,9 @@
 import { Connection, type Http2Response } from "../http2/index.js";
 import { Http2Error, REFUSED_STREAM } from "../http2/error.js";
 import type { ByteLink } from "../link.js";
-import { CoupletError, parseCode } from "../protocol/error.js";
+import { CoupletError } from "../protocol/error.js";
 import { incoming, readAsUtf8, type Incoming } from "./body.js";
-import { reasonOf, within } from "./clock.js";
+import { afterAwake, reasonOf, within } from "./clock.js";
 import type { Environment } from "./environment.js";
 import type { Outbound } from "./request.js";
 import type { SealedStream } from "./sealed.js";
@@ -24,16 +24,26 @@ const UNDERWAY = 30_000;
 /** How much of what refuses a WebSocket is read, in bytes. */
 const PROBLEM_MAX = 16 * 1024;
 
+/**
+ * What a host answers in an app's place. An app can say the same, as nothing on the wire tells the two apart: none of these
+ * says anything of the pairing, or of what this device has stored.
+ */
+const PROBLEM = "application/problem+json";
+const PROBLEMS = new Set([
+  ...["CPL-1008", "CPL-1105", "CPL-1106", "CPL-1107", "CPL-1900"],
+  ...["CPL-1501", "CPL-1502", "CPL-1503", "CPL-1504", "CPL-1505"],
+]);
+
 /** What spec/protocol.md, 5 allows; how much of each answer may wait to be read, and how much of all may be on its way. */
 const BOUNDS = { streams: 64, headerList: 16 * 1024, streamWindow: 1 << 19, connectionWindow: 4 << 20 } as const;
 
 /** Statuses whose answers have no body, which a Response may not be given one for (Fetch, 2.2.3). */
 const BODILESS = [204, 205, 304];
 
-/** Nothing was sent: another session may take the request. */
+/** Nothing was sent, or nobody looked at it: another session may take the request, or this one later. */
 export class Unsent extends Error {
   constructor() {
-    super("the session was over before the request was sent");
+    super("nobody took the request");
     this.name = "Unsent";
   }
 }
@@ -56,7 +66,7 @@ export class Http {
     stream.watch(() => void this.#connection.ping().catch(() => {}));
     void this.#connection.closed.then((cause) => {
       // What HTTP/2 forbids ends the session, which is of no use then.
-      this.#isBroken = cause instanceof Http2Error && cause.source === "violation" && !stream.isOver;
+      this.#isBroken = cause instanceof Http2Error && cause.source === "violation";
       stream.leave("done");
     });
   }
@@ -64,6 +74,16 @@ export class Http {
   /** Whether the host broke the rules of HTTP/2. */
   get isBroken(): boolean {
     return this.#isBroken;
+  }
+
+  /** Whether it takes requests. */
+  get isAccepting(): boolean {
+    return this.#connection.accepting;
+  }
+
+  /** Resolves when it takes no more while some are under way, which go on. */
+  get retired(): Promise<void> {
+    return this.#connection.retired;
   }
 
   /** Opened streams break off, and no alarm goes on. */
@@ -83,19 +103,20 @@ export class Http {
     let isAnswered = false;
     // One that cannot be asked, as many questions wait, may give another sign.
     const pong = this.#connection.ping().then(() => void (isAnswered = true), () => new Promise<never>(() => {}));
+    let left = milliseconds;
     while (!isAnswered && !this.#stream.isOver) {
+      await within(clock, left, Promise.race([pong, this.#stream.ended]), afterAwake).catch(() => {});
       const { heardAt, arrivesAt } = this.#stream;
       const since = Math.max(asked, heardAt);
-      const left = since + Math.min(Math.max(arrivesAt - since, 0), UNDERWAY) + milliseconds - clock.now();
-      if (left <= 0) this.#stream.abandon();
-      else await within(clock, left, Promise.race([pong, this.#stream.ended])).catch(() => {});
+      left = since + Math.min(Math.max(arrivesAt - since, 0), UNDERWAY) + milliseconds - clock.now();
+      if (left <= 0 && !isAnswered) this.#stream.abandon();
     }
   }
 
   /**
    * Sends a request, once, and resolves with the head of its answer; the bodies stream, both ways.
    *
-   * @throws {Unsent} The session was over before. {@link CoupletError}: it broke off. Rejects with the signal's reason.
+   * @throws {Unsent} Nobody took it. {@link CoupletError}: it broke off. Rejects with the signal's reason.
    */
   async request(outbound: Outbound): Promise<Response> {
     const { method, url, body, signal } = outbound;
@@ -129,7 +150,7 @@ export class Http {
   /**
    * Opens a WebSocket by extended CONNECT (RFC 8441). Resolves once the app has taken it.
    *
-   * @throws {Unsent} The session was over before. {@link CoupletError}: it broke off, or the app refused. Rejects with the
+   * @throws {Unsent} Nobody took it. {@link CoupletError}: it broke off, or the app refused. Rejects with the
    * signal's reason.
    */
   async upgrade(url: URL, headers: readonly (readonly [string, string])[], signal: AbortSignal): Promise<OpenedSocket> {
@@ -140,7 +161,7 @@ export class Http {
       const answer = await this.#connection.request(init);
       const opened = openedSocket(answer);
       if (opened !== null) return { ...opened, link: this.#watched(opened.link, ended) };
-      const code = await within(this.#environment.clock, PONG, refusalCode(answer.body)).catch(() => null);
+      const code = await within(this.#environment.clock, PONG, refusalCode(answer)).catch(() => null);
       answer.body.close();
       throw new CoupletError(code ?? "CPL-1602", `The app did not open a WebSocket (status ${answer.status})`, {
         next: "See what the app answers at this address, and whether this device may use it.",
@@ -223,15 +244,17 @@ export class Http {
 }
 
 /** The code that an answer says, where it is a problem of the host (RFC 9457); an app's own answers have none. */
-async function refusalCode(body: Pick<ByteLink, "receive" | "close">): Promise<string | null> {
+async function refusalCode({ headers, body }: Http2Response): Promise<string | null> {
+  const type = headers.find(([name]) => name === "content-type")?.[1] ?? "";
+  if (type.split(";", 1)[0]?.trim().toLowerCase() !== PROBLEM) return null;
   let text = "";
   const decoder = new TextDecoder();
   for (let part = await body.receive(); part !== null; part = await body.receive()) {
     text += decoder.decode(part, { stream: true });
     if (text.length > PROBLEM_MAX) break;
   }
-  const problem = JSON.parse(text) as { readonly code?: unknown } | null;
-  return typeof problem?.code === "string" ? parseCode(problem.code) : null;
+  const { code, type: kind } = (JSON.parse(text) ?? {}) as { readonly code?: unknown; readonly type?: unknown };
+  return typeof code === "string" && PROBLEMS.has(code) && kind === `urn:couplet:error:${code}` ? code : null;
 }
 
 function isUnsent(error: unknown): boolean {

@@ -5,19 +5,19 @@ import { CoupletError } from "../protocol/error.js";
 import type { CloseReason } from "../protocol/frame.js";
 import { AttemptError } from "./attempt.js";
 import { Backoff } from "./backoff.js";
-import { Bell, limit, sleep, type Limit } from "./clock.js";
+import { afterAwake, Bell, limit, sleep, type Limit } from "./clock.js";
 import { hostId, learnEndpoints, wipeCredentials, type Credentials } from "./credentials.js";
 import type { Environment } from "./environment.js";
 import type { Opened } from "./greet.js";
 import { Http } from "./http.js";
 import { holdWithOthers, waitForNone } from "./locks.js";
-import type { Change } from "./network.js";
+import { watched, type Change } from "./network.js";
 import { Pauses } from "./pauses.js";
 import { race, Unreachable } from "./race.js";
 import type { Account } from "./relay.js";
 import type { Ending, SealedStream } from "./sealed.js";
-import { finalState, isFinal, reasonError, type Reason, type State } from "./state.js";
-import type { CredentialStore, StoredCredentials } from "./store.js";
+import { brokenState, finalState, isFinal, reasonError, type Reason, type State } from "./state.js";
+import { loadOf, type CredentialStore, type StoredCredentials } from "./store.js";
 import { readForm, writeForm } from "./store/form.js";
 
 /** A session that lived for less, in milliseconds, was not worth the name: the next try waits. */
@@ -28,6 +28,8 @@ const IMPATIENT = 1000;
 const REPLACED = 5000;
 /** How long the host may take to say its first word in a session. */
 const BEGIN = 10_000;
+/** How many sessions at most in which nothing but what was under way goes on. */
+const DRAINING = 4;
 /** How long it may take to answer who was asleep. */
 const PROBE = 5000;
 
@@ -70,6 +72,8 @@ export class Keeper {
   #candidates: Credentials[];
   #last: Endpoint | null = null;
   #live: Live | null = null;
+  /** Sessions that the host takes no more requests in, for as long as something is under way there. */
+  readonly #draining = new Set<SealedStream>();
   #state: State = { state: "connecting" };
   #offlineSince: Date | null = null;
   /** The race that is under way. */
@@ -126,18 +130,25 @@ export class Keeper {
   /** Ends the session, tells the host, and opens no other. */
   async stop(state: "closed" | "forgotten"): Promise<void> {
     this.#set(finalState(state));
-    this.#live?.stream.leave("leaving");
+    this.#leave();
     this.#closing.abort(new CoupletError("CPL-1602", "This connection was closed"));
     await this.#running;
   }
 
+  /** Ends what is open, and tells the host. */
+  #leave(): void {
+    for (const stream of [...this.#draining]) stream.leave("leaving");
+    this.#live?.stream.leave("leaving");
+  }
+
   async #run(): Promise<void> {
     const backoff = new Backoff(this.#environment.random);
-    const unwatch = this.#environment.network((change) => this.#changed(change));
+    const unwatch = watched(this.#environment.network, (change) => this.#changed(change));
     try {
       while (!this.#isOver()) await this.#round(backoff).catch((error: unknown) => this.#fault(error, backoff));
-    } catch {
-      // Called off.
+    } catch (error) {
+      // Called off; or it could not even be tried again, which must not go unseen.
+      if (!this.#closing.signal.aborted) this.#set(brokenState(error));
     } finally {
       unwatch();
       this.#closing.done();
@@ -153,6 +164,8 @@ export class Keeper {
   /** What no host can bring about, as a generator that gives nothing: said, and tried again. */
   #fault(error: unknown, backoff: Backoff): Promise<void> {
     if (this.#closing.signal.aborted) throw error;
+    this.#leave();
+    this.#live = null;
     this.#offline({ kind: "unreachable", attempts: [] }, asError(error));
     return this.#wait(backoff.wait(), 0, false);
   }
@@ -181,7 +194,7 @@ export class Keeper {
   /** Takes what is stored now. False: there is nothing any more. A store that does not work keeps nobody from the host. */
   async #reload(): Promise<boolean> {
     try {
-      const stored = await this.#store.load(this.host);
+      const stored = await loadOf(this.#store, this.host);
       if (stored.length === 0) return false;
       const left = stored.filter((one) => !this.#dropped.has(one.psk_id));
       const known = (form: StoredCredentials) => this.#candidates.find((it) => nameOf(it) === form.psk_id) ?? readForm(form);
@@ -238,7 +251,7 @@ export class Keeper {
     this.#hasMoved = false;
     const http = new Http(stream, this.#environment);
     const release = holdWithOthers(locks, this.#lock());
-    const off = clock.after(BEGIN, () => stream.abandon());
+    const off = afterAwake(clock, BEGIN, () => stream.abandon());
     stream.onData = () => {
       if (isSettled) return;
       isSettled = true;
@@ -252,13 +265,26 @@ export class Keeper {
     this.#woken.still();
     this.#tell();
     if (this.#closing.signal.aborted) stream.leave("leaving");
-    const ending = await stream.ended;
+    const ending = await Promise.race([stream.ended, http.retired]);
     off();
     release();
     this.#live = null;
+    if (ending === undefined) return this.#drain(http, stream);
     http.end();
     const relay = endpoint.kind === "relay" ? endpoint.name : null;
     return this.#after(ending, relay, isSettled, http.isBroken);
+  }
+
+  /** The host takes nothing more in it: it is left to what is under way there. */
+  #drain(http: Http, stream: SealedStream): Next {
+    this.#draining.add(stream);
+    void stream.ended.then(() => {
+      this.#draining.delete(stream);
+      http.end();
+    });
+    const [oldest] = this.#draining;
+    if (this.#draining.size > DRAINING) oldest?.leave("leaving");
+    return { then: "retry", reason: { kind: "closed", reason: "leaving" }, pause: 0, isReplaced: false };
   }
 
   /**
@@ -302,7 +328,7 @@ export class Keeper {
   /** Unless the host was forgotten, or another pairing has taken their place meanwhile. */
   async #write(credentials: Credentials): Promise<void> {
     try {
-      const stored = await this.#store.load(this.host);
+      const stored = await loadOf(this.#store, this.host);
       const isThere = stored.some((one) => one.psk_id === nameOf(credentials));
       if (isThere && !this.#isOver()) await this.#store.save(writeForm(credentials), true);
     } catch {
@@ -354,7 +380,7 @@ export class Keeper {
     try {
       const ours = new Set(this.#dropped);
       if (credentials !== undefined) ours.add(nameOf(credentials));
-      const stored = await this.#store.load(this.host);
+      const stored = await loadOf(this.#store, this.host);
       if (stored.every((one) => ours.has(one.psk_id))) await this.#store.remove(this.host);
     } catch {
       // What is left opens nothing.
@@ -366,11 +392,9 @@ export class Keeper {
     if (change === "moved") {
       this.#pauses.clear();
       this.#racing?.abort(new Error("moved"));
-      if (live !== null) {
-        // The old way may still be there: then the host learns of it, but nobody waits for that.
-        this.#hasMoved = true;
-        live.stream.leave("leaving");
-      }
+      // The old way may still be there: then the host learns of it, but nobody waits for that.
+      this.#hasMoved = live !== null;
+      this.#leave();
     } else if (live !== null) {
       void live.http.probe(PROBE);
       return;

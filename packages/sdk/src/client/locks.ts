@@ -28,7 +28,8 @@ export function holdWithOthers(locks: Locks | null, name: string): () => void {
     end = resolve;
   });
   // That it was not held harms nobody.
-  locks.request(name, { mode: "shared", signal: controller.signal }, () => ended).catch(() => {});
+  const held = async (): Promise<unknown> => locks.request(name, { mode: "shared", signal: controller.signal }, () => ended);
+  held().catch(() => {});
   return () => {
     end();
     controller.abort();

@@ -9,6 +9,22 @@ export type Change = "moved" | "woke";
 /** Calls whenever something happened. Returns what ends that. */
 export type Network = (changed: (change: Change) => void) => () => void;
 
+/** Watches, where it can be: without news of the network a session comes back a little later, and no more than that. */
+export function watched(network: Network, changed: (change: Change) => void): () => void {
+  try {
+    const end = network(changed);
+    return () => {
+      try {
+        end();
+      } catch {
+        // It is not listened to any more.
+      }
+    };
+  } catch {
+    return () => {};
+  }
+}
+
 /** The events of browsers; elsewhere none. */
 export const browserNetwork: Network = (changed) => {
   const moved = (): void => changed("moved");

@@ -1,6 +1,6 @@
 /** Pairing: from a link to credentials (spec/protocol.md, 2 and 3). */
 import { sameEndpoint, type Endpoint } from "../protocol/endpoint.js";
-import { CoupletError, nextOf, parseCode } from "../protocol/error.js";
+import { CoupletError, nextOf, parseHostCode } from "../protocol/error.js";
 import type { StaticKey } from "../protocol/identity.js";
 import type { Claim, Grant } from "../protocol/message.js";
 import { areAlike, checkedName } from "../protocol/name.js";
@@ -13,7 +13,7 @@ import { Met, type Opened } from "./greet.js";
 import { leadsTo, type Ways } from "./path.js";
 import { accountAt, type Account } from "./relay.js";
 import type { SealedStream } from "./sealed.js";
-import { makeKey, stored, type CredentialStore, type StoredCredentials } from "./store.js";
+import { loadOf, makeKey, stored, type CredentialStore, type StoredCredentials } from "./store.js";
 import { readForm, writeForm } from "./store/form.js";
 
 /** How long the owner has to answer, in milliseconds: the host's 120 s, and some more for the way. */
@@ -163,13 +163,12 @@ async function agree(
   const grant = await granted(opened.stream, clock, signal, ask);
   // By the name that was compared with those of known hosts, not by another one now.
   const credentials = grantedCredentials(offer, ours, { ...grant, hostName: opened.hostName }, request.relayCa);
-  // What cannot be read is replaced, where the store lets it be.
-  const before = await store.load(hostId(offer.hostKey)).catch(() => []);
+  const before = await stored(readable(store, hostId(offer.hostKey)));
   await stored(store.save(writeForm(credentials)));
   onState({ state: "finishing" });
   // The last moment: the host counts this device as paired once it knows that its grant was taken.
   if (signal?.aborted === true) {
-    await stored(giveUp(store, hostId(offer.hostKey), before));
+    await stored(giveUp(store, credentials, before));
     throw reasonOf(signal);
   }
   await finish(opened.stream, credentials, before, request, clock);
@@ -229,7 +228,7 @@ async function finish(
   });
   if (control.t === "rejected") {
     // The host's last word: what was kept is of no use.
-    await giveUp(request.store, hostId(credentials.keys.hostKey), before).catch(() => {});
+    await giveUp(request.store, credentials, before).catch(() => {});
     throw rejected(control.code);
   }
   if (control.t !== "paired") throw unfinished(outOfPlace(), "The host said what it may not");
@@ -244,13 +243,19 @@ function unfinished(cause: unknown, what: string): CoupletError {
   });
 }
 
-/** Drops credentials that came to nothing. Those that stood there before stand there again. */
-async function giveUp(store: CredentialStore, host: string, before: readonly StoredCredentials[]): Promise<void> {
-  const finished = before.find((it) => it.paired_at !== undefined);
-  if (finished === undefined) await store.remove(host);
-  else await store.save(finished);
+/** What stands there already. What is damaged is replaced, where the store lets it be; a store that does not work is not. */
+function readable(store: CredentialStore, host: string): Promise<readonly StoredCredentials[]> {
+  return loadOf(store, host).catch((error: unknown) => {
+    if (error instanceof CoupletError) return [];
+    throw error;
+  });
+}
+
+/** Drops credentials that came to nothing, and nothing else; unfinished ones that made room for them stand there again. */
+async function giveUp(store: CredentialStore, credentials: Credentials, before: readonly StoredCredentials[]): Promise<void> {
+  const isDropped = await store.drop(writeForm(credentials));
   const unfinished = before.find((it) => it.paired_at === undefined);
-  if (unfinished !== undefined) await store.save(unfinished);
+  if (isDropped && unfinished !== undefined) await store.save(unfinished);
 }
 
 async function knownHosts(store: CredentialStore): Promise<Credentials[]> {
@@ -283,7 +288,7 @@ function refuseOtherKey(known: readonly Credentials[], offer: Offer, name: strin
 }
 
 function rejected(text: string): CoupletError {
-  const code = parseCode(text);
+  const code = parseHostCode(text);
   return code === null ? outOfPlace() : new CoupletError(code, undefined, { next: nextOf(code) ?? "Ask for a new link." });
 }
 

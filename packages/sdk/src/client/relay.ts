@@ -214,7 +214,8 @@ async function ask(
     if (error instanceof CoupletError) throw error instanceof AttemptError ? error : unsupported(error, "relay");
     throw new AttemptError("relay", { code: codeOfCause(error), cause: error });
   } finally {
-    time.done();
+    // What is still to come of it is of no use.
+    time.abort(new Error("the relay has answered"));
   }
   return joined(relay, answer, text);
 }

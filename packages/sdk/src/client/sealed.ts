@@ -9,7 +9,7 @@ import { CoupletError } from "../protocol/error.js";
 import { DATA_MAX, type CloseReason } from "../protocol/frame.js";
 import { decodeControl, encodeControl, type Control } from "../protocol/message.js";
 import { SESSION_TIME, type Opened, type Session } from "../protocol/session.js";
-import type { Clock } from "./clock.js";
+import { GRACE, isLate, type Clock } from "./clock.js";
 import type { Wire } from "./socket.js";
 
 /** How a session ended. */
@@ -23,10 +23,9 @@ export type Ending =
 const SILENCE = 60_000;
 /**
  * A page does not see the pings of its WebSocket. So after this time without a word it asks the host for one itself; and
- * who was suspended, whose alarms come late, asks before it gives anybody up, and waits this long for the answer.
+ * who was suspended, whose alarms come late, asks before it gives anybody up, and waits for the answer.
  */
 const QUIET = 25_000;
-const GRACE = 10_000;
 /** How slow a line may be, in bytes a millisecond; and how long what was sent may be on its way for that, in milliseconds. */
 const SLOWEST = 4.096;
 const LONGEST = 60_000;
@@ -49,6 +48,8 @@ export class SealedStream implements ByteLink {
   #arrivesAt = 0;
   /** When the host was asked for a sign that has not come. */
   #askedAt: number | null = null;
+  /** It was asked once more, as this end had slept. */
+  #isAskedAgain = false;
   #calledOff: () => void = () => {};
   #ending: Ending | null = null;
   #resolve: (ending: Ending) => void = () => {};
@@ -73,6 +74,7 @@ export class SealedStream implements ByteLink {
     wire.onHeard = () => {
       this.#heardAt = clock.now();
       this.#askedAt = null;
+      this.#isAskedAgain = false;
     };
   }
 
@@ -263,18 +265,22 @@ export class SealedStream implements ByteLink {
     const asked = this.#askedAt;
     const due = asked === null ? this.#heardAt + QUIET : Math.max(this.#heardAt + SILENCE, asked + GRACE);
     const wait = Math.max(Math.min(due, this.#began + SESSION_TIME) - now, 0);
-    this.#calledOff = this.#clock.after(wait, () => this.#alarm());
+    this.#calledOff = this.#clock.after(wait, () => this.#alarm(now + wait));
   }
 
-  #alarm(): void {
+  #alarm(due: number): void {
     const now = this.#clock.now();
     if (now - this.#began >= SESSION_TIME) return this.leave("tooOld");
     const quiet = now - this.#heardAt;
-    if (this.#askedAt !== null && quiet >= SILENCE && now - this.#askedAt >= GRACE) {
+    const isSilent = this.#askedAt !== null && quiet >= SILENCE && now - this.#askedAt >= GRACE;
+    // The answer may lie in the socket.
+    const isAsleep = isSilent && !this.#isAskedAgain && isLate(this.#clock, due);
+    if (isSilent && !isAsleep) {
       this.#end({ by: "silent" });
       return;
     }
-    if (this.#askedAt === null && quiet >= QUIET) {
+    this.#isAskedAgain ||= isAsleep;
+    if (isAsleep || (this.#askedAt === null && quiet >= QUIET)) {
       this.#askedAt = now;
       this.#ask();
     }

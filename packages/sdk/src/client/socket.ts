@@ -1,5 +1,5 @@
 /** The WebSocket beneath a session: bounded both ways, as what a page is given is not. */
-import { CoupletError, parseCode } from "../protocol/error.js";
+import { CoupletError } from "../protocol/error.js";
 import { FRAME_MAX } from "../protocol/frame.js";
 import { AttemptError, unsupported } from "./attempt.js";
 import { reasonOf, type Clock } from "./clock.js";
@@ -33,6 +33,12 @@ const WAITING = 16_384;
 const SEND_BYTES = 256 * 1024;
 /** How long the peer is given to take the last words, in milliseconds. */
 const CLOSING = 1000;
+
+/** What a host may say before there are keys (spec/protocol.md, 3). Other codes are not its to say. */
+const HINTS = new Set([
+  ...["CPL-1201", "CPL-1203", "CPL-1218", "CPL-1208", "CPL-1103"],
+  ...["CPL-1207", "CPL-1606", "CPL-1701", "CPL-1013"],
+]);
 
 /** How a connection ended. */
 export interface WireEnd {
@@ -93,8 +99,9 @@ export class Wire {
       socket.onerror = () => {};
       socket.onmessage = ((event: { readonly data: unknown }) => wire.#hear(event.data)) as (event: never) => void;
       socket.onclose = ((event: { readonly code?: number; readonly reason?: unknown }) => {
-        const hint = event.code === 4000 && typeof event.reason === "string" ? parseCode(event.reason) : null;
-        wire.#finish({ isBroken: false, hint });
+        const { code, reason } = event;
+        const isHint = code === 4000 && typeof reason === "string" && HINTS.has(reason);
+        wire.#finish({ isBroken: false, hint: isHint ? reason : null });
         settle();
         if (!isOpen) reject(new AttemptError("noConnection"));
       }) as (event: never) => void;

@@ -56,6 +56,11 @@ export function finalState(state: FinalState["state"]): FinalState {
   }
 }
 
+/** It ended for what nobody foresaw. */
+export function brokenState(cause: unknown): FinalState {
+  return { state: "closed", error: new CoupletError("CPL-1602", "This connection cannot go on", { next: "Open it again.", cause }) };
+}
+
 /** Why there is no session, as an error: the most telling of several. */
 export function reasonError(reason: Reason): CoupletError {
   if (reason.kind !== "unreachable") return new CoupletError("CPL-1601", reasonText(reason));

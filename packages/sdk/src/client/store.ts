@@ -2,7 +2,7 @@
 import { CoupletError } from "../protocol/error.js";
 import { StaticSecret, type StaticKey } from "../protocol/identity.js";
 import { fresh, type Random } from "../protocol/secret.js";
-import { storedHost, type StoredCredentials } from "./store/form.js";
+import { ofHost, storedHost, type StoredCredentials } from "./store/form.js";
 
 export type { HeldKey, StoredCredentials } from "./store/form.js";
 
@@ -19,11 +19,14 @@ export interface CredentialStore {
   /** Those of one host that can be read, unfinished ones first; none for an unknown host. Rejects when none of several can. */
   load(host: string): Promise<readonly StoredCredentials[]>;
   /**
-   * Keeps them, wholly or not at all. Finished ones replace both; unfinished ones leave the finished alone, as those still
-   * work when the new pairing comes to nothing. `news`: they are news of a pairing that was there a moment ago. A store that
-   * others write to, too, then keeps them only if the host is still known, so that what was forgotten there stays forgotten.
+   * Keeps them, wholly or not at all. Finished ones replace the finished, and the unfinished of the same pairing (`psk_id`);
+   * unfinished ones leave the finished alone, as those still work when the new pairing comes to nothing. `news`: they are
+   * news of a pairing that was there a moment ago. They are kept only if it still is, so that what was forgotten meanwhile
+   * stays forgotten, and another pairing that took its place stays there.
    */
   save(credentials: StoredCredentials, news?: boolean): Promise<void>;
+  /** Forgets unfinished ones, if those that stand there are of the same pairing. Resolves with whether they are. */
+  drop(credentials: StoredCredentials): Promise<boolean>;
   /** Forgets a host, both. Resolves with whether it was known. */
   remove(host: string): Promise<boolean>;
   /** Makes a device key, where the store can keep a better one than bytes. */
@@ -58,18 +61,29 @@ export class KeyValueStore implements CredentialStore {
 
   async list(unusable?: Unusable): Promise<readonly StoredCredentials[]> {
     const keys = (await this.#texts.keys()).filter((key) => key.startsWith(PREFIX));
-    return listed(await Promise.allSettled(keys.map((key) => this.#read(key))), unusable);
+    return listed(await Promise.allSettled(keys.map((key) => this.#read(key, hostOf(key.slice(PREFIX.length))))), unusable);
   }
 
   async load(host: string): Promise<readonly StoredCredentials[]> {
-    return loaded(await Promise.allSettled([PENDING, ""].map((end) => this.#read(PREFIX + host + end))));
+    return loaded(await Promise.allSettled([PENDING, ""].map((end) => this.#read(PREFIX + host + end, host))));
   }
 
-  async save(credentials: StoredCredentials): Promise<void> {
-    const key = PREFIX + storedHost(credentials);
-    const isFinished = credentials.paired_at !== undefined;
-    await this.#texts.set(isFinished ? key : key + PENDING, JSON.stringify(credentials));
-    if (isFinished) await this.#texts.delete(key + PENDING);
+  async save(credentials: StoredCredentials, news = false): Promise<void> {
+    const host = storedHost(credentials);
+    const [pending, finished] = [PREFIX + host + PENDING, PREFIX + host];
+    const there = await Promise.all([pending, finished].map((key) => this.#pskId(key, host)));
+    const { isKept, ends } = saving(credentials, news, there);
+    if (!isKept) return;
+    await this.#texts.set(credentials.paired_at === undefined ? pending : finished, JSON.stringify(credentials));
+    if (ends) await this.#texts.delete(pending);
+  }
+
+  async drop(credentials: StoredCredentials): Promise<boolean> {
+    const host = storedHost(credentials);
+    const key = PREFIX + host + PENDING;
+    const isThere = (await this.#pskId(key, host)) === credentials.psk_id;
+    if (isThere) await this.#texts.delete(key);
+    return isThere;
   }
 
   async remove(host: string): Promise<boolean> {
@@ -82,16 +96,53 @@ export class KeyValueStore implements CredentialStore {
     return known.some((text) => text !== null);
   }
 
-  async #read(key: string): Promise<StoredCredentials | null> {
-    const text = await this.#texts.get(key);
-    if (text === null) return null;
-    try {
-      if (text.length > TEXT_MAX) throw new RangeError();
-      return JSON.parse(text) as StoredCredentials;
-    } catch {
-      throw new CoupletError("CPL-1607", `the credentials that are stored as ${key} are damaged`);
-    }
+  /** Of what can be read. */
+  async #pskId(key: string, host: string): Promise<string | null> {
+    return (await this.#read(key, host).catch(() => null))?.psk_id ?? null;
   }
+
+  async #read(key: string, host: string): Promise<StoredCredentials | null> {
+    const text = await this.#texts.get(key);
+    return text === null ? null : ofHost(parsed(key, text), host);
+  }
+}
+
+function parsed(key: string, text: string): StoredCredentials {
+  try {
+    if (text.length > TEXT_MAX) throw new RangeError();
+    return JSON.parse(text) as StoredCredentials;
+  } catch {
+    throw new CoupletError("CPL-1607", `the credentials that are stored as ${key} are damaged`);
+  }
+}
+
+/**
+ * What saving comes to where these pairings stand, the unfinished and the finished: whether anything is kept, and whether the
+ * unfinished one is finished with it.
+ */
+export function saving(
+  { psk_id: pskId, paired_at: pairedAt }: StoredCredentials,
+  news: boolean,
+  [pending, finished]: readonly (string | null)[],
+): { readonly isKept: boolean; readonly ends: boolean } {
+  const isFinished = pairedAt !== undefined;
+  const isPending = pending === pskId;
+  return { isKept: !news || isPending || (isFinished && finished === pskId), ends: isFinished && isPending };
+}
+
+/** Which host is stored under this name, finished or not. */
+export function hostOf(name: string): string {
+  return name.endsWith(PENDING) ? name.slice(0, -PENDING.length) : name;
+}
+
+/**
+ * What there is of a host, and what of it can be read. Nothing is of use that is another host's, whatever store gives it.
+ *
+ * @throws {CoupletError} `CPL-1607`: none of several can.
+ */
+export async function loadOf(store: CredentialStore, host: string): Promise<StoredCredentials[]> {
+  const forms = await store.load(host);
+  return loaded(await Promise.allSettled(forms.map(async (form) => ofHost(form, host))));
 }
 
 /** What of a host's entries can be read; that is an error only where none of several can. */

@@ -43,6 +43,8 @@ interface Queued {
 export class Connection {
   /** Resolves once it is over: with the cause, or undefined when it ended as it should. Never rejects. */
   readonly closed: Promise<unknown>;
+  /** Resolves when it takes no more requests while some are under way, which go on. Otherwise it ends. */
+  readonly retired: Promise<void>;
   readonly #link: ByteLink;
   readonly #bounds: Bounds;
   readonly #sensitive: ReadonlySet<string>;
@@ -66,6 +68,7 @@ export class Connection {
   #over = false;
   #pings: { readonly resolve: () => void; readonly reject: (reason: unknown) => void }[] = [];
   #end: (cause: unknown) => void = () => undefined;
+  #retire: () => void = () => undefined;
 
   /** Begins a connection: its preface is sent at once. The link is the connection's from here on. */
   static open(link: ByteLink, bounds: Partial<Bounds> = {}): Connection {
@@ -82,6 +85,9 @@ export class Connection {
     this.#outbox = new Outbox(link, (cause) => this.#broke(cause));
     this.closed = new Promise((resolve) => {
       this.#end = resolve;
+    });
+    this.retired = new Promise((resolve) => {
+      this.#retire = resolve;
     });
     this.#owner = {
       bounds,
@@ -232,7 +238,9 @@ export class Connection {
   }
 
   #endWhenIdle(): void {
-    if (!this.accepting && this.#streams.size === 0) this.#finish(NO_ERROR, this.#unsent(), this.#goneFor);
+    if (this.accepting) return;
+    if (this.#streams.size === 0) this.#finish(NO_ERROR, this.#unsent(), this.#goneFor);
+    else this.#retire();
   }
 
   /** The link broke, or ended. */
@@ -270,8 +278,9 @@ export class Connection {
 
   #leave(cause: unknown): void {
     this.#outbox.stop();
-    this.#link.close(cause);
+    // Why is known before the link is over.
     this.#end(cause);
+    this.#link.close(cause);
   }
 
   // What the server sends.

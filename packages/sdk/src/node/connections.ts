@@ -56,7 +56,8 @@ function response(answer: IncomingMessage): Response {
   const status = answer.statusCode ?? 0;
   if (status < 200 || status > 599) throw new TypeError("no status");
   const isBodiless = [204, 205, 304].includes(status);
-  if (isBodiless) answer.resume();
+  // What comes all the same is read by nobody.
+  if (isBodiless) answer.destroy();
   const body = isBodiless ? null : (Readable.toWeb(answer) as ReadableStream<Uint8Array<ArrayBuffer>>);
   return new Response(body, { status, headers });
 }

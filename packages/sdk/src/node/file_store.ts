@@ -3,8 +3,8 @@ import { constants } from "node:fs";
 import { mkdir, open, lstat, readdir, rename, rm, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 
-import { listed, loaded, type CredentialStore, type StoredCredentials, type Unusable } from "../client/store.js";
-import { newerForm, storedHost, VERSION } from "../client/store/form.js";
+import { hostOf, listed, loaded, saving, type CredentialStore, type StoredCredentials, type Unusable } from "../client/store.js";
+import { newerForm, ofHost, storedHost, VERSION } from "../client/store/form.js";
 import { CoupletError } from "../protocol/error.js";
 import { toHex } from "../protocol/digits.js";
 
@@ -35,23 +35,25 @@ export class FileStore implements CredentialStore {
     const names = (await readdir(this.folder)).filter((name) => !name.startsWith(".") && name.endsWith(FINISHED));
     const read: PromiseSettledResult<StoredCredentials | null>[] = [];
     // One after the other: a folder of thousands opens one file at a time.
-    for (const name of names.slice(0, FILES_MAX)) read.push(...(await Promise.allSettled([this.#read(join(this.folder, name))])));
+    for (const name of names.slice(0, FILES_MAX)) read.push(...(await Promise.allSettled([this.#readOf(hostOf(name.slice(0, -FINISHED.length)), name)])));
     return listed(read, unusable);
   }
 
   async load(host: string): Promise<readonly StoredCredentials[]> {
     if (!(await this.#exists())) return [];
-    return loaded(await Promise.allSettled([PENDING, FINISHED].map((end) => this.#read(this.#path(host, end)))));
+    return loaded(await Promise.allSettled([PENDING, FINISHED].map((end) => this.#readOf(host, this.#name(host, end)))));
   }
 
-  async save(credentials: StoredCredentials): Promise<void> {
+  async save(credentials: StoredCredentials, news = false): Promise<void> {
     if (!(await this.#exists())) {
       await mkdir(this.folder, { recursive: true, mode: 0o700 });
       await this.#exists();
     }
     const host = storedHost(credentials);
-    const isFinished = credentials.paired_at !== undefined;
-    const path = this.#path(host, isFinished ? FINISHED : PENDING);
+    const there = await Promise.all([PENDING, FINISHED].map((end) => this.#pskId(host, end)));
+    const { isKept, ends } = saving(credentials, news, there);
+    if (!isKept) return;
+    const path = this.#path(host, credentials.paired_at === undefined ? PENDING : FINISHED);
     await this.#mayReplace(path);
     const draft = join(this.folder, `.${host}.${toHex(crypto.getRandomValues(new Uint8Array(8)))}`);
     try {
@@ -62,7 +64,15 @@ export class FileStore implements CredentialStore {
       throw error;
     }
     await this.#sync();
-    if (isFinished) await rm(this.#path(host, PENDING), { force: true });
+    if (ends) await rm(this.#path(host, PENDING), { force: true });
+  }
+
+  async drop(credentials: StoredCredentials): Promise<boolean> {
+    const host = storedHost(credentials);
+    if (!(await this.#exists()) || (await this.#pskId(host, PENDING)) !== credentials.psk_id) return false;
+    await rm(this.#path(host, PENDING), { force: true });
+    await this.#sync();
+    return true;
   }
 
   async remove(host: string): Promise<boolean> {
@@ -77,9 +87,13 @@ export class FileStore implements CredentialStore {
   }
 
   #path(host: string, end: string): string {
+    return join(this.folder, this.#name(host, end));
+  }
+
+  #name(host: string, end: string): string {
     // A fingerprint and nothing else: no name leads out of the folder.
     if (!/^[a-z2-7-]{19}$/.test(host)) throw new CoupletError("CPL-1608");
-    return join(this.folder, host + end);
+    return host + end;
   }
 
   /** Whether there is a folder, and a safe one. */
@@ -93,6 +107,16 @@ export class FileStore implements CredentialStore {
       if (isMissing(error)) return false;
       throw error;
     }
+  }
+
+  /** Of what can be read. */
+  async #pskId(host: string, end: string): Promise<string | null> {
+    return (await this.#readOf(host, this.#name(host, end)).catch(() => null))?.psk_id ?? null;
+  }
+
+  async #readOf(host: string, name: string): Promise<StoredCredentials | null> {
+    const read = await this.#read(join(this.folder, name));
+    return read === null ? null : ofHost(read, host);
   }
 
   async #read(path: string): Promise<StoredCredentials | null> {

@@ -102,6 +102,11 @@ export function parseCode(text: string): string | null {
   return /^CPL-[0-9]{4}$/.test(text) ? text : null;
 }
 
+/** Reads a host's own code. What a device says of itself, and of what it has stored, is no host's to say: null as well. */
+export function parseHostCode(text: string): string | null {
+  return text.startsWith("CPL-16") ? null : parseCode(text);
+}
+
 /** How an error differs from what its code says of it. */
 export interface ErrorDetail {
   /** What a user does next, in place of what is so for every occurrence. */

@@ -70,6 +70,11 @@ export class FakeSession {
     this.#socket.send(message);
   }
 
+  /** Sends the device bytes of HTTP/2, whatever they are. */
+  data(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length; at += DATA_MAX) this.#seal("data", bytes.subarray(at, at + DATA_MAX));
+  }
+
   /** Closes the session, and says why. */
   leave(reason: CloseReason): void {
     if (this.#isOver) return;
@@ -134,16 +139,12 @@ export class FakeSession {
   #serve(): void {
     const why = this.#host.opens(this);
     if (why !== null) return this.leave(why);
-    this.#server = new FakeServer((bytes) => this.#data(bytes), this.#host.app(this), this.#host.sockets);
+    this.#server = new FakeServer((bytes) => this.data(bytes), this.#host.app(this), this.#host.sockets);
     this.#heard = (frame) => {
       const opened = this.#session?.opener.open(frame);
       if (opened?.kind === "data") this.#server?.receive(opened.data);
       if (opened?.kind === "close") this.cut();
     };
-  }
-
-  #data(bytes: Uint8Array): void {
-    for (let at = 0; at < bytes.length; at += DATA_MAX) this.#seal("data", bytes.subarray(at, at + DATA_MAX));
   }
 
   #seal(kind: "data" | "control", bytes: Uint8Array): void {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { test } from "node:test";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
@@ -317,5 +318,18 @@ test("a hundred requests share a session, of which 64 are under way at a time", 
   const asked = Array.from({ length: 100 }, async () => (await stage.host.fetch("/")).text());
   assert.deepEqual(new Set(await Promise.all(asked)), new Set(["done"]));
   assert.ok(most > 1 && most <= 64, `${most}`);
+  await closes(stage);
+});
+
+test("a request leaves nothing on the signal of the app, whatever becomes of it", async () => {
+  const stage = await staged();
+  const { clock, fake, host } = stage;
+  const { signal } = new AbortController();
+  await (await passing(clock, host.fetch("/", { signal }))).text();
+  fake.isReachable = false;
+  fake.cut();
+  await clock.pass(100);
+  for (let n = 0; n < 3; n += 1) await assert.rejects(passing(clock, host.fetch("/", { signal })), ofCode("CPL-1601"));
+  assert.deepEqual(getEventListeners(signal, "abort"), []);
   await closes(stage);
 });

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 
-import { CoupletError, Host, MemoryStore, pair, restore, type PairOptions, type PairState } from "../../src/index.js";
+import { CoupletError, Host, MemoryStore, pair, restore, type CredentialStore, type OpenSocket, type PairOptions, type PairState } from "../../src/index.js";
 import * as onNode from "../../src/node.js";
 import type { Control } from "../../src/protocol/message.js";
 import { FakeHost, FakeSession, type FakeHostOptions } from "../../src/testing.js";
+import { openMemorySocket } from "../../src/testing/socket.js";
 import { closes, DrivenClock, idle, ofCode, online, passing, staged } from "./stage.js";
 
 /** Pairs in driven time. */
@@ -106,6 +107,21 @@ test("each refusal has its code, and nothing is kept", async () => {
   for (const name of ["", " ", "a\u202eb", "x".repeat(65)]) await refused(open, "CPL-1205", { name });
   open.isReachable = false;
   await refused(open, "CPL-1601");
+});
+
+test("nobody but this device says that its access is over, or that what it has stored is of no use", async (t) => {
+  for (const code of ["CPL-1603", "CPL-1604", "CPL-1607"]) {
+    // Who is at the host's address, without any key.
+    const openSocket: OpenSocket = () =>
+      openMemorySocket((socket) => {
+        socket.onMessage = () => socket.close(4000, code);
+        return true;
+      });
+    await refused(new FakeHost(), "CPL-1601", { openSocket });
+  }
+  // A host that somebody meant to pair with.
+  says(t, (control) => [control.t === "grant" ? { t: "rejected", code: "CPL-1607" } : control]);
+  await refused(new FakeHost(), "CPL-1602");
 });
 
 test("a link that names no way for this device says so", async () => {
@@ -280,6 +296,52 @@ test("the pairings that there were are as they were when a new one with their ho
   const [host] = await restore({ storage, ...given });
   assert.ok(host !== undefined);
   await online(clock, host);
+  await closes({ clock, host });
+});
+
+test("a store that fails loses nothing of the pairings that there are", async (t) => {
+  const stage = await staged();
+  const { clock, fake, storage, given } = stage;
+  await closes(stage);
+  const before = await storage.list();
+  const again = (more: Partial<PairOptions>) => pair(fake.link(), { name: "Phone", storage, ...given, ...more });
+
+  const controller = new AbortController();
+  const onState = ({ state }: PairState): void => void (state === "finishing" && controller.abort());
+  const failing: CredentialStore = {
+    list: () => storage.list(),
+    load: () => Promise.reject(new Error("the disk is away")),
+    save: (form, news) => storage.save(form, news),
+    drop: (form) => storage.drop(form),
+    remove: (host) => storage.remove(host),
+  };
+  await assert.rejects(passing(clock, again({ storage: failing, onState, signal: controller.signal })), ofCode("CPL-1607"));
+  assert.deepEqual(await storage.list(), before);
+  // What a host says after its grant ends that pairing, and no other.
+  says(t, (control) => [control.t === "paired" ? { t: "rejected", code: "CPL-1204" } : control]);
+  await assert.rejects(passing(clock, again({})), ofCode("CPL-1204"));
+  assert.deepEqual(await storage.list(), before);
+});
+
+test("news of a pairing that another page has leave a new one alone", async () => {
+  const stage = await staged();
+  const { clock, fake, storage, given } = stage;
+  const onState = ({ state }: PairState): void => {
+    if (state !== "finishing") return;
+    fake.announce(["192.0.2.1:7878", "192.0.2.7:7878"]);
+    // Its last word does not come.
+    fake.tamper = () => [];
+  };
+  await assert.rejects(passing(clock, pair(fake.link(), { name: "Phone", storage, ...given, onState })), ofCode("CPL-1602"));
+  const kept = await storage.load(stage.host.id);
+  assert.deepEqual(kept.map((it) => it.paired_at !== undefined), [false, true]);
+  assert.deepEqual(kept[1]?.endpoints, ["lan 192.0.2.1:7878", "lan 192.0.2.7:7878"], "the news of the old one are kept");
+  fake.tamper = (sent) => [sent];
+  await closes(stage);
+  const [host] = await restore({ storage, ...given });
+  assert.ok(host !== undefined);
+  await online(clock, host);
+  assert.equal((await storage.load(host.id)).length, 1, "the new one is finished");
   await closes({ clock, host });
 });
 

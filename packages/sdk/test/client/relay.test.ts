@@ -270,3 +270,16 @@ test("the local network comes before the relay, which leads there where it does 
   assert.equal(fake.sessions.length, 1);
   await closes({ clock, host: again });
 });
+
+test("nothing of what a relay was asked goes on once it has answered", async () => {
+  const signals: AbortSignal[] = [];
+  const fake = new FakeHost({ address: "", relay: RELAY });
+  fake.relayAnswer = () => new Response(null, { status: 205 });
+  const clock = new DrivenClock();
+  const fetch: Fetch = (url, init, ca) => {
+    if (init.signal) signals.push(init.signal);
+    return fake.connections.fetch!(url, init, ca);
+  };
+  await assert.rejects(passing(clock, pair(fake.link(), { name: "Phone", storage: new MemoryStore(), ...fake.connections, clock, fetch })), ofCode("CPL-1823"));
+  assert.deepEqual(signals.map((it) => it.aborted), [true]);
+});

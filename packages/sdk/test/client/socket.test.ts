@@ -83,7 +83,8 @@ test("messages are read in their order, and after them the end", async () => {
 });
 
 test("only a code of ours at its own number is a hint", async () => {
-  for (const [code, reason, hint] of [[4000, "CPL-1203", "CPL-1203"], [4000, "CPL-120", null], [4000, "bye", null], [1000, "CPL-1203", null]] as const) {
+  const others = ["CPL-1603", "CPL-1604", "CPL-1607", "CPL-1802", "CPL-120", "CPL-12030", "bye"].map((reason) => [4000, reason, null] as const);
+  for (const [code, reason, hint] of [[4000, "CPL-1203", "CPL-1203"], [4000, "CPL-1606", "CPL-1606"], [1000, "CPL-1203", null], ...others] as const) {
     const { socket, wire } = await opened();
     socket.happen("close", { code, reason });
     assert.equal(wire.end?.hint, hint);

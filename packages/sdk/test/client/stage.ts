@@ -55,9 +55,33 @@ export class DrivenClock implements Clock {
   }
 }
 
+/** What disks have still to do, in their own time. */
+let working = 0;
+
+/** A store on a disk: time does not pass while it works. */
+export function onDisk<Store extends CredentialStore>(store: Store): Store {
+  return new Proxy(store, {
+    get(its, name) {
+      const value: unknown = Reflect.get(its, name, its);
+      if (typeof value !== "function") return value;
+      return async (...given: unknown[]): Promise<unknown> => {
+        working += 1;
+        try {
+          return await (value.apply(its, given) as unknown);
+        } finally {
+          working -= 1;
+        }
+      };
+    },
+  });
+}
+
 /** Waits until all that can happen without time has happened. */
 export async function idle(): Promise<void> {
-  for (let turns = 0; turns < 12; turns += 1) await turn();
+  for (let turns = 0; turns < 12; turns += 1) {
+    await turn();
+    while (working > 0) await turn();
+  }
 }
 
 /** Resolves with what it comes to, letting time pass meanwhile. */

@@ -4,41 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { KeyValueStore, MemoryStore, pair, restore, type CredentialStore, type StoredCredentials } from "../../src/index.js";
+import { CoupletError, KeyValueStore, MemoryStore, pair, restore, type CredentialStore, type Fetch, type StoredCredentials } from "../../src/index.js";
 import { FileStore } from "../../src/node.js";
 import { readForm, storedHost, writeForm } from "../../src/client/store/form.js";
 import { FakeHost } from "../../src/testing.js";
-import { closes, ofCode, online, passing, staged } from "./stage.js";
-
-/** Two forms as they are stored, of different hosts. */
-async function forms(): Promise<readonly StoredCredentials[]> {
-  const made: StoredCredentials[] = [];
-  for (const relay of ["relay.example", "other.example:8443"]) {
-    const stage = await staged({ relay });
-    made.push(...(await stage.storage.list()));
-    await closes(stage);
-  }
-  return made;
-}
-
-/** What every store does. */
-async function holds(store: CredentialStore): Promise<void> {
-  const [one, other] = await forms();
-  assert.ok(one !== undefined && other !== undefined);
-  const host = storedHost(one);
-  const { paired_at: _, ...pending } = one;
-  assert.deepEqual([await store.list(), await store.load(host), await store.remove(host)], [[], [], false]);
-  await store.save(pending);
-  await store.save(other);
-  assert.deepEqual(await store.load(host), [pending]);
-  await store.save(one);
-  assert.deepEqual(await store.load(host), [one], "finished ones replace both");
-  const again = { ...pending, device_id: "another" };
-  await store.save(again);
-  assert.deepEqual(await store.load(host), [again, one], "unfinished ones leave the finished alone, and come first");
-  assert.equal((await store.list()).length, 3);
-  assert.deepEqual([await store.remove(host), await store.load(host), (await store.list()).length], [true, [], 1]);
-}
+import { closes, DrivenClock, ofCode, onDisk, online, passing, staged } from "./stage.js";
+import { forms, holds } from "./stores.js";
 
 test("memory keeps credentials", () => holds(new MemoryStore()));
 
@@ -101,7 +72,7 @@ test("one damaged entry hides no other, is named, stays, and can be removed or p
   const write = async (host: string, text: string) => writeFile(join(parent, "hosts", `${host}.json`), text, { mode: 0o600 });
   const stores = [
     [keychain, async (host: string, text: string) => void texts.set(`couplet.${host}`, text)],
-    [new FileStore(join(parent, "hosts")), write],
+    [onDisk(new FileStore(join(parent, "hosts"))), write],
   ] as const;
   try {
     for (const [store, overwrite] of stores) {
@@ -202,4 +173,66 @@ test("one damaged host hides no other, and if there is no other it is said", asy
   await host.close();
   assert.deepEqual(await restore({ ...given, storage: new MemoryStore() }), []);
   assert.deepEqual(await restore({ ...given, storage, id: "another" }), []);
+});
+
+test("what is stored under one host's name never leads to another", async () => {
+  const parent = await mkdtemp(join(tmpdir(), "couplet-"));
+  const texts = new Map<string, string>();
+  const keychain = new KeyValueStore({
+    get: async (key) => texts.get(key) ?? null,
+    set: async (key, value) => void texts.set(key, value),
+    delete: async (key) => void texts.delete(key),
+    keys: async () => [...texts.keys()],
+  });
+  const path = (host: string): string => join(parent, `${host}.json`);
+  const files = onDisk(new FileStore(parent));
+  // A store of an app's own, which gives what it has.
+  const inner: CredentialStore = new MemoryStore();
+  let swapped: (readonly [string, string]) | null = null;
+  const own: CredentialStore = {
+    list: (unusable) => inner.list(unusable),
+    load: (host) => inner.load(swapped?.[0] === host ? swapped[1] : host),
+    save: (form, news) => inner.save(form, news),
+    drop: (form) => inner.drop(form),
+    remove: (host) => inner.remove(host),
+  };
+  const stores: readonly (readonly [CredentialStore, (at: string, of: string) => Promise<unknown>])[] = [
+    [keychain, async (at, of) => texts.set(`couplet.${at}`, texts.get(`couplet.${of}`) ?? "")],
+    [files, async (at, of) => writeFile(path(at), await readFile(path(of), "utf8"))],
+    [own, async (at, of) => (swapped = [at, of])],
+  ];
+  try {
+    for (const [storage, swap] of stores) {
+      const clock = new DrivenClock();
+      const heard: (string | null)[] = [];
+      const app = (request: Request): Response => (heard.push(request.headers.get("x-secret")), new Response("the other one"));
+      const [one, other] = [new FakeHost({ name: "NAS" }), new FakeHost({ name: "Attic", address: "192.0.2.2:7878", app })];
+      const at = (url: string) => (url.includes("192.0.2.2") ? other : one).connections;
+      const given = { ...one.connections, clock, storage, openSocket: (url: string, ca: string | null) => at(url).openSocket!(url, ca), fetch: ((url, init, ca) => at(url).fetch!(url, init, ca)) as Fetch };
+      const there = await passing(clock, pair(other.link(), { name: "Phone", ...given }));
+      await online(clock, there);
+      await passing(clock, there.close());
+      const host = await passing(clock, pair(one.link(), { name: "Phone", ...given }));
+      await online(clock, host);
+      await swap(host.id, there.id);
+      one.cut();
+      await clock.pass(2000);
+      await online(clock, host);
+      assert.equal(await (await passing(clock, host.fetch("/", { headers: { "x-secret": "1234" } }))).text(), "hello\n");
+      assert.deepEqual([host.name, heard], ["NAS", []], "what was meant for one host went to no other");
+      await closes({ clock, host });
+      if (storage !== own) {
+        await assert.rejects(storage.load(host.id), ofCode("CPL-1607"));
+        const told: string[] = [];
+        const onUnusable = ({ code }: CoupletError): void => void told.push(code);
+        const back = await restore({ ...given, onUnusable });
+        assert.deepEqual([back.map((it) => it.id), told], [[there.id], ["CPL-1607"]]);
+        for (const it of back) await closes({ clock, host: it });
+      }
+      assert.equal(await passing(clock, host.forget()), false, "nobody is told in its place");
+      assert.deepEqual([one.devices.length, other.devices.length], [1, 1]);
+    }
+  } finally {
+    await rm(parent, { recursive: true });
+  }
 });

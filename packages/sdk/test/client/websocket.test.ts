@@ -121,3 +121,23 @@ test("a WebSocket whose device is revoked says that, and one that breaks off say
   assert.ok(ofCode("CPL-1603")(await error(({ fake }) => fake.expire())));
   assert.ok(ofCode("CPL-1602")(await error(({ fake }) => fake.cut())));
 });
+
+test("an app's answer is not the host's word, and nothing that it says ends a pairing", async () => {
+  const problem = (code: string) => ({ type: `urn:couplet:error:${code}`, title: "", status: 403, detail: "", code });
+  const answers: readonly (readonly [unknown, string, string])[] = [
+    [problem("CPL-1603"), "application/problem+json", "CPL-1602"],
+    [problem("CPL-1607"), "application/problem+json", "CPL-1602"],
+    [problem("CPL-1103"), "application/problem+json", "CPL-1602"],
+    [{ code: "CPL-1501" }, "application/problem+json", "CPL-1602"],
+    [problem("CPL-1501"), "application/json", "CPL-1602"],
+    [null, "application/problem+json", "CPL-1602"],
+    [problem("CPL-1105"), "application/problem+json", "CPL-1105"],
+    [problem("CPL-1501"), "Application/Problem+JSON; charset=utf-8", "CPL-1501"],
+  ];
+  for (const [body, type, code] of answers) {
+    const stage = await staged({ webSocket: () => Response.json(body, { status: 403, headers: { "content-type": type } }) });
+    const failed = next(stage.host.webSocket("/"), "error") as Promise<{ error?: unknown }>;
+    assert.ok(ofCode(code)((await failed).error));
+    await closes(stage);
+  }
+});

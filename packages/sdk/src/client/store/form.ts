@@ -47,6 +47,18 @@ export function storedHost(stored: StoredCredentials): string {
   return hostId(new PublicKey(bytes(stored.host_key, 32)));
 }
 
+/**
+ * What is stored under a host's name, if it is that host's: what was moved there leads to another host. A later version's is
+ * for that version to understand.
+ *
+ * @throws {CoupletError} `CPL-1607`
+ */
+export function ofHost(stored: StoredCredentials, host: string): StoredCredentials {
+  if (typeof stored !== "object" || stored === null) throw damaged();
+  if (stored.version > VERSION || storedHost(stored) === host) return stored;
+  throw new CoupletError("CPL-1607", `what is stored as the host ${host} belongs to another one`);
+}
+
 /** Writes them. */
 export function writeForm(credentials: Credentials): StoredCredentials {
   const { keys, roomSecret, relayCa, pairedAt } = credentials;
