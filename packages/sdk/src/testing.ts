@@ -22,7 +22,6 @@ import type { FakeWebSocket } from "./testing/websocket.js";
 export type { App, SocketApp } from "./testing/server.js";
 export { FakeWebSocket } from "./testing/websocket.js";
 export { FakeSession } from "./testing/session.js";
-export type { ByteLink } from "./link.js";
 
 /** How a fake host is set up. */
 export interface FakeHostOptions {
