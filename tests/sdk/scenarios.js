@@ -1,5 +1,7 @@
 // What a device does with the SDK, the same in Node.js and in a page. Each exported act is played by tests/tests/sdk/scenarios.rs.
 
+import { keeps } from "./store.js";
+
 const PATIENCE = 30_000;
 /** So long two windows are left alone: longer than the one whose place was taken leaves it to the other (keep.ts, REPLACED). */
 const QUIET = 9000;
@@ -217,6 +219,51 @@ export const acts = {
     const words = [JSON.stringify(host.name), host.deviceId, "psk_id", "device_token", "room_number"];
     for (const word of words) check(!sealed.includes(word), `${word} is sealed`);
     await host.close();
+  },
+
+  /** The browser's database does what every store does: also where WebCrypto has no X25519, and when two pages begin at once. */
+  async database(stage) {
+    const { IndexedDbStore } = stage.couplet;
+    const known = await back(stage);
+    await known.close();
+    const [one] = await stage.storage.load(known.id);
+    check(typeof one.device_key !== "string", "WebCrypto holds the key");
+    const random = () => btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(32))));
+    const text = () => random().replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+    await keeps(new IndexedDbStore("contract"), one, { ...one, host_key: text() }, known.id);
+
+    const { generateKey } = SubtleCrypto.prototype;
+    SubtleCrypto.prototype.generateKey = function (algorithm, ...rest) {
+      if ((algorithm.name ?? algorithm) === "X25519") return Promise.reject(new DOMException("none", "NotSupportedError"));
+      return generateKey.call(this, algorithm, ...rest);
+    };
+    const older = new IndexedDbStore("older");
+    try {
+      same(await older.makeKey(), null, "a key that WebCrypto would hold");
+      const bytes = { ...one, device_key: text() };
+      await keeps(older, bytes, { ...bytes, host_key: text() }, known.id);
+      const host = await pairs({ ...stage, storage: older }, "Older");
+      await hello(host);
+      const row = (await stored("older")).find((it) => it.host !== undefined);
+      const [form] = await older.load(host.id);
+      check(typeof form.device_key === "string" && form.device_key.length > 40, "the device key is bytes");
+      same([row.deviceKey, row.sealed.iv.length], [undefined, 12], "what lies there");
+      check(!new TextDecoder("latin1").decode(row.sealed.bytes).includes(form.device_key), "it is sealed with the rest");
+      check(await host.forget(), "the host knows");
+    } finally {
+      SubtleCrypto.prototype.generateKey = generateKey;
+    }
+
+    const window = await stage.open();
+    for (let turn = 0; turn < 10; turn += 1) {
+      const name = `both ${turn}`;
+      const pages = [new IndexedDbStore(name), new window.device.couplet.IndexedDbStore(name)];
+      const forms = pages.map(() => ({ ...one, device_key: text(), host_key: text() }));
+      await Promise.all(pages.map((page, at) => page.save(forms[at])));
+      for (const page of pages) same((await page.list()).map((it) => it.host_key).sort(), forms.map((it) => it.host_key).sort(), "each reads both");
+      same((await stored(name)).filter((it) => it instanceof CryptoKey).length, 1, "keys that the rest is sealed under");
+    }
+    window.close();
   },
 
   /** Streams both ways without holding what passes, and lets go of what is not wanted any more. */

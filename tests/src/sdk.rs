@@ -238,6 +238,7 @@ impl Prompter {
             .route("/couplet.js", get(async || script(&bundle())))
             .route("/page.js", get(async || script(&repository().join("tests/sdk/page.js"))))
             .route("/scenarios.js", get(async || script(&repository().join("tests/sdk/scenarios.js"))))
+            .route("/store.js", get(async || script(&repository().join("tests/sdk/store.js"))))
             .route("/ask/{word}", post(ask))
             .with_state(sender);
         let server = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });

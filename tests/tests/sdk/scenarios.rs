@@ -14,7 +14,7 @@ async fn a_devices_life(runtime: Runtime, way: Way) {
     }
     // Only browsers hold keys, and have windows that know of each other: in Node.js keys are files.
     let own: &[&str] = match runtime {
-        Runtime::Chromium => &["keys", "tabs"],
+        Runtime::Chromium => &["keys", "database", "tabs"],
         Runtime::Node => &["programs"],
     };
     for act in own.iter().chain(&["stream", "sockets", "restarts", "revoked", "forget"]) {
