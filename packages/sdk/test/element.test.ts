@@ -86,6 +86,35 @@ test("a pairing that is called off says nothing more, whatever becomes of it", a
   await stage.ended();
 });
 
+test("whoever is told of a host may let go of it at once, and hears no more of it", async () => {
+  for (const word of ["changed", "paired"]) {
+    const { fake, clock, given } = connecting();
+    const shown: string[] = [];
+    let paired = 0;
+    const leaves = (now: string): void => {
+      if (now === word) void connector.forget();
+    };
+    const connector: Connector = new Connector({
+      changed: (view) => {
+        shown.push(view.view);
+        if (view.view === "host") leaves("changed");
+      },
+      paired: () => {
+        paired += 1;
+        leaves("paired");
+      },
+      failed: () => {},
+    });
+    await passing(clock, connector.pair(fake.link(), "Page", given));
+    await clock.pass(20_000);
+    assert.deepEqual(shown.slice(-3), ["host", "leaving", "unpaired"]);
+    assert.deepEqual([connector.view, fake.devices, paired], [{ view: "unpaired" }, [], word === "paired" ? 1 : 0]);
+    connector.stop();
+    await clock.pass(10_000);
+    assert.equal(clock.pending, 0);
+  }
+});
+
 test("a host that goes away is offline with its cause, comes back, and revokes", async () => {
   const stage = connecting();
   const { connector, fake, clock } = stage;

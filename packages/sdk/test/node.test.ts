@@ -8,7 +8,7 @@ import { syncBuiltinESMExports } from "node:module";
 import type { AddressInfo, Socket } from "node:net";
 import { test, type TestContext } from "node:test";
 
-import { nodeFetch, nodeNetwork } from "../src/node/connections.js";
+import { nodeFetch, nodeNetwork, nodeSockets } from "../src/node/connections.js";
 import { FakeHost } from "../src/testing.js";
 
 /** A server whose answers begin with these bytes and never end, and the connections that it holds. */
@@ -129,5 +129,18 @@ test("another address of this machine is another network; none at all is waited 
   } finally {
     t.mock.restoreAll();
     syncBuiltinESMExports();
+  }
+});
+
+test("a WebSocket of Node.js that bounds no message is not used", async () => {
+  for (const version of ["5.29.0", "6.21.2", "6.24.1", "7.24.4", "7.27.0", "8.0.3"]) {
+    const open = await nodeSockets(Promise.resolve(null), version);
+    assert.throws(() => open("ws://127.0.0.1:1/", null), { code: "CPL-1601", next: /npm install ws/ }, version);
+  }
+  for (const version of ["6.25.0", "7.28.0", "8.1.0", "9.0.0", undefined]) {
+    const open = await nodeSockets(Promise.resolve(null), version);
+    const socket = open("ws://127.0.0.1:1/", null);
+    socket.onerror = () => {};
+    socket.close();
   }
 });

@@ -134,9 +134,8 @@ const dropped =
 export async function incoming(
   body: Pick<ByteLink, "receive" | "close">,
   failed: (error: unknown) => unknown,
-  ended: () => void,
 ): Promise<Incoming> {
-  if (!holdsStreams()) return allOf(body).finally(ended);
+  if (!holdsStreams()) return allOf(body);
   // What the stream holds on to, and nobody else: the stream's own object is no measure, as an engine may let go of that, and
   // make another, while a reader reads.
   const source: UnderlyingDefaultSource<Uint8Array<ArrayBuffer>> = {
@@ -144,21 +143,13 @@ export async function incoming(
       try {
         const bytes = await body.receive();
         if (bytes !== null) return controller.enqueue(bytes as Uint8Array<ArrayBuffer>);
-        ended();
         controller.close();
       } catch (error) {
-        ended();
         controller.error(failed(error));
       }
     },
-    cancel(reason) {
-      ended();
-      body.close(reason);
-    },
+    cancel: (reason) => body.close(reason),
   };
-  dropped?.register(source, () => {
-    ended();
-    body.close();
-  });
+  dropped?.register(source, () => body.close());
   return new ReadableStream(source, { highWaterMark: 0 });
 }

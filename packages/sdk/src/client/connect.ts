@@ -13,6 +13,8 @@ import { CoupletWebSocket, socketHeaders } from "./websocket.js";
 
 /** How long a request waits for a session, in milliseconds. */
 const WAIT = 10_000;
+/** How long the host itself may take to answer; an app takes as long as it takes. */
+const ANSWER = 10_000;
 /** How long a request waits that the host refused unseen, at first and at most: it may be that others are to end first. */
 const REFUSED = 50;
 const REFUSED_MOST = 1000;
@@ -128,10 +130,19 @@ export class Host {
   /**
    * What this device is to the host: its name there, what it may do, until when.
    *
-   * @throws {CoupletError} As `fetch`; and with the host's code when it refuses.
+   * @throws {CoupletError} As `fetch`; and with the host's code when it refuses. `CPL-1602`: it does not answer in ten seconds.
    */
-  async me(init: { readonly signal?: AbortSignal } = {}): Promise<Me> {
-    return answered<Me>(await this.#send(itself("/api/pair/me", init)));
+  async me({ signal }: { readonly signal?: AbortSignal } = {}): Promise<Me> {
+    return this.#with(signal ?? null, async ({ http }) => {
+      const time = limit(this.#environment.clock, ANSWER, signal);
+      try {
+        return await answered<Me>(await http.request(itself("/api/pair/me", { signal: time.signal })));
+      } catch (error) {
+        throw error instanceof TimedOut ? new CoupletError("CPL-1602", "The host does not answer in time") : error;
+      } finally {
+        time.done();
+      }
+    });
   }
 
   /**

@@ -1,5 +1,5 @@
 /** What a device keeps of a host that it is paired with. */
-import { ENDPOINTS_MAX, type Endpoint } from "../protocol/endpoint.js";
+import { ENDPOINTS_MAX, sameEndpoint, type Endpoint } from "../protocol/endpoint.js";
 import type { PairingKeys } from "../protocol/handshake.js";
 import { StaticSecret, type PublicKey, type StaticKey } from "../protocol/identity.js";
 import type { Grant } from "../protocol/message.js";
@@ -66,10 +66,11 @@ export function wipeCredentials(credentials: Credentials): void {
 /** The highest number of news that is taken: no host counts that far, and what is stored is exact up to here. */
 const SERIAL_MAX = BigInt(Number.MAX_SAFE_INTEGER);
 
-/** Takes the host's word on where it is. False when it is no news (spec/protocol.md, 4). */
+/** Takes the host's word on where it is. False when it is no news (spec/protocol.md, 4), or where it was. */
 export function learnEndpoints(credentials: Credentials, list: readonly Endpoint[], serial: bigint): boolean {
   if (serial <= credentials.endpointsSerial || serial > SERIAL_MAX || list.length === 0) return false;
+  const { endpoints } = credentials;
   credentials.endpoints = list;
   credentials.endpointsSerial = serial;
-  return true;
+  return list.length !== endpoints.length || !list.every((it, at) => sameEndpoint(it, endpoints[at] ?? it));
 }

@@ -132,13 +132,12 @@ export class Http {
         body: body?.content ?? null,
         ...(signal === null ? {} : { signal }),
       });
+      // With the last of it, or when it breaks off: whether anybody reads it or not.
+      answer.trailers.then(ended, ended);
       const failed = (error: unknown): unknown => this.failed(error, signal);
       const isBodiless = method === "HEAD" || BODILESS.includes(answer.status);
-      if (isBodiless) {
-        ended();
-        answer.body.close();
-      }
-      return response(answer, url, isBodiless ? null : await incoming(answer.body, failed, ended));
+      if (isBodiless) answer.body.close();
+      return response(answer, url, isBodiless ? null : await incoming(answer.body, failed));
     } catch (error) {
       ended();
       answer?.body.close();
@@ -159,8 +158,9 @@ export class Http {
       const [authority, path] = [url.host, url.pathname + url.search];
       const init = { method: "CONNECT", scheme: "http", authority, path, headers, protocol: "websocket", signal };
       const answer = await this.#connection.request(init);
+      answer.trailers.then(ended, ended);
       const opened = openedSocket(answer);
-      if (opened !== null) return { ...opened, link: this.#watched(opened.link, ended) };
+      if (opened !== null) return { ...opened, link: this.#saying(opened.link) };
       const code = await within(this.#environment.clock, PONG, refusalCode(answer)).catch(() => null);
       answer.body.close();
       throw new CoupletError(code ?? "CPL-1602", `The app did not open a WebSocket (status ${answer.status})`, {
@@ -187,23 +187,15 @@ export class Http {
     return new CoupletError("CPL-1602", `The host did not answer: ${why}`, { cause: error });
   }
 
-  /** A link whose errors are those of {@link Http.failed}, and what is called once it is over. */
-  #watched(link: ByteLink, ended: () => void): ByteLink {
+  /** A link whose errors are those of {@link Http.failed}. */
+  #saying(link: ByteLink): ByteLink {
     const failed = (error: unknown): never => {
-      ended();
       throw this.failed(error, null);
     };
     return {
       send: (bytes) => link.send(bytes).catch(failed),
-      async receive() {
-        const bytes = await link.receive().catch(failed);
-        if (bytes === null) ended();
-        return bytes;
-      },
-      close(reason) {
-        ended();
-        link.close(reason);
-      },
+      receive: () => link.receive().catch(failed),
+      close: (reason) => link.close(reason),
     };
   }
 

@@ -28,6 +28,8 @@ const IMPATIENT = 1000;
 const REPLACED = 5000;
 /** How long the host may take to say its first word in a session. */
 const BEGIN = 10_000;
+/** How far apart addresses that a host says are written down at least. */
+const LEARN = 1000;
 /** How many sessions at most in which nothing but what was under way goes on. */
 const DRAINING = 4;
 /** How long it may take to answer who was asleep. */
@@ -66,6 +68,9 @@ export class Keeper {
   /** What is being written, and whether more will be after it. */
   #keeping: Promise<void> = Promise.resolve();
   #willKeep = false;
+  /** When addresses were written last, and what calls off that those heard since will be. */
+  #learnedAt = -LEARN;
+  #unlearned: (() => void) | null = null;
   readonly #closing: Limit;
   readonly #wanted = new Bell();
   readonly #woken = new Bell();
@@ -213,6 +218,7 @@ export class Keeper {
     const racing = limit(clock, null, this.#closing.signal);
     this.#racing = racing;
     const attempts: AttemptError[] = [];
+    let fault: unknown = null;
     const how = { environment: this.#environment, account: this.#account, last: this.#last };
     try {
       for (const candidate of [...this.#candidates]) {
@@ -223,10 +229,13 @@ export class Keeper {
           pauses.clear();
           return opened;
         } catch (error) {
-          if (!(error instanceof Unreachable)) throw error;
-          attempts.push(...error.attempts);
+          if (racing.signal.aborted) throw error;
+          if (error instanceof Unreachable) attempts.push(...error.attempts);
+          // Such as a key that cannot be used: others may be.
+          else fault ??= error;
         }
       }
+      if (fault !== null) throw fault;
     } catch (error) {
       if (racing.signal.aborted && !this.#closing.signal.aborted) return "moved";
       throw error;
@@ -268,6 +277,7 @@ export class Keeper {
     const ending = await Promise.race([stream.ended, http.retired]);
     off();
     release();
+    this.#keepLearned();
     this.#live = null;
     if (ending === undefined) return this.#drain(http, stream);
     http.end();
@@ -278,6 +288,7 @@ export class Keeper {
   /** The host takes nothing more in it: it is left to what is under way there. */
   #drain(http: Http, stream: SealedStream): Next {
     this.#draining.add(stream);
+    stream.onEndpoints = () => {};
     void stream.ended.then(() => {
       this.#draining.delete(stream);
       http.end();
@@ -312,7 +323,18 @@ export class Keeper {
 
   #learn(list: readonly Endpoint[], serial: bigint): void {
     const [credentials] = this.#candidates;
-    if (credentials !== undefined && learnEndpoints(credentials, list, serial)) this.#keep(credentials);
+    if (credentials === undefined || !learnEndpoints(credentials, list, serial)) return;
+    const { clock } = this.#environment;
+    this.#unlearned ??= clock.after(Math.max(this.#learnedAt + LEARN - clock.now(), 0), () => this.#keepLearned());
+  }
+
+  #keepLearned(): void {
+    const [credentials] = this.#candidates;
+    if (this.#unlearned === null) return;
+    this.#unlearned();
+    this.#unlearned = null;
+    this.#learnedAt = this.#environment.clock.now();
+    if (credentials !== undefined) this.#keep(credentials);
   }
 
   /** Writes the credentials, as they are then, one time after the other. */
@@ -330,7 +352,7 @@ export class Keeper {
     try {
       const stored = await loadOf(this.#store, this.host);
       const isThere = stored.some((one) => one.psk_id === nameOf(credentials));
-      if (isThere && !this.#isOver()) await this.#store.save(writeForm(credentials), true);
+      if (isThere && (this.#state.state === "closed" || !this.#isOver())) await this.#store.save(writeForm(credentials), true);
     } catch {
       // They are as they were, and are good for another session.
     }

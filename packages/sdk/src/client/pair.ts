@@ -1,13 +1,14 @@
 /** Pairing: from a link to credentials (spec/protocol.md, 2 and 3). */
+import { parseCredential } from "../protocol/credential.js";
 import { sameEndpoint, type Endpoint } from "../protocol/endpoint.js";
 import { CoupletError, nextOf, parseHostCode } from "../protocol/error.js";
-import type { StaticKey } from "../protocol/identity.js";
+import { StaticSecret, type StaticKey } from "../protocol/identity.js";
 import type { Claim, Grant } from "../protocol/message.js";
 import { areAlike, checkedName } from "../protocol/name.js";
 import { offerFromLink, offerKeys, type Offer } from "../protocol/offer.js";
 import { AttemptError, lines } from "./attempt.js";
 import { reasonOf, TimedOut, unlessAborted, within, type Clock } from "./clock.js";
-import { grantedCredentials, hostId, learnEndpoints, type Credentials } from "./credentials.js";
+import { grantedCredentials, hostId, learnEndpoints, wipeCredentials, type Credentials } from "./credentials.js";
 import type { Environment } from "./environment.js";
 import { Met, type Opened } from "./greet.js";
 import { leadsTo, type Ways } from "./path.js";
@@ -53,12 +54,37 @@ export interface PairRequest {
  */
 export async function pairWith(link: string, request: PairRequest, environment: Environment): Promise<Credentials> {
   const offer = offerFromLink(link);
-  const claim = checkedClaim(request.claim);
-  const known = await knownHosts(request.store);
-  if (!request.anotherHost) refuseOtherKey(known, offer, null);
-  const ours = await makeKey(request.store, environment.random);
+  let ours: StaticKey | null = null;
+  try {
+    const claim = checkedClaim(request.claim);
+    const known = await knownHosts(request.store);
+    if (!request.anotherHost) refuseOtherKey(known, offer, null);
+    ours = await makeKey(request.store, environment.random);
+    return await pairAs({ offer, ours, claim }, known, request, environment);
+  } catch (error) {
+    if (ours instanceof StaticSecret) ours.wipe();
+    throw error;
+  } finally {
+    offer.secret.wipe();
+  }
+}
+
+/** What a pairing is begun with. */
+interface Claiming {
+  readonly offer: Offer;
+  readonly ours: StaticKey;
+  readonly claim: Claim;
+}
+
+async function pairAs(
+  claiming: Claiming,
+  known: readonly Credentials[],
+  request: PairRequest,
+  environment: Environment,
+): Promise<Credentials> {
+  const { offer, ours } = claiming;
   request.onState({ state: "connecting" });
-  const met = await meet(offer, ours, claim, request, environment);
+  const met = await meet(claiming, request, environment);
   try {
     if (!request.anotherHost) refuseOtherKey(known, offer, met.hostName);
   } catch (error) {
@@ -89,13 +115,8 @@ function checkedClaim(claim: Claim): Claim {
  * tries. What somebody says before there are keys ends nothing: another machine may have the host's address where this
  * device is.
  */
-async function meet(
-  offer: Offer,
-  ours: StaticKey,
-  claim: Claim,
-  request: PairRequest,
-  environment: Environment,
-): Promise<Met> {
+async function meet(claiming: Claiming, request: PairRequest, environment: Environment): Promise<Met> {
+  const { offer } = claiming;
   const signal = request.signal ?? new AbortController().signal;
   const isFar = (endpoint: Endpoint): boolean => endpoint.kind === "relay";
   const door = { kind: "offer", keys: offerKeys(offer) } as const;
@@ -107,7 +128,7 @@ async function meet(
       try {
         const relay = endpoint.kind === "relay" ? endpoint.name : null;
         const account = relay === null ? null : await accountAt(request.account, relay, environment.clock, signal);
-        return await Met.toPair({ ...ways, account }, endpoint, { offer, ours, claim }, signal);
+        return await Met.toPair({ ...ways, account }, endpoint, claiming, signal);
       } catch (error) {
         if (signal.aborted || !(error instanceof AttemptError)) throw error;
         tried.push(error.at(endpoint));
@@ -116,7 +137,6 @@ async function meet(
   } finally {
     door.keys.psk.wipe();
     door.keys.pairingTokenHash.wipe();
-    offer.secret.wipe();
   }
   throw unmet(offer, tried, environment);
 }
@@ -163,16 +183,21 @@ async function agree(
   const grant = await granted(opened.stream, clock, signal, ask);
   // By the name that was compared with those of known hosts, not by another one now.
   const credentials = grantedCredentials(offer, ours, { ...grant, hostName: opened.hostName }, request.relayCa);
-  const before = await stored(readable(store, hostId(offer.hostKey)));
-  await stored(store.save(writeForm(credentials)));
-  onState({ state: "finishing" });
-  // The last moment: the host counts this device as paired once it knows that its grant was taken.
-  if (signal?.aborted === true) {
-    await stored(giveUp(store, credentials, before));
-    throw reasonOf(signal);
+  try {
+    const before = await stored(readable(store, hostId(offer.hostKey)));
+    await stored(store.save(writeForm(credentials)));
+    onState({ state: "finishing" });
+    // The last moment: the host counts this device as paired once it knows that its grant was taken.
+    if (signal?.aborted === true) {
+      await stored(giveUp(store, credentials, before));
+      throw reasonOf(signal);
+    }
+    await finish(opened.stream, credentials, before, request, clock);
+    return credentials;
+  } catch (error) {
+    wipeCredentials(credentials);
+    throw error;
   }
-  await finish(opened.stream, credentials, before, request, clock);
-  return credentials;
 }
 
 /** Waits for the owner, and shows the code when it seems that there is something to wait for. */
@@ -186,7 +211,7 @@ async function granted(
   const said = async (): Promise<Grant> => {
     for (;;) {
       const control = await stream.control();
-      if (control.t === "grant") return control.grant;
+      if (control.t === "grant") return checkedGrant(control.grant);
       if (control.t === "rejected") throw rejected(control.code);
       // Addresses may change meanwhile; the grant names them anew.
       if (control.t !== "endpoints") throw outOfPlace();
@@ -205,6 +230,13 @@ async function granted(
   } finally {
     off();
   }
+}
+
+/** What it grants has the form that it must have (spec/protocol.md, 1 and 4): other text is shown, and sent, by nobody. */
+function checkedGrant(grant: Grant): Grant {
+  const isDevice = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(grant.deviceId);
+  if (!isDevice || parseCredential("device", grant.deviceToken.expose()) === null) throw outOfPlace();
+  return grant;
 }
 
 /** Both sides have stored what they need; each tells the other. Called off now, it is as if the connection had ended. */

@@ -124,7 +124,8 @@ export async function race(credentials: Credentials, racing: Racing, signal: Abo
         }
       }
       const next = [here.next(), afar.next()].filter((due) => due !== null);
-      if (here.running + afar.running === 0 && next.length === 0) throw new Unreachable(failures);
+      // What no host can bring about on one way ends no other: it is said once all have failed.
+      if (here.running + afar.running === 0 && next.length === 0) throw won.fault ?? new Unreachable(failures);
       const off = next.length === 0 ? () => {} : environment.clock.after(wait(next, environment), () => bell.ring());
       try {
         await bell.wait(signal);
@@ -132,7 +133,6 @@ export async function race(credentials: Credentials, racing: Racing, signal: Abo
         off();
       }
       if (won.opened !== null) return won.opened;
-      if (won.fault !== null) throw won.fault;
     }
   } finally {
     over.abort(new Error("another way was faster"));

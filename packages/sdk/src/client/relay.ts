@@ -5,7 +5,7 @@
 import type { RelayAnswer } from "../api.js";
 import { isWithinRelay, relayName } from "../protocol/endpoint.js";
 import { CoupletError, parseCode } from "../protocol/error.js";
-import { pairingRoom, relaySecretHash, type OfferKeys } from "../protocol/schedule.js";
+import { pairingRoom, relaySecretHash, ROOM_MAX, type OfferKeys } from "../protocol/schedule.js";
 import type { CredentialHash, RoomId } from "../protocol/room.js";
 import type { Secret } from "../protocol/secret.js";
 import { boundedText } from "./answer.js";
@@ -163,7 +163,8 @@ async function climb(
 ): Promise<{ joined: Joined; room: number }> {
   let unknown = 0;
   let first: AttemptError | null = null;
-  for (let number = door.from + entry.up; number <= door.from + AHEAD; number += 1) {
+  const last = Math.min(door.from + AHEAD, ROOM_MAX);
+  for (let number = Math.min(door.from + entry.up, last); number <= last; number += 1) {
     try {
       const room = pairingRoom(door.secret, number);
       return { joined: await ask(entry, room, { secret_hash: hash }, signal), room: number };

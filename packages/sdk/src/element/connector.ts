@@ -133,9 +133,10 @@ export class Connector {
 
   #hold(host: Host, restored: boolean): void {
     this.#host = host;
-    this.#show({ view: "host", host, state: host.state });
-    this.#watcher.paired(host, restored);
+    // First: whoever is told of it may let go of it at once.
     this.#unwatch = host.on("state", (state) => this.#show({ view: "host", host, state }));
+    this.#show({ view: "host", host, state: host.state });
+    if (this.#host === host) this.#watcher.paired(host, restored);
   }
 
   #fail(error: unknown, signal: AbortSignal): void {

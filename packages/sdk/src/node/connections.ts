@@ -31,9 +31,18 @@ function authorities(relayCa: string | null): { readonly ca?: string[] } {
   return relayCa === null ? {} : { ca: [...rootCertificates, relayCa] };
 }
 
-/** Opens WebSockets with `ws`, or with Node.js' own (22 and newer). */
-export async function nodeSockets(): Promise<OpenSocket> {
-  const found = await load();
+/** The first of each version of undici, whose WebSocket Node.js has, that bounds a message (128 MiB). */
+const BOUNDED: Partial<Record<number, number>> = { 6: 25, 7: 28, 8: 1 };
+
+function isBounded(undici: string | undefined): boolean {
+  const [major = 0, minor = 0] = (undici ?? "").split(".").map(Number);
+  // Other runtimes have other WebSockets.
+  return undici === undefined || major > 8 || minor >= (BOUNDED[major] ?? Infinity);
+}
+
+/** Opens WebSockets with `ws`, or with Node.js' own (22 and newer), where whoever answers cannot fill the memory with it. */
+export async function nodeSockets(own = load(), undici = process.versions["undici"]): Promise<OpenSocket> {
+  const found = await own;
   return (url, relayCa) => {
     if (found !== null) {
       const options = { perMessageDeflate: false, maxPayload: FRAME_MAX, followRedirects: false, ...authorities(relayCa) };
@@ -42,6 +51,10 @@ export async function nodeSockets(): Promise<OpenSocket> {
     if (typeof WebSocket === "undefined" || relayCa !== null) {
       const why = relayCa === null ? "This Node.js has no WebSocket" : "Node.js' own WebSocket takes no relay's CA";
       throw new CoupletError("CPL-1601", why, { next: "npm install ws" });
+    }
+    if (!isBounded(undici)) {
+      const why = "This Node.js' own WebSocket takes messages without a bound";
+      throw new CoupletError("CPL-1601", why, { next: "npm install ws, or update Node.js." });
     }
     return new WebSocket(url) as unknown as Socket;
   };

@@ -155,8 +155,11 @@ export class WebKey implements StaticKey {
       const key = await this.#subtle.importKey("raw", theirs.toBytes(), { name: "X25519" }, false, []);
       const shared = await this.#subtle.deriveBits({ name: "X25519", public: key }, this.pair.privateKey, 256);
       return new Uint8Array(shared);
-    } catch {
-      throw new InvalidKey();
+    } catch (cause) {
+      // What it says of zeros, and of bytes that are no key. A key that cannot be used here is no fault of theirs.
+      const { name } = cause as { readonly name?: unknown };
+      if (name === "OperationError" || name === "DataError") throw new InvalidKey();
+      throw new CoupletError("CPL-1607", "the stored device key is of no use here", { cause });
     }
   }
 }

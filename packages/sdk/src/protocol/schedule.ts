@@ -63,6 +63,9 @@ export function deriveOfferKeys(secret: Secret<"offer">, host: PublicKey, expire
   return keys;
 }
 
+/** The highest number of a room. */
+export const ROOM_MAX = 0xffff_ffff;
+
 /**
  * The pairing's room at a relay with this number, from 0 (spec/protocol.md, 6). There are several, so that who knows the
  * id of one and locks it keeps nobody out.
@@ -70,7 +73,7 @@ export function deriveOfferKeys(secret: Secret<"offer">, host: PublicKey, expire
  * @throws {RangeError} The number is none below 2^32.
  */
 export function pairingRoom(secret: Secret<"room">, number: number): RoomId {
-  if (!Number.isInteger(number) || number < 0 || number > 0xffff_ffff) throw new RangeError("no number of a room");
+  if (!Number.isInteger(number) || number < 0 || number > ROOM_MAX) throw new RangeError("no number of a room");
   const source = Source.ofKey(secret.expose());
   const id = source.expand(16, utf8("room"), u32(number));
   source.wipe();

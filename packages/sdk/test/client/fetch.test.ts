@@ -4,7 +4,9 @@ import { test } from "node:test";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
+import { HEADERS } from "../../src/http2/frame.js";
 import type { App } from "../../src/testing.js";
+import { FakeServer } from "../../src/testing/server.js";
 import { closes, idle, ofCode, passing, staged } from "./stage.js";
 
 /** Says what came. */
@@ -331,5 +333,52 @@ test("a request leaves nothing on the signal of the app, whatever becomes of it"
   await clock.pass(100);
   for (let n = 0; n < 3; n += 1) await assert.rejects(passing(clock, host.fetch("/", { signal })), ofCode("CPL-1601"));
   assert.deepEqual(getEventListeners(signal, "abort"), []);
+  await closes(stage);
+});
+
+test("nobody waits for the host on account of an answer that is over and that nobody reads", async () => {
+  const stage = await staged({ app: ({ url }) => new Response(url.endsWith("/short") ? "short" : new ReadableStream({ pull: () => new Promise(() => {}) })) });
+  const { clock, fake, host } = stage;
+  let frames = 0;
+  fake.tamper = (message) => {
+    frames += 1;
+    return [message];
+  };
+  const quiet = async (what: string): Promise<void> => {
+    frames = 0;
+    await clock.pass(120_000);
+    // A sign of life every 25 seconds.
+    assert.ok(frames <= 5, `${what}: ${frames}`);
+  };
+  await quiet("idle");
+  const controller = new AbortController();
+  const long = await passing(clock, host.fetch("/long", { signal: controller.signal }));
+  controller.abort();
+  await quiet("aborted");
+  const short = await passing(clock, host.fetch("/short"));
+  await quiet("not read");
+  assert.deepEqual([long.status, await short.text()], [200, "short"]);
+  await closes(stage);
+});
+
+test("a host that answers nothing of itself is not waited for, and an app is", async (t) => {
+  const stage = await staged({ app: () => new Promise<Response>(() => {}) });
+  const { clock, host } = stage;
+  let isOver = false;
+  const slow = host.fetch("/").finally(() => (isOver = true));
+  slow.catch(() => {});
+  await clock.pass(100);
+  // It goes on to answer pings.
+  const { receive } = FakeServer.prototype;
+  t.mock.method(FakeServer.prototype, "receive", function (this: FakeServer, bytes: Uint8Array) {
+    if (bytes[3] !== HEADERS) receive.call(this, bytes);
+  });
+  const began = clock.now();
+  await assert.rejects(passing(clock, host.me()), ofCode("CPL-1602"));
+  assert.ok(clock.now() - began <= 10_100);
+  const reason = new Error("enough");
+  await assert.rejects(passing(clock, host.me({ signal: AbortSignal.abort(reason) })), reason);
+  await clock.pass(10 * 60_000);
+  assert.deepEqual([isOver, host.state.state], [false, "direct"]);
   await closes(stage);
 });

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 
-import { restore } from "../../src/index.js";
+import { MemoryStore, restore, WebKey, type Clock, type CredentialStore, type OpenSocket, type Socket } from "../../src/index.js";
 import * as h2 from "../../src/http2/frame.js";
 import { FakeServer } from "../../src/testing/server.js";
 import { closes, DrivenClock, ofCode, online, passing, reaches, staged, type Stage } from "./stage.js";
@@ -146,3 +146,66 @@ test("a host that breaks the rules of HTTP/2 is said to, and a session behind it
   await online(clock, host);
   await closes(stage);
 });
+
+test("what is wrong with one way, or with one pairing, leaves the others", async (t) => {
+  const stage = await staged({ relay: "relay.example" });
+  const { clock, fake, storage, given } = stage;
+  await closes(stage);
+  const [form] = await storage.list();
+  assert.ok(form !== undefined);
+  await storage.save({ ...form, room_number: 0xffff_ffff });
+  fake.relayAnswer = () => Response.json({ code: "CPL-1801" }, { status: 401 });
+  const { openSocket } = fake.connections;
+  const slow: OpenSocket = (url, ca) => later(clock, 400, () => openSocket!(url, ca));
+  const [host] = await restore({ storage, ...given, openSocket: slow });
+  assert.ok(host !== undefined);
+  await reaches(clock, host, "direct", 5000);
+  await closes({ clock, host });
+  fake.relayAnswer = null;
+  const [far] = await restore({ storage, ...given, lan: false });
+  assert.ok(far !== undefined);
+  await reaches(clock, far, "relay", 5000);
+  await closes({ clock, host: far });
+
+  // The key of an unfinished one is one that the browser cannot use.
+  const key = await WebKey.generate();
+  assert.ok(key !== null);
+  const { deriveBits } = crypto.subtle;
+  t.mock.method(SubtleCrypto.prototype, "deriveBits", function (this: SubtleCrypto, ...given: Parameters<SubtleCrypto["deriveBits"]>) {
+    if (given[1] === key.pair.privateKey) throw new DOMException("X25519 is off", "NotSupportedError");
+    return deriveBits.apply(this, given);
+  });
+  const { paired_at: _, ...pending } = form;
+  const forms = [{ ...pending, psk_id: "AAAAAAAAAAA", device_key: key.pair }, form];
+  const own: CredentialStore = Object.assign(new MemoryStore(), { list: async () => forms, load: async () => forms });
+  const [again] = await restore({ storage: own, ...given });
+  assert.ok(again !== undefined);
+  await reaches(clock, again, "direct", 5000);
+  await closes({ clock, host: again });
+});
+
+/** A socket that takes its time to open. */
+function later(clock: Clock, milliseconds: number, open: () => Socket): Socket {
+  let inner: Socket | null = null;
+  const outer: Socket = {
+    binaryType: "arraybuffer",
+    get readyState() {
+      return inner?.readyState ?? 0;
+    },
+    bufferedAmount: 0,
+    ...{ onopen: null, onmessage: null, onerror: null, onclose: null },
+    send: (message) => inner?.send(message),
+    close: () => {
+      off();
+      inner?.close();
+    },
+  };
+  const off = clock.after(milliseconds, () => {
+    inner = open();
+    inner.binaryType = "arraybuffer";
+    inner.onopen = (event) => outer.onopen?.(event);
+    inner.onmessage = (event) => outer.onmessage?.(event);
+    inner.onclose = (event) => outer.onclose?.(event);
+  });
+  return outer;
+}

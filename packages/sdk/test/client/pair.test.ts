@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 
-import { CoupletError, Host, MemoryStore, pair, restore, type CredentialStore, type OpenSocket, type PairOptions, type PairState } from "../../src/index.js";
+import { CoupletError, Host, MemoryStore, pair, restore, WebKey, type CredentialStore, type OpenSocket, type PairOptions, type PairState } from "../../src/index.js";
 import * as onNode from "../../src/node.js";
-import type { Control } from "../../src/protocol/message.js";
+import type { Control, Grant } from "../../src/protocol/message.js";
+import { Secret, SecretText } from "../../src/protocol/secret.js";
 import { FakeHost, FakeSession, type FakeHostOptions } from "../../src/testing.js";
 import { openMemorySocket } from "../../src/testing/socket.js";
 import { closes, DrivenClock, idle, ofCode, online, passing, staged } from "./stage.js";
@@ -440,5 +441,55 @@ test("what is missing is said: a place to keep credentials, a link, a name", asy
     await assert.rejects(it(fake.link()), { name: "TypeError", message: /name of this device is missing/ });
     await assert.rejects(it(fake.link(), { storage: new MemoryStore() }), { name: "TypeError", message: /name of this device is missing/ });
     await assert.rejects(it(undefined, { name: "Phone" }), { name: "TypeError", message: /link is missing/ });
+  }
+});
+
+test("a key that the browser cannot use is no fault of the host's", async () => {
+  const key = await WebKey.generate();
+  assert.ok(key !== null);
+  const off = (): never => {
+    throw new DOMException("X25519 is off", "NotSupportedError");
+  };
+  const { subtle } = crypto;
+  const lacking = { exportKey: subtle.exportKey.bind(subtle), importKey: subtle.importKey.bind(subtle), deriveBits: off };
+  const storage = Object.assign(new MemoryStore(), { makeKey: () => WebKey.of(key.pair, lacking as unknown as SubtleCrypto) });
+  const { clock, work } = pairing(new FakeHost(), { storage });
+  await assert.rejects(passing(clock, work), ofCode("CPL-1607"));
+});
+
+test("a pairing that comes to nothing leaves no secret of its link, its grant or its key in memory", async (t) => {
+  const wiped: string[] = [];
+  const { wipe } = Secret.prototype;
+  t.mock.method(Secret.prototype, "wipe", function (this: Secret) {
+    wiped.push(this.kind);
+    wipe.call(this);
+  });
+  const known = await staged({ name: "NAS" });
+  await closes(known);
+  const comesTo = async (fake: FakeHost, options: Partial<PairOptions>, kinds: readonly string[]): Promise<void> => {
+    const link = fake.link();
+    wiped.length = 0;
+    const { clock, work } = pairing(fake, options, link);
+    await assert.rejects(passing(clock, work));
+    for (const kind of kinds) assert.ok(wiped.includes(kind), `${kind} of ${kinds.join()}`);
+  };
+  // Another host at a known one's address; a name that cannot be used; nobody there.
+  await comesTo(new FakeHost({ name: "Other" }), { storage: known.storage }, ["offer"]);
+  await comesTo(new FakeHost(), { name: "" }, ["offer"]);
+  const away = new FakeHost();
+  away.isReachable = false;
+  await comesTo(away, {}, ["offer", "key", "psk"]);
+  await comesTo(new FakeHost({ name: "NAS", address: "192.0.2.7:1" }), { storage: known.storage }, ["offer", "key"]);
+  const controller = new AbortController();
+  const onState = ({ state }: PairState): void => void (state === "finishing" && controller.abort());
+  await comesTo(new FakeHost(), { onState, signal: controller.signal }, ["offer", "key", "psk", "room"]);
+});
+
+test("what a host grants has its form, or is nothing", async (t) => {
+  let changed: Partial<Grant> = {};
+  says(t, (control) => [control.t === "grant" ? { ...control, grant: { ...control.grant, ...changed } } : control]);
+  for (const one of [{ deviceId: "1" }, { deviceId: "\u202e" }, { deviceToken: new SecretText("") }, { deviceToken: new SecretText("dev_x\r\nhost: y") }]) {
+    changed = one;
+    await refused(new FakeHost(), "CPL-1602");
   }
 });

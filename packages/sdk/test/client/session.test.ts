@@ -464,21 +464,36 @@ test("what an app's listener throws disturbs nothing", async () => {
   }
 });
 
-test("a host that says without end where it is fills no memory with what is to be written", async () => {
+test("a host that says without end where it is fills no memory, and wears no disk out", async () => {
   const storage = new MemoryStore();
   let saves = 0;
   const save = storage.save.bind(storage);
-  storage.save = async (credentials) => {
+  storage.save = async (credentials, news) => {
     saves += 1;
     await idle();
-    return save(credentials);
+    return save(credentials, news);
   };
   const stage = await staged({}, { storage });
+  const { clock, fake } = stage;
+  const kept = async () => (await storage.list())[0]?.endpoints;
   saves = 0;
-  for (let n = 1; n <= 500; n += 1) stage.fake.announce([`192.0.2.${1 + (n % 200)}:7878`, "192.0.2.1:7878"]);
-  await stage.clock.pass(100);
-  for (let n = 0; n < 10; n += 1) await idle();
-  assert.ok(saves <= 3, `${saves} writes`);
-  assert.deepEqual((await storage.list())[0]?.endpoints, ["lan 192.0.2.101:7878", "lan 192.0.2.1:7878"]);
+  for (let n = 1; n <= 500; n += 1) {
+    fake.announce([`192.0.2.${1 + (n % 200)}:7878`, "192.0.2.1:7878"]);
+    if (n % 10 === 0) await clock.pass(10);
+  }
+  await clock.pass(1000);
+  assert.ok(saves <= 2, `${saves} writes`);
+  assert.deepEqual(await kept(), ["lan 192.0.2.101:7878", "lan 192.0.2.1:7878"]);
+  for (let n = 1; n <= 5; n += 1) {
+    fake.announce(["192.0.2.101:7878", "192.0.2.1:7878"]);
+    await clock.pass(2000);
+  }
+  assert.ok(saves <= 2, "it is where it was");
+  // What was heard just before the end is kept as well.
+  fake.announce(["192.0.2.1:7878"]);
+  await clock.pass(10);
+  fake.announce(["192.0.2.1:7878", "192.0.2.9:7878"]);
+  await idle();
   await closes(stage);
+  assert.deepEqual(await kept(), ["lan 192.0.2.1:7878", "lan 192.0.2.9:7878"]);
 });

@@ -82,7 +82,7 @@ const answer = await host.fetch("/notes", { method: "POST", body: "Grüße" });
 const sent = await host.fetch(new Request("http://localhost/", { method: "POST", body: "of a Request" }));
 const bytes = await host.fetch("/notes", { method: "POST", body: new TextEncoder().encode("ü") });
 const [short, tooLong] = [long(64), long(65)];
-const whole = await incoming(short.body, (error) => error, () => {});
+const whole = await incoming(short.body, (error) => error);
 const socket = host.webSocket("/live");
 socket.binaryType = "arraybuffer";
 const heard = await new Promise((resolve) => {
@@ -102,7 +102,7 @@ const told = {
   none: await (await host.fetch("/nothing")).text(),
   bytes: [...new Uint8Array(await bytes.arrayBuffer())],
   long: (whole as ArrayBuffer).byteLength,
-  tooLong: await refusal(() => incoming(tooLong.body, (error) => error, () => {})),
+  tooLong: await refusal(() => incoming(tooLong.body, (error) => error)),
   isClosed: tooLong.isClosed(),
   form: await refusal(() => host.fetch("/", { method: "POST", body: new FormData() })),
   blob: await refusal(() => host.fetch("/", { method: "POST", body: new Blob(["x"]) })),
