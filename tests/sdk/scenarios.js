@@ -1,9 +1,13 @@
 // What a device does with the SDK, the same in Node.js and in a page. Each exported act is played by tests/tests/sdk/scenarios.rs.
 
+import { keeps } from "./store.js";
+
 const PATIENCE = 30_000;
+/** So long two windows are left alone: longer than the one whose place was taken leaves it to the other (keep.ts, REPLACED). */
+const QUIET = 9000;
 
 /** Plays an act and tells the stage how it went. */
-export async function play(act, { couplet, stage: url, storage }) {
+export async function play(act, { couplet, stage: url, storage, ...more }) {
   const tell = async (word, body) => {
     const answer = await fetch(`${url}/ask/${word}`, {
       method: "POST",
@@ -14,7 +18,7 @@ export async function play(act, { couplet, stage: url, storage }) {
     return answer.json();
   };
   try {
-    const stage = { couplet, storage, ask: tell, setting: await tell("setting") };
+    const stage = { couplet, storage, ...more, ask: tell, setting: await tell("setting") };
     const wanted = acts[act];
     if (!wanted) throw new Error(`there is no act ${act}`);
     await tell("passed", await wanted(stage));
@@ -116,6 +120,7 @@ async function pairs(stage, name = "Phone") {
   const host = await stage.couplet.pair(link, {
     ...options(stage),
     name,
+    relayCa: stage.relayCa,
     onState: (state) => {
       said.push(state.state);
       if (state.state === "approval") approved ??= stage.ask("approve", { name, code: state.checkCode });
@@ -216,6 +221,51 @@ export const acts = {
     await host.close();
   },
 
+  /** The browser's database does what every store does: also where WebCrypto has no X25519, and when two pages begin at once. */
+  async database(stage) {
+    const { IndexedDbStore } = stage.couplet;
+    const known = await back(stage);
+    await known.close();
+    const [one] = await stage.storage.load(known.id);
+    check(typeof one.device_key !== "string", "WebCrypto holds the key");
+    const random = () => btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(32))));
+    const text = () => random().replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+    await keeps(new IndexedDbStore("contract"), one, { ...one, host_key: text() }, known.id);
+
+    const { generateKey } = SubtleCrypto.prototype;
+    SubtleCrypto.prototype.generateKey = function (algorithm, ...rest) {
+      if ((algorithm.name ?? algorithm) === "X25519") return Promise.reject(new DOMException("none", "NotSupportedError"));
+      return generateKey.call(this, algorithm, ...rest);
+    };
+    const older = new IndexedDbStore("older");
+    try {
+      same(await older.makeKey(), null, "a key that WebCrypto would hold");
+      const bytes = { ...one, device_key: text() };
+      await keeps(older, bytes, { ...bytes, host_key: text() }, known.id);
+      const host = await pairs({ ...stage, storage: older }, "Older");
+      await hello(host);
+      const row = (await stored("older")).find((it) => it.host !== undefined);
+      const [form] = await older.load(host.id);
+      check(typeof form.device_key === "string" && form.device_key.length > 40, "the device key is bytes");
+      same([row.deviceKey, row.sealed.iv.length], [undefined, 12], "what lies there");
+      check(!new TextDecoder("latin1").decode(row.sealed.bytes).includes(form.device_key), "it is sealed with the rest");
+      check(await host.forget(), "the host knows");
+    } finally {
+      SubtleCrypto.prototype.generateKey = generateKey;
+    }
+
+    const window = await stage.open();
+    for (let turn = 0; turn < 10; turn += 1) {
+      const name = `both ${turn}`;
+      const pages = [new IndexedDbStore(name), new window.device.couplet.IndexedDbStore(name)];
+      const forms = pages.map(() => ({ ...one, device_key: text(), host_key: text() }));
+      await Promise.all(pages.map((page, at) => page.save(forms[at])));
+      for (const page of pages) same((await page.list()).map((it) => it.host_key).sort(), forms.map((it) => it.host_key).sort(), "each reads both");
+      same((await stored(name)).filter((it) => it instanceof CryptoKey).length, 1, "keys that the rest is sealed under");
+    }
+    window.close();
+  },
+
   /** Streams both ways without holding what passes, and lets go of what is not wanted any more. */
   async stream(stage) {
     const host = await back(stage);
@@ -303,18 +353,50 @@ export const acts = {
     await host.close();
   },
 
-  /** Two that have the same credentials, as two tabs have: each is answered, and neither takes the session from the other by turns. */
-  async tabs(stage) {
-    const both = [await back(stage), await back(stage)];
-    let outages = 0;
-    for (const host of both) await hello(host);
-    for (const host of both) host.on("state", ({ state }) => void (outages += state === "offline" ? 1 : 0));
-    for (let turn = 0; turn < 10; turn += 1) for (const host of both) await hello(host);
-    check(outages <= 2, `they leave each other the session: ${outages} outages`);
-    const [first, second] = both;
+  /** Two programs with the same credentials, at a host with one place for both: whoever asks is answered. */
+  async programs(stage) {
+    await stage.ask("sessions", { most: 1 });
+    const [first, second] = [await back(stage), await back(stage)];
+    for (const host of [first, second, first]) await hello(host);
+    check([first, second].some(({ state }) => state.reason?.reason === "replaced"), "there was one place");
     await first.close();
     await hello(second);
     await second.close();
+    await stage.ask("sessions", { most: 4 });
+  },
+
+  /** Two windows of one browser, at a host with one place for both: whoever has it keeps it until somebody in the other one asks. */
+  async tabs(stage) {
+    await stage.ask("sessions", { most: 1 });
+    const first = await back(stage);
+    await hello(first);
+    const window = await stage.open();
+    const second = await back({ ...stage, ...window.device });
+    check(second.constructor !== first.constructor, "the other window runs a program of its own");
+    await hello(second);
+    const told = await reaches(first, "offline");
+    same(told.reason, { kind: "closed", reason: "replaced" }, "why");
+    const way = second.state.state;
+    let changes = 0;
+    const stop = [first, second].map((host) => host.on("state", () => void (changes += 1)));
+    await new Promise((resolve) => setTimeout(resolve, QUIET));
+    same([changes, first.state.state, second.state.state], [2, "offline", way], "what happens while nobody asks");
+    for (const off of stop) off();
+    const { held } = await navigator.locks.query();
+    check(held.some(({ name }) => name.includes(first.id)), "it is a lock of the browser that they share");
+
+    // Somebody asks in the first one: it has the place then, and the second one waits.
+    const replaced = reaches(second, "offline");
+    await hello(first);
+    same((await replaced).reason.reason, "replaced", "why");
+    await hello(second);
+    await reaches(first, "offline");
+    // The window is closed, and says nothing to anybody.
+    window.close();
+    await reaches(first, way);
+    await hello(first);
+    await first.close();
+    await stage.ask("sessions", { most: 4 });
   },
 
   /** Its storage is cleared while it runs: what runs goes on, and nothing is written again. */
@@ -343,6 +425,9 @@ export const acts = {
     const reader = endless.body.getReader();
     await reader.read();
     const broken = refusal((async () => { for (;;) if ((await reader.read()).done) return; })(), "a download");
+    const socket = host.webSocket("/ws");
+    await once(socket, "open");
+    const failed = once(socket, "error");
     const revoked = reaches(host, "revoked");
     const { took } = await stage.ask("revoke", { name: "Phone" });
     const asked = Date.now();
@@ -350,7 +435,7 @@ export const acts = {
     const told = Date.now() - asked;
     check(told < soon, `it is told within ${soon} ms: it took ${told} ms, and the command ${took} ms`);
     same(state.error.code, "CPL-1603", "its code");
-    check((await broken).code !== undefined, "what is open breaks off, with a code");
+    for (const error of [await broken, (await failed).error]) same(error?.code, "CPL-1603", "why what is open breaks off");
     const refused = await refusal(host.fetch("/"), "a revoked device");
     same(refused.code, "CPL-1603", "its code");
     check(state.error.next, "and what to do next");
@@ -363,12 +448,21 @@ export const acts = {
     const pairing = stage.couplet.pair(link, {
       ...options(stage),
       name: "Stranger",
+      relayCa: stage.relayCa,
       onState: (state) => {
         if (state.state === "approval") void stage.ask("reject", { name: "Stranger" });
       },
     });
     const error = await refusal(pairing, "a device that the owner does not want");
     same(error.code, "CPL-1208", "its code");
+    same((await stage.couplet.restore(options(stage))).length, 0, "what is left of it");
+  },
+
+  /** Without the relay's own authority nothing goes through it: no system trusts that one. */
+  async untrusted(stage) {
+    const link = await stage.ask("link");
+    const error = await refusal(stage.couplet.pair(link, { ...options(stage), name: "Phone" }), "a relay that nobody vouches for");
+    same(error.code, "CPL-1820", `its code: ${error.message}`);
     same((await stage.couplet.restore(options(stage))).length, 0, "what is left of it");
   },
 

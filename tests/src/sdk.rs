@@ -168,8 +168,9 @@ impl Stage {
         node.arg("--expose-gc")
             .arg(repository().join("tests/sdk/node.js"))
             .args([act, &self.prompter.url])
-            .arg(self.home.path());
-        node.env("NODE_EXTRA_CA_CERTS", self.relay.ca()).env("HOME", self.home.path());
+            .arg(self.home.path())
+            .arg(self.relay.ca());
+        node.env("HOME", self.home.path());
         Running::start(node)
     }
 
@@ -210,6 +211,14 @@ impl Stage {
                 self.host.restart().await;
                 Value::Null
             }
+            "sessions" => {
+                let most = body["most"].to_string();
+                let configure = |setup: &mut crate::host::Setup| {
+                    setup.env("COUPLET_LIMITS__MAX_SESSIONS", most);
+                };
+                self.host.restart_with(configure).await;
+                Value::Null
+            }
             "setting" => json!({
                 "way": match self.way { Way::Lan => "lan", Way::Relay => "relay" },
                 "bytes": self.bytes,
@@ -229,6 +238,7 @@ impl Prompter {
             .route("/couplet.js", get(async || script(&bundle())))
             .route("/page.js", get(async || script(&repository().join("tests/sdk/page.js"))))
             .route("/scenarios.js", get(async || script(&repository().join("tests/sdk/scenarios.js"))))
+            .route("/store.js", get(async || script(&repository().join("tests/sdk/store.js"))))
             .route("/ask/{word}", post(ask))
             .with_state(sender);
         let server = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });

@@ -238,4 +238,6 @@ declare global {
     "couplet-connect": CoupletConnect;
   }
   interface HTMLElementEventMap extends CoupletEvents {}
+  // They bubble.
+  interface DocumentEventMap extends CoupletEvents {}
 }

@@ -1,13 +1,13 @@
 /** Couplet for apps: pair with a host, and speak HTTP with it through a sealed session. */
-export type { ByteLink } from "./link.js";
-export type { Health, Me, PairingFeature, Problem, RelayFeature, Scope } from "./api.js";
+export type { App, Health, Me, PairingFeature, Problem, RelayFeature, Scope } from "./api.js";
 export { CoupletError } from "./protocol/error.js";
 export { pair, restore, type Options, type PairOptions, type RestoreOptions } from "./client/open.js";
 export { Host, type WebSocketInit } from "./client/connect.js";
-export { CoupletWebSocket } from "./client/websocket.js";
+export { CoupletWebSocket, type SocketCloseEvent, type SocketErrorEvent, type SocketEvent, type SocketMessageEvent } from "./client/websocket.js";
 export type { PairState } from "./client/pair.js";
 export { AttemptError, type AttemptKind } from "./client/attempt.js";
-export { isFinal, isOnline, reasonText, type Reason, type State } from "./client/state.js";
+export { isFinal, isOnline, reasonText, type FinalState, type OnlineState, type Reason, type State } from "./client/state.js";
+export type { CloseReason } from "./protocol/frame.js";
 export type { BodySource } from "./client/body.js";
 export type { FetchInit } from "./client/request.js";
 export type { Account } from "./client/relay.js";

@@ -11,13 +11,13 @@ export { FileStore } from "./node/file_store.js";
 const SYSTEMS: Partial<Record<string, string>> = { darwin: "macOS", linux: "Linux", win32: "Windows" };
 
 /**
- * As in a browser; and relays may have a CA of their own, for which `ws` must be installed. Give a `storage`, such as a
- * {@link FileStore}: without one credentials last as long as the program.
+ * As in a browser; and relays may have a CA of their own, for which `ws` must be installed. It needs a `storage`, such as a
+ * {@link FileStore}.
  *
  * @throws {CoupletError} Nothing is paired; `code` says why, `next` what to do.
  */
 export async function pair(link: string, options: PairOptions): Promise<Host> {
-  const { openSocket = await nodeSockets(), fetch = nodeFetch, network = nodeNetwork } = options;
+  const { openSocket = await nodeSockets(), fetch = nodeFetch, network = nodeNetwork } = options ?? {};
   const system = SYSTEMS[platform()] ?? platform();
   return pairAnywhere(link, { platform: system, kind: "desktop", ...options, openSocket, fetch, network });
 }

@@ -1,5 +1,5 @@
 /** For the tests of apps: a host to pair with, in memory. */
-import type { Health, Me } from "./api.js";
+import type { Health, Me, Scope } from "./api.js";
 import { toBase64Url, toHex } from "./protocol/digits.js";
 import { lanEndpoint, type Endpoint } from "./protocol/endpoint.js";
 import { StaticSecret, type PublicKey } from "./protocol/identity.js";
@@ -13,19 +13,24 @@ import type { CloseReason } from "./protocol/frame.js";
 import type { Fetch, Given } from "./client/environment.js";
 import { systemRandom } from "./client/random.js";
 import type { OpenSocket } from "./client/socket.js";
+import { chosen, outOfScope, refusal } from "./testing/apps.js";
 import type { App, SocketApp } from "./testing/server.js";
 import { FakeSession, type Sessions } from "./testing/session.js";
 import { openMemorySocket, type HostSocket } from "./testing/socket.js";
+import type { FakeWebSocket } from "./testing/websocket.js";
 
 export type { App, SocketApp } from "./testing/server.js";
 export { FakeWebSocket } from "./testing/websocket.js";
 export { FakeSession } from "./testing/session.js";
-export type { ByteLink } from "./link.js";
 
 /** How a fake host is set up. */
 export interface FakeHostOptions {
-  /** Answers the requests of paired devices: what the apps behind a real host do. Each says hello when it is absent. */
+  /** Answers the requests of paired devices, as the app behind a real host does: the one named `app`. Without it, it says hello. */
   readonly app?: App;
+  /** Several apps by their names, in place of that one. A request that names none goes to the first, one that names another is refused. */
+  readonly apps?: Readonly<Record<string, App>>;
+  /** What each device may do in the apps, as its owner limits it: everything, unless this says less. */
+  readonly scope?: Scope;
   /** Is given each WebSocket that a device opens, and takes it unless it returns an answer; without it none is taken. */
   readonly webSocket?: SocketApp;
   /** What the host calls itself. */
@@ -94,6 +99,8 @@ export class FakeHost {
   readonly #random: Random;
   readonly #key: StaticSecret;
   readonly #endpoints: readonly Endpoint[];
+  readonly #apps: ReadonlyMap<string, App>;
+  readonly #scope: Required<Scope>;
   readonly #offers: Open[] = [];
   readonly #pairings: Pairing[] = [];
   readonly #sessions = new Set<FakeSession>();
@@ -106,6 +113,8 @@ export class FakeHost {
     this.#options = options;
     this.name = options.name ?? "Fake host";
     this.#random = options.random ?? systemRandom;
+    this.#apps = new Map(Object.entries(options.apps ?? { app: options.app ?? (() => new Response("hello\n")) }));
+    this.#scope = { read_only: false, paths: [], ...options.scope };
     this.#key = new StaticSecret(fresh("key", this.#random));
     const relay = options.relay;
     this.#endpoints = [
@@ -247,7 +256,8 @@ export class FakeHost {
 
   #me(session: FakeSession): Me {
     const { id, name } = this.#pairings.find((it) => it.id === session.deviceId) ?? { id: "", name: "" };
-    return { device_id: id, device_name: name, scope: { read_only: false, paths: [] }, server_name: this.name };
+    const apps = [...this.#apps.keys()].map((app) => ({ name: app }));
+    return { device_id: id, device_name: name, scope: this.#scope, server_name: this.name, apps };
   }
 
   #asHost(): Sessions {
@@ -272,7 +282,7 @@ export class FakeHost {
         this.#tell();
       },
       app: (session) => (request) => this.#answer(session, request),
-      sockets: this.#options.webSocket,
+      sockets: (socket) => this.#takes(socket),
       tamper: (message) => this.tamper(message),
     };
   }
@@ -339,7 +349,20 @@ export class FakeHost {
       queueMicrotask(() => this.revoke(id));
       return new Response(null, { status: 204 });
     }
-    return this.#options.app?.(request) ?? new Response("hello\n");
+    const name = chosen(request, [...this.#apps.keys()]);
+    if (name === null) return refusal("CPL-1505");
+    return outOfScope(request, false, this.#scope) ?? this.#apps.get(name)?.(request) ?? refusal("CPL-1505");
+  }
+
+  #takes(socket: FakeWebSocket): Response | void {
+    const { webSocket } = this.#options;
+    const name = chosen(socket.request, [...this.#apps.keys()]);
+    if (name === null) return refusal("CPL-1505");
+    const refused = outOfScope(socket.request, true, this.#scope);
+    if (refused !== null) return refused;
+    if (webSocket === undefined) return refusal("CPL-1503", "No WebSocket is taken.");
+    socket.app = name;
+    return webSocket(socket);
   }
 }
 

@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { Ajv2020 } from "ajv/dist/2020.js";
 
 import { answered, type RelayAnswer } from "../src/api.js";
-import { CoupletError, MemoryStore, pair, type Health, type Me, type PairingFeature, type Problem, type RelayFeature, type Scope } from "../src/index.js";
+import { CoupletError, MemoryStore, pair, type App, type Health, type Me, type PairingFeature, type Problem, type RelayFeature, type Scope } from "../src/index.js";
 import { FakeHost } from "../src/testing.js";
 import { read } from "./protocol/repository.js";
 
@@ -38,10 +38,23 @@ function complaints(name: string, schema: Schema, full: object, least: object): 
   return wrong;
 }
 
+/** Schemas that were compared. */
+const held = new Set<string>();
+
 function holds<T extends object>(name: string, full: Required<T>, least: Needed<T>): void {
   const schema = schemas[name];
   assert.ok(schema !== undefined, `${name} is gone`);
   assert.deepEqual(complaints(name, schema, full, least), [], name);
+  held.add(name);
+}
+
+/** What these schemas are made of. */
+function parts(...names: readonly string[]): Set<string> {
+  const found = new Set(names);
+  for (const name of found) {
+    for (const [, part] of JSON.stringify(schemas[name]).matchAll(/"#\/components\/schemas\/([^"]+)"/g)) found.add(part ?? "");
+  }
+  return found;
 }
 
 const scope: Required<Scope> = { read_only: true, paths: ["/api"] };
@@ -67,6 +80,7 @@ const health: Required<Health> = { status: "ok", version: "3.1.0", features: { p
 test("what the SDK says of answers is what the host says of them", () => {
   holds<Scope>("Scope", scope, {});
   const { device_id, device_name, server_name } = me;
+  holds<App>("AppInfo", { name: "notes" }, { name: "notes" });
   holds<Me>("MeAnswer", me, { device_id, device_name, scope: {}, server_name });
   // Absent and null are both said.
   holds<Me>("MeAnswer", { ...me, device_model: null, expires_at: null }, { device_id, device_name, scope, server_name });
@@ -77,6 +91,11 @@ test("what the SDK says of answers is what the host says of them", () => {
   const least = { type: "urn:couplet:error:CPL-1203", title: "t", status: 410, detail: "d", code: "CPL-1203" };
   holds<Problem>("Problem", { ...least, request_id: "r" }, least);
   holds<Problem>("Problem", { ...least, request_id: null }, least);
+  const missing = [...parts("MeAnswer", "Health", "Problem")].filter((name) => !held.has(name));
+  assert.deepEqual(missing, [], "nothing that these are made of goes unseen");
+  assert.ok(parts("MeAnswer").has("AppInfo") && held.has("AppInfo"));
+  const grown = { ...schemas["AppInfo"], properties: { ...schemas["AppInfo"]?.properties, icon: { type: "string" } } };
+  assert.deepEqual(complaints("AppInfo", grown, { name: "notes" }, { name: "notes" }), ["the SDK does not know icon"]);
 });
 
 test("a member that either side renames, drops, adds or types anew is found", () => {
@@ -111,9 +130,9 @@ test("a device asks what it is to its host, and is told by the host's code why n
   const fake = new FakeHost({ name: "Study" });
   const host = await pair(fake.link(), { name: "Phone", storage: new MemoryStore(), ...fake.connections });
   const answer = await host.me();
-  assert.deepEqual(answer, { device_id: host.deviceId, device_name: "Phone", scope: { read_only: false, paths: [] }, server_name: "Study" });
-  const { scope: limits, ...rest } = answer;
-  holds<Me>("MeAnswer", { ...me, ...rest, scope: { ...scope, ...limits } }, answer as Needed<Me>);
+  assert.deepEqual(answer, { device_id: host.deviceId, device_name: "Phone", scope: { read_only: false, paths: [] }, server_name: "Study", apps: [{ name: "app" }] });
+  const { scope: limits, apps: _, ...rest } = answer;
+  holds<Me>("MeAnswer", { ...me, ...answer, scope: { ...scope, ...limits } }, { ...rest, scope: limits });
   const stopped = host.me({ signal: AbortSignal.abort(new Error("enough")) });
   await assert.rejects(stopped, /enough/);
   await host.forget();

@@ -58,6 +58,16 @@ export const pair = async (link, options) => {
 export const restore = async (options) => kept(await couplet.restore(given(options)));
 `;
 
+/** Examples in the comments of a module, which leave out what they import. */
+function commented(path: string, imports: string, isRun: boolean): Snippet[] {
+  const source = readFileSync(new URL(path, PACKAGE), "utf8");
+  return [...source.matchAll(/^ \* ```ts\n([^]*?)^ \* ```$/gm)].map(([, body = ""], at) => ({
+    name: `${path.replace(/\W/g, "_")}_${at}`,
+    text: imports + body.replace(/^ \* ?/gm, ""),
+    isRun,
+  }));
+}
+
 interface Around {
   fake: FakeHost;
   storage: unknown;
@@ -104,18 +114,28 @@ async function run(snippet: Snippet): Promise<string[]> {
 }
 
 test("each snippet of the documentation compiles, runs and prints what it says", async () => {
-  const found = snippets(readme);
-  assert.ok(found.length >= 10 && found.filter((it) => it.isRun).length >= 8);
+  const testing = 'import assert from "node:assert/strict";\nimport { MemoryStore, pair } from "couplet";\nimport { FakeHost } from "couplet/testing";\n';
+  const examples = [
+    ...commented("src/testing.ts", testing, true),
+    ...commented("src/element.ts", "declare function start(host: Host): void;\nimport type { Host } from \"couplet\";\n", false),
+  ];
+  assert.equal(examples.length, 2);
+  const found = [...snippets(readme), ...examples];
+  // What needs a page is only compiled.
+  assert.deepEqual(found.filter((it) => !it.isRun && !it.text.includes("couplet/element")), []);
   compile(found);
   // As an app installs it: by its name.
-  const [name, testing] = ["couplet", "couplet/testing"];
+  const [name, fakes] = ["couplet", "couplet/testing"];
   const couplet = (await import(name)) as typeof import("../src/index.js");
-  const { FakeHost } = (await import(testing)) as typeof import("../src/testing.js");
+  const { FakeHost } = (await import(fakes)) as typeof import("../src/testing.js");
   const around = globalThis as unknown as Around;
   around.fake = new FakeHost({
     asks: true,
-    app: async (request) =>
-      request.method === "POST" ? new Response(`noted: ${await request.text()}`, { status: 201 }) : new Response("notes"),
+    apps: {
+      notes: async (request) =>
+        request.method === "POST" ? new Response(`noted: ${await request.text()}`, { status: 201 }) : new Response("notes"),
+      wiki: () => new Response("wiki"),
+    },
     webSocket: (socket) => void (socket.protocol = socket.protocols[0] ?? ""),
   });
   around.storage = new couplet.MemoryStore();

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { MemoryStore, pair, restore, type PairState } from "../src/index.js";
+import { MemoryStore, pair, restore, type CoupletWebSocket, type PairState, type Problem } from "../src/index.js";
 import { FakeHost } from "../src/testing.js";
 import { closes, DrivenClock, ofCode, passing, reaches, staged } from "./client/stage.js";
 
@@ -57,7 +57,8 @@ test("an app that throws is answered for, and one refuses WebSockets with an ans
     throw new Error("a mistake in the app");
   };
   const code = "CPL-1106";
-  const webSocket = (): Response => Response.json({ code }, { status: 403 });
+  const headers = { "content-type": "application/problem+json" };
+  const webSocket = (): Response => Response.json({ type: `urn:couplet:error:${code}`, code }, { status: 403, headers });
   const stage = await staged({ app, webSocket });
   const answer = await stage.host.fetch("/");
   assert.equal(answer.status, 502);
@@ -74,5 +75,57 @@ test("a network that swallows everything is no answer, and no session", async ()
   await assert.rejects(passing(stage.clock, stage.host.fetch("/")), ofCode("CPL-1602"));
   stage.fake.tamper = (message) => [message];
   assert.equal(await (await passing(stage.clock, stage.host.fetch("/"))).text(), "hello\n");
+  await closes(stage);
+});
+
+/** The code that an answer says, and its status. */
+async function said(answer: Response): Promise<[number, string]> {
+  const { code, status, type } = (await answer.json()) as Problem;
+  assert.deepEqual([status, type], [answer.status, `urn:couplet:error:${code}`]);
+  return [answer.status, code];
+}
+
+/** The code that refuses a WebSocket. */
+function refused(socket: CoupletWebSocket): Promise<unknown> {
+  return new Promise((resolve) => socket.addEventListener("error", ({ error }) => resolve((error as { code?: unknown }).code)));
+}
+
+test("apps are found by their names, and a device is told of them; what names another is refused as a host does", async () => {
+  const app = (name: string) => (): Response => new Response(name);
+  const opened: string[] = [];
+  const stage = await staged({ apps: { notes: app("notes"), wiki: app("wiki") }, webSocket: ({ app }) => void opened.push(app) });
+  const { host } = stage;
+  const text = async (...asked: Parameters<typeof host.fetch>): Promise<string> => (await host.fetch(...asked)).text();
+  assert.deepEqual([await text("/"), await text("/", { app: "wiki" })], ["notes", "wiki"]);
+  assert.deepEqual(await said(await host.fetch("/", { app: "constructor" })), [404, "CPL-1505"]);
+  assert.equal(await refused(host.webSocket("/", [], { app: "nonsense" })), "CPL-1505");
+  await new Promise((resolve) => host.webSocket("/", [], { app: "wiki" }).addEventListener("open", resolve));
+  assert.deepEqual(opened, ["wiki"]);
+  assert.deepEqual((await host.me()).apps, [{ name: "notes" }, { name: "wiki" }]);
+  assert.equal((await host.fetch("/", { headers: { "x-long": "x".repeat(20_000) } })).status, 431);
+  await closes(stage);
+});
+
+test("a device keeps to its scope, as at a host", async () => {
+  const stage = await staged({ scope: { read_only: true, paths: ["/api", "/photos/"] }, webSocket: () => {} });
+  const { host } = stage;
+  const cases: [string, string, number, string][] = [
+    ["GET", "/api", 200, ""],
+    ["HEAD", "/api/x?y=//%20", 200, ""],
+    ["GET", "/photos/", 200, ""],
+    ["GET", "/apix", 403, "CPL-1106"],
+    ["GET", "/", 403, "CPL-1106"],
+    ["POST", "/api", 403, "CPL-1105"],
+    ["GET", "/api/%2e%2e/x", 403, "CPL-1106"],
+    ["GET", "/api/a%20b", 400, "CPL-1107"],
+    ["GET", "/api//x", 400, "CPL-1107"],
+  ];
+  for (const [method, path, status, code] of cases) {
+    const answer = await host.fetch(path, { method });
+    if (code === "") assert.equal(answer.status, status, path);
+    else assert.deepEqual(await said(answer), [status, code], `${method} ${path}`);
+  }
+  assert.equal(await refused(host.webSocket("/api")), "CPL-1105");
+  assert.deepEqual((await host.me()).scope, { read_only: true, paths: ["/api", "/photos/"] });
   await closes(stage);
 });

@@ -181,3 +181,26 @@ test("an app that takes a protocol it was not asked for is left", async (t) => {
   assert.equal(code, 1_006);
   assert.equal(socket.protocol, "");
 });
+
+test("a Blob is sent as its bytes, in its place among other messages, and one that cannot be read fails the socket", async (t) => {
+  const { socket, peer } = await opened(await pair(t));
+  const came: string[] = [];
+  peer.on("message", (data: Buffer, isBinary) => void came.push(`${isBinary ? "bytes" : "text"} ${data.toString()}`));
+  const ended = once(peer, "close");
+  socket.send("one");
+  socket.send(new Blob(["two, ", "three"]));
+  assert.equal(socket.bufferedAmount, 13);
+  socket.send("four");
+  socket.send(new Blob([]));
+  socket.close(1000);
+  await ended;
+  assert.deepEqual(came, ["text one", "bytes two, three", "text four", "bytes "]);
+
+  const second = await opened(await pair(t));
+  const failed = event(second.socket, "error") as Promise<{ message: string }>;
+  class Gone extends Blob {
+    override arrayBuffer = async () => assert.fail("the file is gone");
+  }
+  second.socket.send(new Gone(["x"]));
+  assert.equal((await failed).message, "the file is gone");
+});

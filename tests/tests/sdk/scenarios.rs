@@ -6,14 +6,18 @@ use e2e::{Runtime, Stage, Way};
 /// One device's life, each act in a process or page of its own.
 async fn a_devices_life(runtime: Runtime, way: Way) {
     let mut stage = Stage::set(runtime, way).await;
+    if runtime == Runtime::Node && way == Way::Relay {
+        stage.play("untrusted").await;
+    }
     for act in ["rejected", "pair", "come_back"] {
         stage.play(act).await;
     }
-    if runtime == Runtime::Chromium {
-        // Only browsers hold keys: in Node.js they are files.
-        stage.play("keys").await;
-    }
-    for act in ["stream", "sockets", "tabs", "restarts", "revoked", "forget"] {
+    // Only browsers hold keys, and have windows that know of each other: in Node.js keys are files.
+    let own: &[&str] = match runtime {
+        Runtime::Chromium => &["keys", "database", "tabs"],
+        Runtime::Node => &["programs"],
+    };
+    for act in own.iter().chain(&["stream", "sockets", "restarts", "revoked", "forget"]) {
         stage.play(act).await;
     }
     if runtime == Runtime::Chromium {

@@ -1,6 +1,6 @@
 /** A hook for React: the host, and how things stand with it. */
-import { pair, restore, type Host, type PairOptions, type PairState, type RestoreOptions, type State } from "couplet";
-import { useCallback, useEffect, useState } from "react";
+import { pair, restore, type Host, type PairState, type RestoreOptions, type State } from "couplet";
+import { useCallback, useEffect, useRef, useState } from "react";
 
 export interface Couplet {
   /** The host, once there is one. */
@@ -46,16 +46,28 @@ export function useCouplet(options: RestoreOptions): Couplet {
     };
   }, [host]);
 
+  // A pairing goes on until it is done, another one begins, or the component goes: a host that came of it then would stay open.
+  const pairingWork = useRef<AbortController | null>(null);
+  useEffect(() => () => pairingWork.current?.abort(new Error("the component is gone")), [options]);
+
   const pairWith = useCallback(
     async (link: string, name: string) => {
+      pairingWork.current?.abort(new Error("another pairing began"));
+      const work = new AbortController();
+      pairingWork.current = work;
+      const { signal } = work;
+      const onState = (it: PairState): void => {
+        if (!signal.aborted) setPairing(it);
+      };
       setError(null);
       try {
-        const wanted: PairOptions = { ...options, name, onState: setPairing };
-        setHost(await pair(link, wanted));
+        const paired = await pair(link, { ...options, name, onState, signal });
+        if (signal.aborted) await paired.close();
+        else setHost(paired);
       } catch (cause) {
-        setError(cause);
+        if (!signal.aborted) setError(cause);
       } finally {
-        setPairing(null);
+        if (!signal.aborted) setPairing(null);
       }
     },
     [options],

@@ -1,6 +1,7 @@
 /** Bodies: of requests, in all the forms that `fetch` takes, and of answers, as streams. */
 import type { ByteLink } from "../link.js";
 import { joined, utf8 } from "../protocol/bytes.js";
+import { CoupletError } from "../protocol/error.js";
 
 /** What can be sent: what `fetch` takes, and whatever gives bytes one after the other. */
 export type BodySource = BodyInit | AsyncIterable<Uint8Array> | null | undefined;
@@ -45,13 +46,15 @@ export function outgoing(body: BodySource): Outgoing | null {
   }
   if (typeof Blob !== "undefined" && body instanceof Blob) {
     const blob = body;
+    if (typeof blob.stream !== "function") throw new TypeError("this runtime reads no Blob: give its bytes");
     const type = blob.type === "" ? null : blob.type;
     const content = { [Symbol.asyncIterator]: () => chunks(blob.stream()) };
     return { content, length: blob.size, type, canBeSent: () => true };
   }
   if (typeof FormData !== "undefined" && body instanceof FormData) {
     const written = new Response(body);
-    return streamed(chunks(written.body ?? new ReadableStream()), written.headers.get("content-type"));
+    if (!(written.body instanceof Object)) throw new TypeError("this runtime writes no FormData: give its bytes, and their type");
+    return streamed(chunks(written.body), written.headers.get("content-type"));
   }
   if (typeof ReadableStream !== "undefined" && body instanceof ReadableStream) return streamed(chunks(body), null);
   if (typeof body === "object" && Symbol.asyncIterator in body) return streamed(checked(body), null);
@@ -86,7 +89,26 @@ function checkedChunk(chunk: unknown): Uint8Array {
 /** The longest answer that a runtime without streams is given, in bytes. */
 const WHOLE_MAX = 64 << 20;
 
-/** An answer's body: as it comes, or all of it where there are no streams, as in React Native without a polyfill. */
+let holds: boolean | null = null;
+
+/** Whether a Response of this runtime can have a stream as its body: React Native's cannot, whatever polyfill of streams there is. */
+function holdsStreams(): boolean {
+  try {
+    holds ??= new Response(new ReadableStream()).body instanceof ReadableStream;
+  } catch {
+    holds = false;
+  }
+  return holds;
+}
+
+/** Has a Response that was given bytes read them as UTF-8, as all others do: React Native's takes them for Latin-1. */
+export function readAsUtf8(response: Response): void {
+  const text = async (): Promise<string> => new TextDecoder().decode(await response.arrayBuffer());
+  const json = async (): Promise<unknown> => JSON.parse(await text());
+  for (const [name, value] of Object.entries({ text, json })) Object.defineProperty(response, name, { value, configurable: true });
+}
+
+/** An answer's body: as it comes, or all of it where a Response cannot stream. */
 export type Incoming = ReadableStream<Uint8Array<ArrayBuffer>> | ArrayBuffer;
 
 async function allOf(body: Pick<ByteLink, "receive" | "close">): Promise<ArrayBuffer> {
@@ -97,7 +119,9 @@ async function allOf(body: Pick<ByteLink, "receive" | "close">): Promise<ArrayBu
     length += part.length;
     if (length <= WHOLE_MAX) continue;
     body.close();
-    throw new RangeError("the answer is too long for a runtime without streams");
+    throw new CoupletError("CPL-1602", "The answer is too long for a runtime without streams", {
+      next: `Ask for less at once: ${WHOLE_MAX >> 20} MiB are the most.`,
+    });
   }
   return joined(...parts).buffer;
 }
@@ -111,7 +135,7 @@ export async function incoming(
   body: Pick<ByteLink, "receive" | "close">,
   failed: (error: unknown) => unknown,
 ): Promise<Incoming> {
-  if (typeof ReadableStream === "undefined") return allOf(body);
+  if (!holdsStreams()) return allOf(body);
   // What the stream holds on to, and nobody else: the stream's own object is no measure, as an engine may let go of that, and
   // make another, while a reader reads.
   const source: UnderlyingDefaultSource<Uint8Array<ArrayBuffer>> = {

@@ -1,8 +1,9 @@
 /** HTTP over one session (spec/protocol.md, 5). */
 import { Connection, type Http2Response } from "../http2/index.js";
 import { Http2Error, REFUSED_STREAM } from "../http2/error.js";
+import type { ByteLink } from "../link.js";
 import { CoupletError } from "../protocol/error.js";
-import { incoming, type Incoming } from "./body.js";
+import { incoming, readAsUtf8, type Incoming } from "./body.js";
 import { afterAwake, reasonOf, within } from "./clock.js";
 import type { Environment } from "./environment.js";
 import type { Outbound } from "./request.js";
@@ -159,7 +160,7 @@ export class Http {
       const answer = await this.#connection.request(init);
       answer.trailers.then(ended, ended);
       const opened = openedSocket(answer);
-      if (opened !== null) return opened;
+      if (opened !== null) return { ...opened, link: this.#saying(opened.link) };
       const code = await within(this.#environment.clock, PONG, refusalCode(answer)).catch(() => null);
       answer.body.close();
       throw new CoupletError(code ?? "CPL-1602", `The app did not open a WebSocket (status ${answer.status})`, {
@@ -184,6 +185,18 @@ export class Http {
     if (isFull) return new CoupletError("CPL-1610", undefined, { cause: error });
     const why = error instanceof Error ? error.message : "it broke off";
     return new CoupletError("CPL-1602", `The host did not answer: ${why}`, { cause: error });
+  }
+
+  /** A link whose errors are those of {@link Http.failed}. */
+  #saying(link: ByteLink): ByteLink {
+    const failed = (error: unknown): never => {
+      throw this.failed(error, null);
+    };
+    return {
+      send: (bytes) => link.send(bytes).catch(failed),
+      receive: () => link.receive().catch(failed),
+      close: (reason) => link.close(reason),
+    };
   }
 
   /** Somebody waits for the host from now on. Returns what ends that, once. */
@@ -253,8 +266,9 @@ function response(
   const headers = new Headers();
   for (const [name, value] of answer.headers) if (!name.startsWith(":")) headers.append(name, value);
   const made = new Response(body, { status: answer.status, headers });
+  if (body instanceof ArrayBuffer) readAsUtf8(made);
   // As `fetch` sets it; and all headers: a Response that a page makes has no `set-cookie`.
-  Object.defineProperty(made, "url", { value: url.href, configurable: true });
+  Object.defineProperty(made, "url", { value: url.href.replace(/#.*/, ""), configurable: true });
   Object.defineProperty(made, "headers", { value: headers, configurable: true });
   return made;
 }

@@ -7,13 +7,13 @@ import { reasonOf } from "./clock.js";
 import { environment, type Given } from "./environment.js";
 import { pairWith, type PairState } from "./pair.js";
 import { tell } from "./state.js";
-import { MemoryStore, stored, type CredentialStore, type Unusable } from "./store.js";
+import { stored, type CredentialStore, type Unusable } from "./store.js";
 import { readForm } from "./store/form.js";
 import { IndexedDbStore } from "./store/indexed_db.js";
 
 /** What both ways in take. */
 export interface Options extends Given {
-  /** Where credentials are kept: in IndexedDB, where there is one; else in memory, for as long as the program runs. */
+  /** Where credentials are kept. It may be absent where there is IndexedDB, which is taken then; nowhere else. */
   readonly storage?: CredentialStore | undefined;
   /** Who this device's owner is at a relay with accounts. It is not kept, and shown to that relay alone. */
   readonly account?: Account | undefined;
@@ -47,13 +47,13 @@ export interface RestoreOptions extends Options {
   readonly onUnusable?: Unusable | undefined;
 }
 
-let memory: CredentialStore | null = null;
-
 function storage(options: Options): CredentialStore {
   if (options.storage !== undefined) return options.storage;
   if (typeof indexedDB !== "undefined") return new IndexedDbStore();
-  memory ??= new MemoryStore();
-  return memory;
+  // In memory they would be gone with the program, which nobody would see before it starts again.
+  throw new CoupletError("CPL-1607", "This runtime has no IndexedDB, and no other `storage` is given", {
+    next: "Give `storage`: a FileStore of couplet/node, a KeyValueStore over a keychain, or a MemoryStore for one run.",
+  });
 }
 
 function kindOfDevice(): string {
@@ -73,9 +73,11 @@ function kindOfDevice(): string {
  * @throws {CoupletError} Nothing is paired; `code` says why, `next` what to do. Only after `CPL-1602` may credentials have been
  * kept all the same: the next session, as `restore` opens it, finishes such a pairing if the host took it for done. Rejects with
  * the signal's reason, and nothing is kept, as long as the host cannot take it for done; called off later, it is `CPL-1602`.
- * @throws {TypeError} `account` names no relay.
+ * @throws {TypeError} `account` names no relay; there is no link, or no name.
  */
 export async function pair(link: string, options: PairOptions): Promise<Host> {
+  if (typeof link !== "string") throw new TypeError("pair(link, { name }): the link is missing");
+  if (typeof options?.name !== "string") throw new TypeError("pair(link, { name }): the name of this device is missing");
   const where = environment(options);
   const store = storage(options);
   const { name, model = null, platform = null, kind = kindOfDevice(), relayCa = null } = options;
@@ -119,7 +121,7 @@ async function readable(store: CredentialStore, unusable: Unusable): Promise<Cre
  * The hosts that this device is paired with, in the order of their names; each opens its session now. Those that are not
  * wanted: `close()` them, or name one by its `id`.
  *
- * @throws {CoupletError} `CPL-1607`: nothing of what is stored can be read.
+ * @throws {CoupletError} `CPL-1607`: nothing of what is stored can be read; nothing says where it is.
  */
 export async function restore(options: RestoreOptions = {}): Promise<Host[]> {
   const where = environment(options);

@@ -63,7 +63,7 @@ export function outbound(input: string | URL | Request, init: FetchInit = {}): O
   const method = normalized(init.method ?? request?.method ?? "GET");
   // As they are given: `Request` drops what pages may not set.
   const headers = new Headers(init.headers ?? request?.headers);
-  const body = outgoing(init.body === undefined ? request?.body : init.body);
+  const body = outgoing(init.body === undefined ? bodyOf(request) : init.body);
   if (body !== null && (method === "GET" || method === "HEAD")) throw new TypeError(`${method} has no body`);
   for (const name of HOP_BY_HOP) headers.delete(name);
   headers.delete("content-length");
@@ -75,6 +75,11 @@ export function outbound(input: string | URL | Request, init: FetchInit = {}): O
   if (init.app !== undefined) headers.set(APP_HEADER, init.app);
   const signal = init.signal === undefined ? (request?.signal ?? null) : init.signal;
   return { method, url, headers, body, redirect: init.redirect ?? request?.redirect ?? "follow", signal };
+}
+
+/** React Native's Request shows no body, and has it all the same. */
+function bodyOf(request: Request | null): BodySource {
+  return request?.body ?? (request as { readonly _bodyInit?: BodySource } | null)?._bodyInit;
 }
 
 /** As `fetch` does: the common ones in upper case, others as they are. */
@@ -115,7 +120,6 @@ export function redirected(from: Outbound, status: number, location: string | nu
   if (from.redirect === "error") throw new TypeError("the app redirects, and `redirect` is \"error\"");
   const url = resolved(location, from.url);
   if (url === null || url.host !== from.url.host || !["http:", "https:"].includes(url.protocol)) return null;
-  if (url.hash === "") url.hash = from.url.hash;
   const isGet = from.method === "GET" || from.method === "HEAD";
   const drops = status === 303 ? !isGet : status < 303 && from.method === "POST";
   if (!drops) {

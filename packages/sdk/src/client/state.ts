@@ -32,8 +32,11 @@ export type State =
 /** A state in which it is over. */
 export type FinalState = Extract<State, { readonly state: "revoked" | "expired" | "forgotten" | "closed" }>;
 
+/** A state in which a session is open. */
+export type OnlineState = Extract<State, { readonly state: "direct" | "relay" }>;
+
 /** Whether a session is open. */
-export function isOnline(state: State): boolean {
+export function isOnline(state: State): state is OnlineState {
   return state.state === "direct" || state.state === "relay";
 }
 

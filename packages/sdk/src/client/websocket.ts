@@ -86,7 +86,8 @@ type Events = SocketEvents<CoupletWebSocket>;
 
 interface Outgoing {
   readonly opcode: number;
-  readonly payload: Uint8Array;
+  /** null: a Blob that is being read; what was sent after it waits. */
+  payload: Uint8Array | null;
 }
 
 /** A WebSocket, as the DOM has it. */
@@ -162,20 +163,32 @@ export class CoupletWebSocket {
   }
 
   /** Queues a message. What does not fit into the queue fails the socket, as the DOM has it. */
-  send(message: string | ArrayBuffer | ArrayBufferView): void {
+  send(message: string | ArrayBuffer | ArrayBufferView | Blob): void {
     if (this.#state === 0) throw named("InvalidStateError", "the socket is not open yet");
+    const blob = typeof Blob !== "undefined" && message instanceof Blob ? message : null;
     const text = typeof message === "string";
     // A copy, as the caller may change what was sent.
-    const payload = text ? new TextEncoder().encode(message) : bytesOf(message).slice();
-    this.#buffered += payload.length;
+    const payload = blob === null ? (text ? new TextEncoder().encode(message) : bytesOf(message as ArrayBuffer).slice()) : null;
+    this.#buffered += blob?.size ?? payload?.length ?? 0;
     if (this.#state !== 1) return;
     if (this.#buffered > this.#most || this.#queue.length >= QUEUE_MAX) {
       this.#state = 2;
       this.#failSoon(new Error("too much waits to be sent"));
       return;
     }
-    this.#queue.push({ opcode: text ? TEXT : BINARY, payload });
+    const queued: Outgoing = { opcode: text ? TEXT : BINARY, payload };
+    this.#queue.push(queued);
+    if (blob !== null) void this.#load(blob, queued);
     this.#pump();
+  }
+
+  async #load(blob: Blob, queued: Outgoing): Promise<void> {
+    try {
+      queued.payload = new Uint8Array(await blob.arrayBuffer());
+      this.#pump();
+    } catch (error) {
+      this.#fail(error);
+    }
   }
 
   /** Says that this end is done, behind what is queued. Idempotent. */
@@ -309,13 +322,13 @@ export class CoupletWebSocket {
       return { bytes: this.#frame(PONG, true, pong), counted: 0 };
     }
     const message = this.#queue[0];
-    if (message) return this.#nextPart(message);
+    if (message) return message.payload && this.#nextPart(message.opcode, message.payload);
     if (!this.#closing) return null;
     this.#closeSent = true;
     return { bytes: this.#frame(CLOSE, true, this.#closing), counted: 0 };
   }
 
-  #nextPart({ opcode, payload }: Outgoing): { readonly bytes: Uint8Array; readonly counted: number } {
+  #nextPart(opcode: number, payload: Uint8Array): { readonly bytes: Uint8Array; readonly counted: number } {
     const from = this.#partial ?? 0;
     const part = payload.subarray(from, from + PART);
     const final = from + part.length === payload.length;

@@ -2,6 +2,7 @@
 import { joined, utf8 } from "../protocol/bytes.js";
 import * as h2 from "../http2/frame.js";
 import { decodeHeaders, encodeHeaders, type Header } from "../http2/hpack.js";
+import { refusal } from "./apps.js";
 import { FakeWebSocket } from "./websocket.js";
 
 const PREFACE = /* @__PURE__ */ utf8("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
@@ -18,13 +19,6 @@ export type App = (request: Request) => Response | Promise<Response>;
 /** What WebSockets are opened with. An answer in their place refuses them. */
 export type SocketApp = (socket: FakeWebSocket) => Response | void;
 
-/** What a host answers in an app's place (spec/protocol.md, 5). */
-function brokeOff(detail: string): Response {
-  const code = "CPL-1503";
-  const problem = { type: `urn:couplet:error:${code}`, title: "The app broke off its answer", status: 502, detail, code };
-  return Response.json(problem, { status: 502, headers: { "content-type": "application/problem+json" } });
-}
-
 interface Stream {
   readonly body: ReadableStreamDefaultController<Uint8Array> | null;
   readonly controller: AbortController;
@@ -37,7 +31,7 @@ interface Stream {
 export class FakeServer {
   readonly #send: (bytes: Uint8Array) => void;
   readonly #app: App;
-  readonly #sockets: SocketApp | undefined;
+  readonly #sockets: SocketApp;
   readonly #reader = new h2.FrameReader();
   readonly #streams = new Map<number, Stream>();
   #preface = new Uint8Array(0);
@@ -48,7 +42,7 @@ export class FakeServer {
   #roomed: (() => void)[] = [];
   #isOver = false;
 
-  constructor(send: (bytes: Uint8Array) => void, app: App, sockets: SocketApp | undefined) {
+  constructor(send: (bytes: Uint8Array) => void, app: App, sockets: SocketApp) {
     this.#send = send;
     this.#app = app;
     this.#sockets = sockets;
@@ -171,10 +165,11 @@ export class FakeServer {
     const block = this.#block;
     this.#block = null;
     if (block === null) return;
-    const { headers } = decodeHeaders(joined(...block.parts), HEADERS_MAX);
+    const { headers, tooLong } = decodeHeaders(joined(...block.parts), HEADERS_MAX);
     const known = this.#streams.get(block.stream);
     // Trailers end a body.
     if (known !== undefined) return known.body?.close();
+    if (tooLong) return this.#send(h2.headerFrames(block.stream, encodeHeaders([[":status", "431"]], new Set()), true, h2.PAYLOAD_MAX));
     const hasBody = (block.flags & h2.FLAG_END_STREAM) === 0;
     void this.#serve(block.stream, headers, hasBody);
   }
@@ -206,7 +201,7 @@ export class FakeServer {
       return await this.#app(request(of, fields, { method: of(":method"), body, duplex: "half", signal }));
     } catch (error) {
       // Whoever writes the test reads what their app threw.
-      return brokeOff(String(error));
+      return refusal("CPL-1503", String(error));
     }
   }
 
@@ -218,13 +213,12 @@ export class FakeServer {
     fields: readonly Header[],
     body: ReadableStream<Uint8Array>,
   ): Promise<void> {
-    if (this.#sockets === undefined) return this.#write(id, stream, brokeOff("No WebSocket is taken."));
     let written = Promise.resolve();
     const socket = new FakeWebSocket(request(of, fields, {}), (bytes) => {
       written = written.then(() => this.#give(id, stream, bytes)).catch(() => {});
     });
-    const refusal = this.#sockets(socket);
-    if (refusal instanceof Response) return this.#write(id, stream, refusal);
+    const refused = this.#sockets(socket);
+    if (refused instanceof Response) return this.#write(id, stream, refused);
     const head: Header[] = [[":status", "200"]];
     if (socket.protocol !== "") head.push(["sec-websocket-protocol", socket.protocol]);
     this.#send(h2.headerFrames(id, encodeHeaders(head, new Set()), false, h2.PAYLOAD_MAX));

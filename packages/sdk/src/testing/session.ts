@@ -22,7 +22,8 @@ export interface Sessions {
   ended(session: FakeSession): void;
   /** What answers the requests of this device. */
   app(session: FakeSession): App;
-  readonly sockets: SocketApp | undefined;
+  /** What answers its WebSockets. */
+  readonly sockets: SocketApp;
   /** Frames on their way to the device, as tests would have them. */
   readonly tamper: (frame: Uint8Array) => readonly Uint8Array[];
 }

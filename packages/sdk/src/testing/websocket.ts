@@ -7,6 +7,8 @@ const [TEXT, BINARY, CLOSE, PING, PONG] = [0x1, 0x2, 0x8, 0x9, 0xa];
 export class FakeWebSocket {
   /** Its address, and what the device asked for. */
   readonly request: Request;
+  /** The app that it is for. */
+  app = "";
   /** The subprotocols that the device can speak. Set {@link FakeWebSocket.protocol} to one of them, before anything is sent. */
   readonly protocols: readonly string[];
   protocol = "";

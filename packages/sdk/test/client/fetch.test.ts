@@ -5,6 +5,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
 import { HEADERS } from "../../src/http2/frame.js";
+import type { App } from "../../src/testing.js";
 import { FakeServer } from "../../src/testing/server.js";
 import { closes, idle, ofCode, passing, staged } from "./stage.js";
 
@@ -30,14 +31,16 @@ interface Seen {
 }
 
 test("a request reaches the app as it was asked for", async () => {
-  const stage = await staged({ app: mirror });
+  const named: App = async (request) => new Response((await mirror(request)).body, { headers: { "x-app": "notes" } });
+  const stage = await staged({ apps: { app: mirror, notes: named } });
   const { host } = stage;
   const seen = async (...asked: Parameters<typeof host.fetch>): Promise<Seen> => (await host.fetch(...asked)).json() as Promise<Seen>;
 
   const plain = await seen("/lab?a=1#part");
   assert.deepEqual([plain.method, plain.path, plain.host, plain.headers["accept"]], ["GET", "/lab?a=1", "localhost", "*/*"]);
   const whole = await seen(new URL("http://localhost/x"), { app: "notes", headers: { Cookie: "a=b", Host: "evil", TE: "x" } });
-  assert.deepEqual([whole.host, whole.headers["couplet-app"], whole.headers["cookie"], whole.headers["te"]], ["localhost", "notes", "a=b", undefined]);
+  assert.deepEqual([whole.host, whole.headers["couplet-app"], whole.headers["cookie"], whole.headers["te"]], ["localhost", undefined, "a=b", undefined]);
+  assert.equal((await host.fetch("/", { app: "notes" })).headers.get("x-app"), "notes");
   const request = await seen(new Request("http://localhost/r", { method: "PUT", body: "text", headers: { "x-mine": "1" } }));
   assert.deepEqual([request.method, request.path, request.body, request.headers["x-mine"]], ["PUT", "/r", "text", "1"]);
   assert.equal((await seen("/e", { method: "post" })).headers["content-length"], "0");
@@ -196,6 +199,7 @@ test("redirects are followed within the address, as fetch does", async () => {
   assert.equal(await ends("/307/%2Fthere", post), "200 true POST /there text/plain;charset=UTF-8");
   assert.equal(await ends("/302/http%3A%2F%2Flocalhost%2Fthere"), "200 true GET /there null");
   assert.equal((await host.fetch("/302/%2Fthere")).url, "http://localhost/there");
+  for (const path of ["/x?a=1#part", "/x?a=1#", "/302/%2Fx%3Fa=1#part"]) assert.equal((await host.fetch(path)).url, "http://localhost/x?a=1", path);
   // Elsewhere is nowhere that a session leads to: the app's answer is the answer.
   for (const to of ["http%3A%2F%2Felsewhere.example%2F", "ftp%3A%2F%2Flocalhost%2F", "http%3A%2F%2Flocalhost%3A8888%2F"]) {
     assert.equal((await host.fetch(`/302/${to}`)).status, 302);

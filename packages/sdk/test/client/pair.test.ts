@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 
 import { CoupletError, Host, MemoryStore, pair, restore, WebKey, type CredentialStore, type OpenSocket, type PairOptions, type PairState } from "../../src/index.js";
+import * as onNode from "../../src/node.js";
 import type { Control, Grant } from "../../src/protocol/message.js";
 import { Secret, SecretText } from "../../src/protocol/secret.js";
 import { FakeHost, FakeSession, type FakeHostOptions } from "../../src/testing.js";
@@ -426,6 +427,21 @@ test("a store that keeps nothing fails the pairing", async () => {
   const { clock, work } = pairing(new FakeHost(), { storage });
   await assert.rejects(passing(clock, work), ofCode("CPL-1607"));
   await idle();
+});
+
+test("what is missing is said: a place to keep credentials, a link, a name", async () => {
+  const fake = new FakeHost();
+  // Node.js has no IndexedDB: what it kept would be gone with the program.
+  for (const lacking of [pair(fake.link(), { name: "Phone", ...fake.connections }), restore(), onNode.restore(), onNode.pair(fake.link(), { name: "Phone" })]) {
+    await assert.rejects(lacking, (error: CoupletError) => ofCode("CPL-1607")(error) && /couplet\/node.*MemoryStore/.test(error.next));
+  }
+  assert.equal(fake.sessions.length, 0, "nobody was asked");
+  type Loose = (link?: unknown, options?: unknown) => Promise<unknown>;
+  for (const it of [pair, onNode.pair] as Loose[]) {
+    await assert.rejects(it(fake.link()), { name: "TypeError", message: /name of this device is missing/ });
+    await assert.rejects(it(fake.link(), { storage: new MemoryStore() }), { name: "TypeError", message: /name of this device is missing/ });
+    await assert.rejects(it(undefined, { name: "Phone" }), { name: "TypeError", message: /link is missing/ });
+  }
 });
 
 test("a key that the browser cannot use is no fault of the host's", async () => {

@@ -17,7 +17,9 @@ function echo(socket: FakeWebSocket): void {
 
 test("a WebSocket with an app behind the host is one like any other", async () => {
   const opened: FakeWebSocket[] = [];
+  const app = (): Response => new Response(null);
   const stage = await staged({
+    apps: { first: app, lab: app },
     webSocket: (socket) => {
       opened.push(socket);
       echo(socket);
@@ -29,7 +31,8 @@ test("a WebSocket with an app behind the host is one like any other", async () =
   await next(socket, "open");
   assert.equal(socket.protocol, "two");
   const { headers, url } = opened[0]?.request ?? new Request("http://none");
-  assert.deepEqual([url, headers.get("couplet-app"), headers.get("x-mine"), headers.get("upgrade")], ["http://localhost/kernels?id=1", "lab", "1", null]);
+  assert.deepEqual([url, opened[0]?.app, headers.get("x-mine"), headers.get("upgrade")], ["http://localhost/kernels?id=1", "lab", "1", null]);
+  assert.equal(headers.get("couplet-app"), null, "it does not reach the app");
   socket.binaryType = "arraybuffer";
   for (const message of ["hello", "", "x".repeat(100_000)]) {
     const came = next(socket, "message");
@@ -100,6 +103,23 @@ test("an app that takes no WebSockets fails it, and the session goes on", async 
   assert.throws(() => host.webSocket("ftp://x/"), TypeError);
   assert.throws(() => host.webSocket("/", ["a", "a"]), { name: "SyntaxError" });
   await closes(stage);
+});
+
+test("a WebSocket whose device is revoked says that, and one that breaks off says so", async () => {
+  const take = (): void => {};
+  const error = async (end: (stage: Awaited<ReturnType<typeof staged>>) => void): Promise<unknown> => {
+    const stage = await staged({ webSocket: take });
+    const socket = stage.host.webSocket("/");
+    await next(socket, "open");
+    const failed = next(socket, "error") as Promise<{ error?: unknown }>;
+    end(stage);
+    const { error } = await failed;
+    await closes(stage);
+    return error;
+  };
+  assert.ok(ofCode("CPL-1603")(await error(({ fake }) => fake.revoke())));
+  assert.ok(ofCode("CPL-1603")(await error(({ fake }) => fake.expire())));
+  assert.ok(ofCode("CPL-1602")(await error(({ fake }) => fake.cut())));
 });
 
 test("an app's answer is not the host's word, and nothing that it says ends a pairing", async () => {

@@ -10,7 +10,7 @@ import {
   signatureParameters,
   signPairingNonce,
   signRequest,
-} from "../../src/protocol/signature.js";
+} from "./signature.js";
 import { unhex } from "./vectors.js";
 
 interface Key {

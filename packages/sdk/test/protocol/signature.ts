@@ -4,10 +4,10 @@
  */
 import { sha256 } from "@noble/hashes/sha2.js";
 
-import { joined, u64, utf8 } from "./bytes.js";
-import { toBase64, toBase64Url } from "./digits.js";
-import { CoupletError } from "./error.js";
-import type { Random } from "./secret.js";
+import { joined, u64, utf8 } from "../../src/protocol/bytes.js";
+import { toBase64, toBase64Url } from "../../src/protocol/digits.js";
+import { CoupletError } from "../../src/protocol/error.js";
+import type { Random } from "../../src/protocol/secret.js";
 
 /** The most bytes that a signed request's body may have. */
 export const SIGNED_BODY_MAX = 1024 * 1024;
