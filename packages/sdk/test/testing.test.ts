@@ -57,7 +57,9 @@ test("an app that throws is answered for, and one refuses WebSockets with an ans
     throw new Error("a mistake in the app");
   };
   const code = "CPL-1106";
-  const webSocket = (): Response => Response.json({ code }, { status: 403 });
+  // As the host says it.
+  const init = { status: 403, headers: { "content-type": "application/problem+json" } };
+  const webSocket = (): Response => Response.json({ type: `urn:couplet:error:${code}`, code }, init);
   const stage = await staged({ app, webSocket });
   const answer = await stage.host.fetch("/");
   assert.equal(answer.status, 502);
