@@ -360,7 +360,7 @@ export class Keeper {
     });
   }
 
-  /** Unless the host was forgotten, or another pairing has taken their place meanwhile. */
+  /** Unless the host was forgotten, or another pairing has taken their place meanwhile. Closed, it is still known. */
   async #write(credentials: Credentials): Promise<void> {
     try {
       const stored = await loadOf(this.#store, this.host);
