@@ -26,6 +26,12 @@ const LIVED = 2000;
 const IMPATIENT = 1000;
 /** How long to leave the place to the session that took it. Less than a request waits for a session: it gets one then. */
 const REPLACED = 5000;
+/**
+ * How long a session lasts before which the host's having no place for it is no new matter, in milliseconds; and how many times
+ * in a row the wait doubles, when nobody here wants one.
+ */
+const STEADY = 60_000;
+const YIELDS = 6;
 /** How long the host may take to say its first word in a session. */
 const BEGIN = 10_000;
 /** How far apart addresses that a host says are written down at least. */
@@ -80,6 +86,8 @@ export class Keeper {
   /** Sessions that the host takes no more requests in, for as long as something is under way there. */
   readonly #draining = new Set<SealedStream>();
   #state: State = { state: "connecting" };
+  /** How often in a row the host had no place for a session of this device. */
+  #yields = 0;
   #offlineSince: Date | null = null;
   /** The race that is under way. */
   #racing: Limit | null = null;
@@ -188,12 +196,17 @@ export class Keeper {
     const began = clock.now();
     const next = await this.#hold(opened);
     if (next.then === "stop") return this.#set(next.state);
-    const lived = clock.now() - began >= LIVED;
+    const time = clock.now() - began;
+    const lived = time >= LIVED;
     if (lived) backoff.reset();
+    if (time >= STEADY || (lived && next.pause === 0)) this.#yields = 0;
     this.#offline(next.reason);
     // What broke may be back at once: a Wi-Fi that was changed, a host that was started anew.
-    const wait = lived && next.pause === 0 ? 0 : backoff.wait();
-    await this.#wait(wait, next.pause, next.isReplaced);
+    if (next.pause === 0) return this.#wait(lived ? 0 : backoff.wait(), 0, false);
+    // Others have the place: two of them must not take it from each other by turns for ever.
+    const more = next.pause * (2 ** this.#yields - 1);
+    this.#yields = Math.min(this.#yields + 1, YIELDS);
+    await this.#wait(more + backoff.wait(), next.pause, next.isReplaced);
   }
 
   /** Takes what is stored now. False: there is nothing any more. A store that does not work keeps nobody from the host. */
@@ -347,7 +360,7 @@ export class Keeper {
     });
   }
 
-  /** Unless the host was forgotten, or another pairing has taken their place meanwhile. */
+  /** Unless the host was forgotten, or another pairing has taken their place meanwhile. Closed, it is still known. */
   async #write(credentials: Credentials): Promise<void> {
     try {
       const stored = await loadOf(this.#store, this.host);

@@ -236,3 +236,33 @@ test("a host that floods with messages, or with what means nothing, is left", as
   }
   await closes(stage);
 });
+
+test("a host that has no place again and again is waited for longer each time, unless somebody wants a session", async () => {
+  for (const [reason, pause] of [["replaced", 5000], ["busy", 1000]] as const) {
+    const stage = await staged();
+    const { clock, fake, host } = stage;
+    const taken = async (most: number): Promise<number> => {
+      await clock.pass(3000);
+      fake.closeSessions(reason);
+      const began = clock.now();
+      await clock.pass(1);
+      await reaches(clock, host, "direct", most);
+      return clock.now() - began;
+    };
+    for (const times of [1, 2, 4, 8]) {
+      const waited = await taken(60_000);
+      // Besides, up to half a second and what the new session takes.
+      assert.ok(waited >= pause * times && waited < pause * times + 500, `${reason} ${times}: ${waited}`);
+    }
+    await clock.pass(3000);
+    fake.closeSessions(reason);
+    const began = clock.now();
+    await clock.pass(1);
+    assert.equal((await passing(clock, host.fetch("/"))).status, 200);
+    assert.ok(clock.now() - began < 10_000);
+    // One that held is where it begins anew.
+    await clock.pass(61_000);
+    assert.ok((await taken(60_000)) < pause + 500);
+    await closes(stage);
+  }
+});

@@ -3,9 +3,9 @@
  *
  * The device key is one that WebCrypto holds and gives to nobody, where it knows X25519. The other secrets, and the device
  * key where it does not, are encrypted with AES-GCM under a key that WebCrypto holds as well: a copy of the browser's files
- * or a database that was read out does not have them. The name that they stand under is bound to them. Code that runs in the page can use them while it runs: that no page
- * can prevent. A page that is no secure context (http, from another machine) has no WebCrypto: there, they lie in the
- * database as they are.
+ * or a database that was read out does not have them. The name that they stand under is bound to them. Code that runs in
+ * the page can use them while it runs: that no page can prevent. A page that is no secure context (http, from another
+ * machine) has no WebCrypto: there, they lie in the database as they are.
  */
 import { same, utf8 } from "../../protocol/bytes.js";
 import { CoupletError } from "../../protocol/error.js";
