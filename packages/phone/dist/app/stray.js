@@ -1,1 +1,1 @@
-(function(){async function e(){let{client:e}=await(await fetch(`/.couplet/config.json`,{cache:`no-store`})).json(),{pathname:t,search:n,hash:r}=location;window.parent.postMessage({couplet:`stray`,path:t+n+r},new URL(e).origin)}window.parent!==window&&e()})();
+(function(){async function e(){let{client:e}=await(await fetch(`/.couplet/config.json`,{cache:`no-store`})).json(),{pathname:t,search:n,hash:r}=location,i={couplet:`stray`,path:t+n+r};window.parent.postMessage(i,new URL(e).origin)}window.parent!==window&&e()})();
