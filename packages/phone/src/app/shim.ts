@@ -3,6 +3,7 @@
  * guards nothing: a page can undo all of it, and has then less than before.
  */
 import { installCookies } from "./shim/cookies.js";
+import { installEvents } from "./shim/events.js";
 import { Pending } from "./shim/pending.js";
 import { installRequests } from "./shim/requests.js";
 import { installFrame } from "./shim/frame.js";
@@ -21,6 +22,7 @@ if (container !== undefined) {
   const pending = new Pending();
   installCookies(data["cookies"] ?? "", container, worker, pending);
   installRequests(pending);
+  installEvents();
   installSocket(worker);
   installWorkers(container);
 }

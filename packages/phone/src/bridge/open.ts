@@ -1,5 +1,7 @@
 /** Opens an app: two frames on an origin of its own, and the port between them and this page. */
-import { type FromFrame, type FromKeeper, KEEPER, parseFromFrame, parseFromKeeper, type ToFrame, type ToKeeper, type WhyFailed } from "../wire/frames.js";
+import {
+  type FromFrame, type FromKeeper, KEEPER, parseFromFrame, parseFromKeeper, type ToFrame, type ToKeeper, type WhyFailed,
+} from "../wire/frames.js";
 import { LEAVES, LEAVES_PER, MESSAGES_PER_SECOND, PATH_MAX } from "../wire/limits.js";
 import { OURS, VIEW } from "../wire/own.js";
 import { VERSION } from "../wire/version.js";

@@ -6,7 +6,9 @@ export const texts = {
   },
   unreachable: {
     message: "The address that apps are shown at does not answer",
-    next: "Open the app again in a moment. If it stays so, whoever runs the server of this page has to look after the name and the certificate of its apps' addresses.",
+    next:
+      "Open the app again in a moment. If it stays so, tell whoever runs the server of this page: the name of apps' addresses, " +
+      "or a certificate for them, is missing.",
   },
   version: {
     message: "This page is of another version of Couplet than its server",

@@ -47,7 +47,7 @@ describe("an app that cannot be shown", { timeout: 120_000 }, () => {
   it("blames the server when the worker's script does not come", async () => {
     stage.served.changed.set("worker.js", () => null);
     const { label } = await stage.open("notes", "/two");
-    assert.match(await failure(stage.page, label), /does not answer.*name and the certificate/);
+    assert.match(await failure(stage.page, label), /does not answer.*certificate for them/);
     stage.served.changed.clear();
   });
 
@@ -56,7 +56,7 @@ describe("an app that cannot be shown", { timeout: 120_000 }, () => {
     const label = await stage.page.evaluate(() => window.couplet.label());
     // The page's own policy lets it lead nowhere else: as a name that is missing does.
     await stage.page.evaluate(([its, apps]) => window.couplet.open("notes", its, apps, "/two"), [label, nowhere] as const);
-    assert.match(await failure(stage.page, label), /does not answer.*name and the certificate/);
+    assert.match(await failure(stage.page, label), /does not answer.*certificate for them/);
     await stage.served.close();
     const shown = await stage.open("notes", "/two");
     assert.match(await failure(stage.page, shown.label), /does not answer/);

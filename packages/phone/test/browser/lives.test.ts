@@ -5,7 +5,7 @@ import { type App, startNotes } from "../apps/notes.js";
 import { type Shown, type Stage, startStage } from "../support/browser.js";
 import { until } from "../support/until.js";
 
-describe("an app that is open", { timeout: 180_000 }, () => {
+describe("an app that is open", { timeout: 120_000 }, () => {
   let [notes, stage, shown] = [] as unknown as [App, Stage, Shown];
   before(async () => {
     notes = await startNotes();
@@ -37,16 +37,16 @@ describe("an app that is open", { timeout: 180_000 }, () => {
   });
 
   it("comes back after a reload that goes round its worker", async () => {
-    const session = await stage.context.newCDPSession(stage.page);
+    const session = await stage.context.newCDPSession(shown.frame());
     await session.send("Network.enable");
     await session.send("Network.setBypassServiceWorker", { bypass: true });
     const asked = stage.served.asked.length;
     await shown.frame().evaluate(() => location.assign("/two"));
     // The page that stands there says so; what it sets up is to go through again.
     await until(() => stage.served.asked.slice(asked).some(({ path }) => path === "/.couplet/stray.js"));
-    await session.send("Network.setBypassServiceWorker", { bypass: false });
+    // It may have ended with the process that the frame was in.
+    await session.send("Network.setBypassServiceWorker", { bypass: false }).catch(() => {});
     await stage.page.waitForFunction((label) => (window.couplet.state(label) as { title?: string }).title === "Two", shown.label);
-    await session.detach();
   });
 
   it("says what happened when the host is gone, and shows again when it is back", async () => {
@@ -60,5 +60,90 @@ describe("an app that is open", { timeout: 180_000 }, () => {
     notes.refuse(false);
     await shown.frame().click("main a");
     await shown.frame().waitForFunction(() => document.title === "Two");
+  });
+
+  it("goes on after a long time in the background: its page slept, and the worker was stopped", async () => {
+    await shown.frame().evaluate(() => location.assign("/two"));
+    const frame = await shown.at("/two");
+    await frame.waitForFunction(() => document.title === "Two");
+    type Heard = { readonly heard: string[]; readonly socket: WebSocket };
+    await frame.evaluate(async () => {
+      const heard: string[] = [];
+      const source = new EventSource("/events");
+      source.onmessage = ({ data }) => void heard.push(`event ${String(data)}`);
+      const socket = new WebSocket("/live");
+      socket.onmessage = ({ data }) => void heard.push(`socket ${String(data)}`);
+      socket.onclose = () => void heard.push("closed");
+      Object.assign(window, { heard, socket });
+      await Promise.all([new Promise((opened) => (source.onopen = opened)), new Promise((opened) => (socket.onopen = opened))]);
+    });
+    const session = await stage.context.newCDPSession(stage.page);
+    await session.send("ServiceWorker.enable");
+    await session.send("Debugger.enable");
+    await session.send("Debugger.pause");
+    const paused = new Promise((its) => session.once("Debugger.paused", its));
+    const woken = stage.page.evaluate(() => "woken");
+    await paused;
+    await session.send("ServiceWorker.stopAllWorkers");
+    await session.send("Debugger.resume");
+    assert.equal(await woken, "woken");
+    await session.detach();
+    await frame.evaluate(() => (window as unknown as Heard).socket.send("still"));
+    await frame.waitForFunction(() => (window as unknown as Heard).heard.length > 0);
+    assert.deepEqual(await frame.evaluate(() => (window as unknown as Heard).heard), ["socket still"]);
+    const again = async (text: string): Promise<void> =>
+      until(async () => {
+        notes.tell(text);
+        return frame.evaluate((its) => (window as unknown as Heard).heard.includes(its), `event ${text}`);
+      });
+    await again("anew");
+    // Also when only the port to the page was lost, and when the app was away for a while.
+    const keeper = stage.page.frames().find((its) => its.url() === `${shown.origin}/.couplet/keeper`);
+    await keeper?.evaluate((client) => parent.postMessage({ couplet: "join" }, client), stage.served.client);
+    await until(() => notes.listeners() === 0);
+    await again("once more");
+    const seen = await frame.evaluate(async () => (await (await fetch("/echo")).json()) as { headers: { cookie: string } });
+    assert.equal(seen.headers.cookie, "_xsrf=kept");
+  });
+
+  it("keeps its worker alive as long as anything is under way, and no longer", async () => {
+    const keeper = stage.page.frames().find((its) => its.url() === `${shown.origin}/.couplet/keeper`);
+    await keeper?.evaluate(() => {
+      const said: unknown[] = [];
+      const { postMessage } = ServiceWorker.prototype as unknown as { postMessage(message: unknown, transfer?: unknown): void };
+      ServiceWorker.prototype.postMessage = function (this: ServiceWorker, message: unknown, transfer?: unknown): void {
+        said.push((message as { couplet: unknown }).couplet);
+        postMessage.call(this, message, transfer);
+      };
+      Object.assign(window, { said });
+    });
+    await keeper?.waitForFunction(() => (window as unknown as { said: unknown[] }).said.includes("ping"), null, { timeout: 15_000, polling: 100 });
+    await shown.frame().evaluate(() => location.assign("/"));
+    await shown.at("/");
+    await until(() => notes.listeners() === 0);
+    assert.equal(await shown.frame().evaluate(async () => (await fetch("/echo")).status), 200);
+    await keeper?.evaluate(() => void ((window as unknown as { said: unknown[] }).said.length = 0));
+    // Longer than between two pings.
+    await new Promise((resolve) => setTimeout(resolve, 11_000));
+    assert.deepEqual(await keeper?.evaluate(() => (window as unknown as { said: unknown[] }).said), []);
+  });
+
+  it("stays at its own address, also where a path begins with two slashes", async () => {
+    const frame = shown.frame();
+    await frame.evaluate(() => {
+      const link = document.createElement("a");
+      link.href = "http://localhost:8888//elsewhere.example/x";
+      link.id = "slashes";
+      link.textContent = "x";
+      document.body.append(link);
+    });
+    await frame.click("#slashes");
+    await shown.at("//elsewhere.example/x");
+    assert.equal(new URL(frame.url()).origin, shown.origin);
+    notes.refuse(true);
+    await frame.evaluate(() => location.reload());
+    await frame.waitForSelector("main a");
+    assert.equal(await frame.evaluate(() => (document.querySelector("main a") as HTMLAnchorElement).href), `${shown.origin}//elsewhere.example/x`);
+    notes.refuse(false);
   });
 });

@@ -1,6 +1,10 @@
 /** Waits for what no event tells. */
 
-/** Resolves once it holds. Whoever waits has the test's own limit. */
+/** Resolves once it holds. Rejects when that takes longer than anything here does. */
 export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 20));
+  const late = performance.now() + 30_000;
+  while (!(await holds())) {
+    if (performance.now() > late) throw new Error(`it never held: ${String(holds)}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }

@@ -7,7 +7,7 @@ import type { Joiner } from "./join.js";
 import { given, keep, kept, renewed } from "./kept.js";
 import { type Answer, Failure, Gone, type Link } from "./link.js";
 import { page, type Said } from "./pages.js";
-import { problem } from "./problem.js";
+import { isProblem, problem } from "./problem.js";
 
 /** Statuses whose answers have no body (Fetch, 2.2.3). */
 const BODILESS = [101, 103, 204, 205, 304];
@@ -117,7 +117,14 @@ export class Answerer {
     const headers = headersOf(answer.head.headers);
     this.#locate(headers, request.url);
     passed(headers);
-    return responded(answer, headers, decoded(answer.body, headers));
+    const isEvents = /\btext\/event-stream\b/i.test(request.headers.get("accept") ?? "");
+    // The app's program is away, or the host: whoever listens for events tries that again, but takes no answer's word for it.
+    if (isEvents && answer.head.status >= 500 && isProblem(headers)) {
+      void answer.body?.cancel();
+      return Response.error();
+    }
+    const body = decoded(answer.body, headers);
+    return responded(answer, headers, isEvents && body !== null ? ending(body) : body);
   }
 
   /** For frames. */
@@ -177,6 +184,19 @@ function decoded(body: ReadableStream<Uint8Array<ArrayBuffer>> | null, headers: 
   void body.cancel();
   const { message, next } = texts.encoding;
   throw new Failure("", message, next);
+}
+
+/** A stream of events: one that breaks off has ended, which browsers take for the network's fault, and connect anew. */
+function ending(body: ReadableStream<Uint8Array<ArrayBuffer>>): ReadableStream<Uint8Array<ArrayBuffer>> {
+  const reader = body.getReader();
+  return new ReadableStream<Uint8Array<ArrayBuffer>>({
+    async pull(controller) {
+      const { done, value } = await reader.read().catch(() => ({ done: true, value: undefined }) as const);
+      if (done || value === undefined) controller.close();
+      else controller.enqueue(value);
+    },
+    cancel: (reason) => reader.cancel(reason),
+  });
 }
 
 /** A `Content-Disposition`. */

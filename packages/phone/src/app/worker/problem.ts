@@ -6,12 +6,16 @@ import type { Said } from "./pages.js";
 /** How much of it is read, in bytes. */
 const PROBLEM_MAX = 16 * 1024;
 
+/** Whether an answer is one. */
+export function isProblem(headers: Headers): boolean {
+  return /^application\/problem\+json\s*(;|$)/i.test(headers.get("content-type") ?? "");
+}
+
 /** Reads it. null: it is none, and nothing was read. */
 export async function problem({ head, body }: Answer, headers: Headers): Promise<Said | null> {
-  const type = headers.get("content-type") ?? "";
   const length = Number(headers.get("content-length") ?? Number.NaN);
   // The host says how long its own is.
-  if (head.status < 400 || body === null || !/^application\/problem\+json\s*(;|$)/i.test(type) || !(length <= PROBLEM_MAX)) return null;
+  if (head.status < 400 || body === null || !isProblem(headers) || !(length <= PROBLEM_MAX)) return null;
   const text = await new Response(body).text();
   return said(text);
 }
