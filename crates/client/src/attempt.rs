@@ -71,6 +71,18 @@ impl Hint {
         if is_number { number.parse().ok().map(Hint) } else { None }
     }
 
+    /// Reads a close frame's reason as what a host may say before there are keys (spec/protocol.md, 3): other codes are not
+    /// its to say.
+    pub(crate) fn before_keys(text: &str) -> Option<Self> {
+        const SAID: [u16; 9] = [1013, 1103, 1201, 1203, 1207, 1208, 1218, 1606, 1701];
+        Self::parse(text).filter(|hint| SAID.contains(&hint.0))
+    }
+
+    /// Whether it is a device's own: what it says of itself, and of what it has stored.
+    pub(crate) fn is_of_devices(self) -> bool {
+        self.0 / 100 == 16
+    }
+
     /// The code, when this version knows it.
     #[must_use]
     pub fn code(self) -> Option<Code> {
@@ -131,5 +143,17 @@ mod tests {
         for other in ["", "1203", "CPL-", "CPL-12031", "CPL-+203", "CPL-12 3", "cpl-1203"] {
             assert_eq!(Hint::parse(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn before_there_are_keys_nobody_says_what_this_device_has() {
+        for said in ["CPL-1201", "CPL-1103", "CPL-1606"] {
+            assert_eq!(Hint::before_keys(said), Hint::parse(said), "{said}");
+        }
+        for other in ["CPL-1607", "CPL-1603", "CPL-1604", "CPL-9999", ""] {
+            assert_eq!(Hint::before_keys(other), None, "{other}");
+        }
+        assert!(Hint::parse("CPL-1607").is_some_and(Hint::is_of_devices));
+        assert!(!Hint::parse("CPL-1208").is_some_and(Hint::is_of_devices));
     }
 }

@@ -117,7 +117,7 @@ async fn answer(socket: &mut Socket) -> Result<Bytes, AttemptError> {
             Some(Ok(Message::Binary(message))) => return Ok(message),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
             Some(Ok(Message::Close(Some(frame)))) => {
-                return Err(Hint::parse(&frame.reason).map_or(AttemptError::HungUp, AttemptError::Refused));
+                return Err(Hint::before_keys(&frame.reason).map_or(AttemptError::HungUp, AttemptError::Refused));
             }
             Some(Ok(_) | Err(_)) | None => return Err(AttemptError::HungUp),
         }

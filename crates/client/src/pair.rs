@@ -13,7 +13,7 @@ use couplet_protocol::{CheckCode, Endpoint, Offer, StaticSecret};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::attempt::{Attempt, AttemptError, Hint};
-use crate::credentials::{Credentials, HostId};
+use crate::credentials::Credentials;
 use crate::error::{OtherKey, PairError};
 use crate::greet::{Met, Opened};
 use crate::path::{Ways, relay_of};
@@ -285,8 +285,9 @@ async fn finish(
         Ok(Control::Paired) => {}
         Ok(Control::Rejected { code }) => {
             // The host's last word: what was kept is of no use.
-            let (store, id) = (store.clone(), credentials.id());
-            forget_unfinished(store, id).await;
+            let (store, ended) = (store.clone(), credentials.clone());
+            // They are never used for anything but finishing, which the host refuses.
+            let _ = unblock(move || store.discard(&ended)).await;
             return Err(rejected(&code));
         }
         Ok(_) => return Err(PairError::Unfinished { error: SealedError::Broken, relay: None }),
@@ -294,19 +295,6 @@ async fn finish(
     }
     credentials.paired_at = Some(SystemTime::now());
     keep(store, credentials).await.map_err(PairError::from)
-}
-
-/// Drops credentials that came to nothing, unless finished ones of an earlier pairing stand beside them.
-async fn forget_unfinished(store: Arc<dyn CredentialStore>, host: HostId) {
-    let forget = move || -> Result<(), StoreError> {
-        let kept = store.load(&host)?;
-        match kept.iter().find(|credentials| credentials.is_paired()) {
-            Some(finished) => store.save(finished),
-            None => store.remove(&host).map(drop),
-        }
-    };
-    // They are never used for anything but finishing, which the host refuses.
-    let _ = unblock(forget).await;
 }
 
 async fn keep(store: &Arc<dyn CredentialStore>, credentials: &Credentials) -> Result<(), StoreError> {
@@ -339,7 +327,7 @@ fn other_key(known: &[Credentials], offer: &Offer, name: Option<&str>) -> Option
 }
 
 fn rejected(code: &str) -> PairError {
-    match Hint::parse(code) {
+    match Hint::parse(code).filter(|code| !code.is_of_devices()) {
         Some(code) => PairError::Rejected(code),
         None => PairError::lost(Some(SealedError::Broken)),
     }

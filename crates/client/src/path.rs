@@ -102,7 +102,9 @@ fn refusal(status: u16, body: &[u8]) -> AttemptError {
     let problem = serde_json::from_slice::<couplet_protocol::Problem>(body).ok();
     match problem.and_then(|problem| Hint::parse(&problem.code)) {
         // A host without sealed sessions has nothing at this path.
-        Some(hint) if hint.code() != Some(couplet_protocol::Code::NoSuchRoute) => AttemptError::Refused(hint),
+        Some(hint) if !hint.is_of_devices() && hint.code() != Some(couplet_protocol::Code::NoSuchRoute) => {
+            AttemptError::Refused(hint)
+        }
         _ => AttemptError::NotCouplet(status),
     }
 }

@@ -13,8 +13,8 @@ use crate::credentials::{Credentials, HostId};
 /// Keeps the credentials of each host. Calls may block, for as long as a disk takes.
 ///
 /// For one host there may be two: those of a finished pairing, and those of one that was granted and not finished.
-/// Saving finished ones replaces both; saving unfinished ones leaves the finished alone, as they still work when the
-/// new pairing comes to nothing.
+/// Saving finished ones replaces the finished, and the unfinished of the same pairing; saving unfinished ones leaves the
+/// finished alone, as they still work when the new pairing comes to nothing.
 pub trait CredentialStore: Send + Sync + std::fmt::Debug {
     /// All hosts.
     ///
@@ -33,6 +33,13 @@ pub trait CredentialStore: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// They cannot be written; what was there before is still there.
     fn save(&self, credentials: &Credentials) -> Result<(), StoreError>;
+
+    /// Forgets unfinished credentials, if those that stand there are of the same pairing (`psk_id`). Returns whether they
+    /// are.
+    ///
+    /// # Errors
+    /// They cannot be removed.
+    fn discard(&self, credentials: &Credentials) -> Result<bool, StoreError>;
 
     /// Forgets a host. Returns whether it was known.
     ///

@@ -76,6 +76,20 @@ impl FileStore {
         }
     }
 
+    /// The same of this host: what stands under its name with another's key is of no use to it.
+    fn read_of(&self, host: &str, path: &Path) -> Result<Option<Credentials>, StoreError> {
+        match self.read(path)? {
+            Some(credentials) if credentials.id().as_str() != host => Err(StoreError::Damaged(path.to_owned())),
+            read => Ok(read),
+        }
+    }
+
+    /// Whether the unfinished credentials that stand there are of this pairing.
+    fn is_pending(&self, credentials: &Credentials) -> bool {
+        let read = self.read(&self.path(&credentials.id(), PENDING));
+        matches!(read, Ok(Some(there)) if there.keys.psk_id == credentials.keys.psk_id)
+    }
+
     /// What is there must not be lost: only what this version understands is replaced.
     fn may_replace(&self, path: &Path) -> Result<(), StoreError> {
         match self.read(path) {
@@ -106,7 +120,8 @@ impl CredentialStore for FileStore {
             if name.starts_with('.') || !name.ends_with(FINISHED) {
                 continue;
             }
-            match self.read(&path) {
+            let host = name.strip_suffix(PENDING).or_else(|| name.strip_suffix(FINISHED)).unwrap_or_default();
+            match self.read_of(host, &path) {
                 Ok(read) => listing.hosts.extend(read),
                 Err(error) => listing.unusable.push(error),
             }
@@ -119,7 +134,8 @@ impl CredentialStore for FileStore {
         if !self.exists()? {
             return Ok(Vec::new());
         }
-        let found = [self.read(&self.path(host, PENDING))?, self.read(&self.path(host, FINISHED))?];
+        let of = |end| self.read_of(host.as_str(), &self.path(host, end));
+        let found = [of(PENDING)?, of(FINISHED)?];
         Ok(found.into_iter().flatten().collect())
     }
 
@@ -131,6 +147,7 @@ impl CredentialStore for FileStore {
         let id = credentials.id();
         let path = self.path(&id, if credentials.is_paired() { FINISHED } else { PENDING });
         self.may_replace(&path)?;
+        let ends = credentials.is_paired() && self.is_pending(credentials);
         let bytes = form::write(credentials).map_err(|error| failed(&path)(error.into()))?;
         let tag = random::tag().map_err(|error| failed(&path)(io::Error::other(error)))?;
         let draft = self.folder.join(format!(".{id}.{tag}"));
@@ -140,10 +157,19 @@ impl CredentialStore for FileStore {
             return Err(failed(&path)(error));
         }
         self.sync_folder()?;
-        if credentials.is_paired() {
+        if ends {
             remove(&self.path(&id, PENDING))?;
         }
         Ok(())
+    }
+
+    fn discard(&self, credentials: &Credentials) -> Result<bool, StoreError> {
+        if !self.exists()? || !self.is_pending(credentials) {
+            return Ok(false);
+        }
+        let removed = remove(&self.path(&credentials.id(), PENDING))?;
+        self.sync_folder()?;
+        Ok(removed)
     }
 
     fn remove(&self, host: &HostId) -> Result<bool, StoreError> {

@@ -86,11 +86,32 @@ fn an_unfinished_pairing_leaves_the_finished_one_alone_until_it_is_finished() {
     let mut unfinished = credentials(1, false);
     unfinished.keys.0.psk_id = [8; 8];
     store.save(&unfinished).unwrap();
-    assert!(store.load(&id(&finished)).unwrap() == [unfinished.clone(), finished]);
+    assert!(store.load(&id(&finished)).unwrap() == [unfinished.clone(), finished.clone()]);
+    // News of the one that is in use do not end the other, and only that one is discarded.
+    store.save(&finished).unwrap();
+    assert!(!store.discard(&finished).unwrap());
+    assert!(store.load(&id(&finished)).unwrap() == [unfinished.clone(), finished.clone()]);
+    assert!(store.discard(&unfinished).unwrap() && !store.discard(&unfinished).unwrap());
+    assert!(store.load(&id(&finished)).unwrap() == [finished]);
+    store.save(&unfinished).unwrap();
     unfinished.paired_at = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_001));
     store.save(&unfinished).unwrap();
     assert!(store.load(&id(&unfinished)).unwrap() == [unfinished]);
     assert_eq!(files(&store).len(), 1);
+}
+
+#[test]
+fn what_stands_under_the_name_of_another_host_is_of_no_use() {
+    let (_folder, store) = store();
+    let (kept, other) = (credentials(1, true), credentials(2, true));
+    store.save(&kept).unwrap();
+    let file = files(&store).remove(0);
+    store.save(&other).unwrap();
+    let moved = store.folder().join(format!("{}.json", id(&other)));
+    fs::copy(&file, &moved).unwrap();
+    assert!(matches!(store.load(&id(&other)), Err(StoreError::Damaged(path)) if path == moved));
+    let listing = store.list().unwrap();
+    assert!(listing.hosts == [kept] && listing.unusable.len() == 1, "{listing:?}");
 }
 
 #[test]
