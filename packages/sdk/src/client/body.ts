@@ -145,7 +145,7 @@ export async function incoming(
         if (bytes !== null) return controller.enqueue(bytes as Uint8Array<ArrayBuffer>);
         controller.close();
       } catch (error) {
-        controller.error(failed(error));
+        controller.error(await failed(error));
       }
     },
     cancel: (reason) => body.close(reason),

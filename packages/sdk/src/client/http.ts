@@ -34,6 +34,9 @@ const PROBLEMS = new Set([
   ...["CPL-1501", "CPL-1502", "CPL-1503", "CPL-1504", "CPL-1505"],
 ]);
 
+/** How long the session's own end may come behind the reset of a stream, in milliseconds: a host that revokes does both. */
+const BEHIND = 250;
+
 /** What spec/protocol.md, 5 allows; how much of each answer may wait to be read, and how much of all may be on its way. */
 const BOUNDS = { streams: 64, headerList: 16 * 1024, streamWindow: 1 << 19, connectionWindow: 4 << 20 } as const;
 
@@ -134,7 +137,7 @@ export class Http {
       });
       // With the last of it, or when it breaks off: whether anybody reads it or not.
       answer.trailers.then(ended, ended);
-      const failed = (error: unknown): unknown => this.failed(error, signal);
+      const failed = (error: unknown): Promise<unknown> => this.#why(error, signal);
       const isBodiless = method === "HEAD" || BODILESS.includes(answer.status);
       if (isBodiless) answer.body.close();
       return response(answer, url, isBodiless ? null : await incoming(answer.body, failed));
@@ -187,10 +190,17 @@ export class Http {
     return new CoupletError("CPL-1602", `The host did not answer: ${why}`, { cause: error });
   }
 
+  /** As {@link Http.failed}, once it is known whether the session ends as well. */
+  async #why(error: unknown, signal: AbortSignal | null): Promise<unknown> {
+    const isReset = error instanceof Http2Error && error.source === "peer" && signal?.aborted !== true;
+    if (isReset) await within(this.#environment.clock, BEHIND, this.#stream.ended).catch(() => {});
+    return this.failed(error, signal);
+  }
+
   /** A link whose errors are those of {@link Http.failed}. */
   #saying(link: ByteLink): ByteLink {
-    const failed = (error: unknown): never => {
-      throw this.failed(error, null);
+    const failed = async (error: unknown): Promise<never> => {
+      throw await this.#why(error, null);
     };
     return {
       send: (bytes) => link.send(bytes).catch(failed),

@@ -3,6 +3,7 @@ import { test } from "node:test";
 
 import type { CoupletWebSocket } from "../../src/index.js";
 import type { FakeWebSocket } from "../../src/testing.js";
+import { resetFrame } from "../../src/http2/frame.js";
 import { closes, idle, ofCode, staged } from "./stage.js";
 
 /** Resolves with the next event of a kind. */
@@ -102,6 +103,27 @@ test("an app that takes no WebSockets fails it, and the session goes on", async 
   assert.equal((await host.fetch("/")).status, 200);
   assert.throws(() => host.webSocket("ftp://x/"), TypeError);
   assert.throws(() => host.webSocket("/", ["a", "a"]), { name: "SyntaxError" });
+  await closes(stage);
+});
+
+test("what the host resets just before it says that the device is revoked says so as well", async () => {
+  const stage = await staged({ webSocket: () => {}, app: () => new Response(new ReadableStream({ start: (it) => it.enqueue(new Uint8Array(1)) })) });
+  const { clock, fake, host } = stage;
+  const socket = host.webSocket("/");
+  await next(socket, "open");
+  const reader = (await host.fetch("/")).body?.getReader();
+  await reader?.read();
+  const failed = next(socket, "error") as Promise<{ error?: unknown }>;
+  const broken = (async () => {
+    for (;;) if ((await reader?.read())?.done !== false) return;
+  })();
+  broken.catch(() => {});
+  // The streams that this device has opened so far.
+  for (const stream of [1, 3]) fake.sessions[0]?.data(resetFrame(stream, 8));
+  await clock.pass(100);
+  fake.revoke();
+  await assert.rejects(broken, ofCode("CPL-1603"));
+  assert.ok(ofCode("CPL-1603")((await failed).error));
   await closes(stage);
 });
 
