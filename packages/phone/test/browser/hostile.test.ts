@@ -165,11 +165,13 @@ describe("a hostile app", { timeout: 300_000 }, () => {
   });
 
   it("is stopped when it floods the port, and can be opened again", async () => {
-    await keeper.evaluate(() => {
+    // What sends them may be taken away while it does.
+    const flooded = keeper.evaluate(() => {
       const { taken } = window as unknown as { taken: MessagePort };
       // Cheap ones, so that a busy machine hears as many in one second, too.
       for (let at = 0; at < 60_000; at += 1) taken.postMessage(null);
     });
+    await flooded.catch(() => {});
     await stage.page.waitForFunction((label) => window.couplet.state(label)?.phase === "failed", shown.label);
     assert.equal(await victim.frame().evaluate(async () => (await fetch("/echo")).status), 200, "others go on");
     await stage.page.evaluate((label) => window.couplet.reload(label), shown.label);
@@ -269,6 +271,16 @@ describe("a hostile app", { timeout: 300_000 }, () => {
     assert.deepEqual(answers, [JSON.stringify({ client: stage.served.client }), "404", "TypeError", "true", "true"]);
   });
 
+  it("is given no camera, no microphone, no location, and not the clipboard", async () => {
+    await stage.context.grantPermissions(["camera", "microphone", "geolocation", "notifications", "clipboard-read"]);
+    const allowed = await frame.evaluate(() => (document as unknown as { featurePolicy: { allowedFeatures(): string[] } }).featurePolicy.allowedFeatures());
+    const denied = ["camera", "microphone", "geolocation", "clipboard-read", "display-capture", "payment", "usb", "midi"];
+    assert.deepEqual(denied.filter((name) => allowed.includes(name)), []);
+    assert.ok(allowed.includes("clipboard-write") && allowed.includes("fullscreen"));
+    assert.equal(await frame.evaluate(() => (typeof Notification === "undefined" ? "denied" : Notification.permission)), "denied");
+    await stage.context.clearPermissions();
+  });
+
   it("says of itself no more than text, and leads to no address but of the web", async () => {
     // Its title comes when its page has said it.
     await stage.page.waitForFunction((label) => {
@@ -320,9 +332,10 @@ describe("a hostile app", { timeout: 300_000 }, () => {
   });
 
   it("is taken away when it floods the client's page with messages", async () => {
-    await frame.evaluate(() => {
+    const flooded = frame.evaluate(() => {
       for (let at = 0; at < 60_000; at += 1) parent.postMessage(null, "*");
     });
+    await flooded.catch(() => {});
     await stage.page.waitForFunction((label) => window.couplet.state(label)?.phase === "failed", shown.label);
     assert.equal(await victim.frame().evaluate(async () => (await fetch("/echo")).status), 200);
   });
