@@ -100,6 +100,27 @@ describe("a hostile app", { timeout: 300_000 }, () => {
     assert.equal((await stage.page.evaluate((label) => window.couplet.state(label), shown.label))?.phase, "open");
   });
 
+  it("gets few ports, however often it asks for one by its keeper", async () => {
+    const ports = await keeper.evaluate(async (client) => {
+      let count = 0;
+      const { postMessage } = ServiceWorker.prototype as unknown as { postMessage(message: unknown, transfer?: unknown): void };
+      ServiceWorker.prototype.postMessage = function (this: ServiceWorker, message: unknown, transfer?: unknown): void {
+        if ((message as { couplet: unknown }).couplet === "port") count += 1;
+        postMessage.call(this, message, transfer);
+      };
+      const joined = new Promise((heard) => addEventListener("message", heard, { once: true }));
+      const begun = performance.now();
+      for (let at = 0; at < 500; at += 1) parent.postMessage({ couplet: "join" }, client);
+      await joined;
+      // The last of all is answered.
+      await new Promise((late) => setTimeout(late, 300));
+      (ServiceWorker.prototype as unknown as { postMessage: unknown }).postMessage = postMessage;
+      return count / (performance.now() - begun);
+    }, stage.served.client);
+    assert.ok(ports > 0 && ports < 0.05, `${ports} for each millisecond`);
+    assert.equal(await frame.evaluate(async () => (await fetch("/still")).status), 200);
+  });
+
   it("does by a port that it takes from the keeper what it could do by fetch", async () => {
     const said = await keeper.evaluate(async () => {
       const client = location.ancestorOrigins[0] ?? "";
