@@ -25,6 +25,9 @@ const SPOKEN = 6000;
 /** Milliseconds that a page has to load itself again. */
 const RELOADED = 3000;
 
+/** Milliseconds between two ports for the worker. */
+const JOINED = 100;
+
 const WHY: { readonly [why in WhyFailed]: { readonly message: string; readonly next: string } } = {
   denied: texts.noWorker,
   away: texts.unreachable,
@@ -224,6 +227,7 @@ class Opened implements OpenApp {
       this.#server = null;
       await this.#jar.load();
       this.#connect();
+      await new Promise((rested) => setTimeout(rested, JOINED));
       // It may have changed while that was waited for.
     } while ((this.#joining as string) === "again");
     this.#joining = "no";

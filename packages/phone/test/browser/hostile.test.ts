@@ -100,6 +100,27 @@ describe("a hostile app", { timeout: 300_000 }, () => {
     assert.equal((await stage.page.evaluate((label) => window.couplet.state(label), shown.label))?.phase, "open");
   });
 
+  it("gets few ports, however often it asks for one by its keeper", async () => {
+    const ports = await keeper.evaluate(async (client) => {
+      let count = 0;
+      const { postMessage } = ServiceWorker.prototype as unknown as { postMessage(message: unknown, transfer?: unknown): void };
+      ServiceWorker.prototype.postMessage = function (this: ServiceWorker, message: unknown, transfer?: unknown): void {
+        if ((message as { couplet: unknown }).couplet === "port") count += 1;
+        postMessage.call(this, message, transfer);
+      };
+      const joined = new Promise((heard) => addEventListener("message", heard, { once: true }));
+      const begun = performance.now();
+      for (let at = 0; at < 500; at += 1) parent.postMessage({ couplet: "join" }, client);
+      await joined;
+      // The last of all is answered.
+      await new Promise((late) => setTimeout(late, 300));
+      (ServiceWorker.prototype as unknown as { postMessage: unknown }).postMessage = postMessage;
+      return count / (performance.now() - begun);
+    }, stage.served.client);
+    assert.ok(ports > 0 && ports < 0.05, `${ports} for each millisecond`);
+    assert.equal(await frame.evaluate(async () => (await fetch("/still")).status), 200);
+  });
+
   it("does by a port that it takes from the keeper what it could do by fetch", async () => {
     const said = await keeper.evaluate(async () => {
       const client = location.ancestorOrigins[0] ?? "";
@@ -165,11 +186,13 @@ describe("a hostile app", { timeout: 300_000 }, () => {
   });
 
   it("is stopped when it floods the port, and can be opened again", async () => {
-    await keeper.evaluate(() => {
+    // What sends them may be taken away while it does.
+    const flooded = keeper.evaluate(() => {
       const { taken } = window as unknown as { taken: MessagePort };
       // Cheap ones, so that a busy machine hears as many in one second, too.
       for (let at = 0; at < 60_000; at += 1) taken.postMessage(null);
     });
+    await flooded.catch(() => {});
     await stage.page.waitForFunction((label) => window.couplet.state(label)?.phase === "failed", shown.label);
     assert.equal(await victim.frame().evaluate(async () => (await fetch("/echo")).status), 200, "others go on");
     await stage.page.evaluate((label) => window.couplet.reload(label), shown.label);
@@ -269,6 +292,16 @@ describe("a hostile app", { timeout: 300_000 }, () => {
     assert.deepEqual(answers, [JSON.stringify({ client: stage.served.client }), "404", "TypeError", "true", "true"]);
   });
 
+  it("is given no camera, no microphone, no location, and not the clipboard", async () => {
+    await stage.context.grantPermissions(["camera", "microphone", "geolocation", "notifications", "clipboard-read"]);
+    const allowed = await frame.evaluate(() => (document as unknown as { featurePolicy: { allowedFeatures(): string[] } }).featurePolicy.allowedFeatures());
+    const denied = ["camera", "microphone", "geolocation", "clipboard-read", "display-capture", "payment", "usb", "midi"];
+    assert.deepEqual(denied.filter((name) => allowed.includes(name)), []);
+    assert.ok(allowed.includes("clipboard-write") && allowed.includes("fullscreen"));
+    assert.equal(await frame.evaluate(() => (typeof Notification === "undefined" ? "denied" : Notification.permission)), "denied");
+    await stage.context.clearPermissions();
+  });
+
   it("says of itself no more than text, and leads to no address but of the web", async () => {
     // Its title comes when its page has said it.
     await stage.page.waitForFunction((label) => {
@@ -320,9 +353,10 @@ describe("a hostile app", { timeout: 300_000 }, () => {
   });
 
   it("is taken away when it floods the client's page with messages", async () => {
-    await frame.evaluate(() => {
+    const flooded = frame.evaluate(() => {
       for (let at = 0; at < 60_000; at += 1) parent.postMessage(null, "*");
     });
+    await flooded.catch(() => {});
     await stage.page.waitForFunction((label) => window.couplet.state(label)?.phase === "failed", shown.label);
     assert.equal(await victim.frame().evaluate(async () => (await fetch("/echo")).status), 200);
   });

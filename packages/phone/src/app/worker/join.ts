@@ -46,6 +46,7 @@ export class Joiner {
     this.#front = keeper.id;
     const link = this.#links.get(keeper.id);
     if (link === undefined || link.isOver) await this.#asked([keeper]);
+    else for (const tell of [...this.#waiting]) tell(keeper.id, link);
     this.#front = keeper.id;
   }
 
@@ -83,7 +84,7 @@ export class Joiner {
       const answered = known.answers().then(() => known);
       const isAwake = await Promise.race([answered.then(() => true, () => false), after(ASLEEP).then(() => false)]);
       if (isAwake) return known;
-      ways.push(answered);
+      ways.push(answered, this.#next(answered));
     }
     const others = keepers.filter(({ id }) => id !== known?.keeper || known.isOver);
     const ahead = others.filter(({ visibilityState }) => visibilityState === "visible");
@@ -93,6 +94,20 @@ export class Joiner {
     const found = await Promise.any(ways).catch(() => Promise.reject(new Gone()));
     this.#front = found.keeper;
     return found;
+  }
+
+  /** The next link of all, if one comes before `other` is settled: while one page sleeps, another one may be opened. */
+  #next(other: Promise<unknown>): Promise<Link> {
+    return new Promise<Link>((resolve, reject) => {
+      const hear = (_: string, link: Link | null): void => {
+        if (link !== null) resolve(link);
+      };
+      this.#waiting.add(hear);
+      void other.catch(() => {}).then(() => {
+        this.#waiting.delete(hear);
+        reject(new Gone());
+      });
+    });
   }
 
   /** Asks keepers for ports. Resolves with the first link that comes; rejects with {@link Gone}. */
