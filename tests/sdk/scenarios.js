@@ -361,8 +361,9 @@ export const acts = {
     await hello(first);
     // Only now: what is under way breaks off when the place is taken.
     const second = await back(stage);
-    for (const host of [second, first]) await hello(host);
-    check([first, second].some(({ state }) => state.reason?.reason === "replaced"), "there was one place");
+    await hello(second);
+    same((await reaches(first, "offline")).reason, { kind: "closed", reason: "replaced" }, "there is one place");
+    await hello(first);
     await first.close();
     await hello(second);
     await second.close();
