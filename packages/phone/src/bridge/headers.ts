@@ -13,7 +13,7 @@ const FORBIDDEN_PREFIXES = ["proxy-", "sec-", "couplet-", "x-couplet-"];
 
 /** Headers of an answer that mean nothing to an app's page here, or something else than to the app. */
 const KEPT_BACK = [
-  "alt-svc", "clear-site-data", "connection", "keep-alive", "nel", "origin-agent-cluster", "proxy-authenticate", "report-to",
+  "alt-svc", "connection", "keep-alive", "nel", "origin-agent-cluster", "proxy-authenticate", "report-to",
   "reporting-endpoints", "service-worker-allowed", "set-cookie", "set-cookie2", "strict-transport-security",
   "trailer", "transfer-encoding", "upgrade",
 ];

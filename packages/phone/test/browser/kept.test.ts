@@ -4,6 +4,7 @@ import { createServer } from "node:http";
 import { after, before, describe, it } from "node:test";
 import { type Stage, startStage } from "../support/browser.js";
 import { listening } from "../support/listen.js";
+import { until } from "../support/until.js";
 
 /** How scripts are sent: each says its version, as it is then. */
 const SENT: { readonly [path: string]: { readonly [name: string]: string } } = {
@@ -19,10 +20,19 @@ describe("what pages are made of", { timeout: 120_000 }, () => {
   let stage: Stage;
   let version = 1;
   const seen: string[] = [];
+  let stalled = 0;
   before(async () => {
     const server = createServer((request, response) => {
       const path = request.url ?? "";
       const headers = SENT[path];
+      if (path.startsWith("/stall")) {
+        stalled += 1;
+        response.on("close", () => (stalled -= 1));
+        response.writeHead(200, { "content-type": "image/png", "cache-control": "max-age=600" });
+        return void response.write("begun");
+      }
+      if (path === "/leave") return void response.writeHead(200, { "clear-site-data": '"cache"' }).end();
+      if (request.method === "PUT") return void response.writeHead(204).end();
       if (headers === undefined) {
         const scripts = Object.keys(SENT).map((src) => `<script src="${src}"></script>`);
         return void response.writeHead(200, { "content-type": "text/html" }).end(`<!doctype html><script>window.said = {}</script>${scripts.join("")}`);
@@ -71,5 +81,31 @@ describe("what pages are made of", { timeout: 120_000 }, () => {
     const third = await load("/?third");
     assert.deepEqual(third.asked, ["/asked.js known", "/long.js whole", "/never.js whole", "/signed.js whole"]);
     assert.deepEqual(third.said, second.said);
+  });
+
+  it("is gone when it is changed, or when the app says that nothing is to be kept", async () => {
+    const shown = await stage.open("site");
+    const frame = await shown.at("/");
+    await frame.waitForLoadState("load");
+    const paths = (): Promise<string[]> =>
+      frame.evaluate(async () => (await (await caches.open(".couplet")).keys()).map(({ url }) => new URL(url).pathname).sort());
+    await until(async () => (await paths()).length === 2);
+    await frame.evaluate(() => fetch("/fresh.js", { method: "PUT", body: "x" }));
+    assert.deepEqual(await paths(), ["/asked.js"]);
+    await frame.evaluate(() => fetch("/leave"));
+    assert.deepEqual(await paths(), []);
+  });
+
+  it("is not read when the page has gone", async () => {
+    const shown = await stage.open("site");
+    const frame = await shown.at("/");
+    await frame.waitForLoadState("load");
+    await frame.evaluate(() => {
+      for (let n = 0; n < 40; n += 1) document.body.append(Object.assign(new Image(), { src: `/stall${n}.png` }));
+    });
+    await until(() => stalled > 0);
+    await frame.evaluate(() => void (location.href = "/?next"));
+    await shown.at("/?next");
+    await until(() => stalled === 0);
   });
 });

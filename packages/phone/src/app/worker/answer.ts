@@ -4,7 +4,7 @@ import { framed, headersOf, isPage, located, passed, shimTag, SHIM, DOWNLOAD, wi
 import { texts } from "../texts.js";
 import { CookieNews } from "./cookies.js";
 import type { Joiner } from "./join.js";
-import { given, keep, kept, renewed } from "./kept.js";
+import { begun, drop, given, keep, kept, renewed } from "./kept.js";
 import { type Answer, Failure, Gone, type Link } from "./link.js";
 import { page, type Said } from "./pages.js";
 import { isProblem, problem } from "./problem.js";
@@ -40,7 +40,8 @@ export class Answerer {
       const hasBody = request.method !== "GET" && request.method !== "HEAD";
       const isForeign = referrer === "foreign" || (hasBody && referrer.asker !== "app");
       if (isForeign) return isNavigation ? page(403, texts.crossSite, null, null) : Response.error();
-      const old = await kept(request, path);
+      const its = begun(request, path);
+      const old = await kept(its);
       if (old?.isFresh === true) return given(old);
       const body = hasBody ? await request.blob() : null;
       const asked = {
@@ -60,12 +61,13 @@ export class Answerer {
         link = await this.#joiner.link();
         return link.request(asked, request.signal);
       });
+      await this.#outdated(request, path, answer.head.status, headersOf(answer.head.headers));
       // A page that is on its way is told its cookies with itself.
       if (isNavigation) void this.#news.tell(null);
       else await this.#news.tell(clientId);
       if (isNavigation) return isSaved ? this.#passed(request, answer) : await this.#shown(request, path, answer, link);
-      if (old === null || answer.head.status !== 304) return keep(request, path, this.#passed(request, answer), event);
-      const again = renewed(request, path, old, headersOf(answer.head.headers), event);
+      if (old === null || answer.head.status !== 304) return keep(its, this.#passed(request, answer));
+      const again = renewed(its, old, headersOf(answer.head.headers));
       return again ?? this.#passed(request, await link.request({ ...asked, headers: [...request.headers] }, request.signal));
     } catch (error) {
       if (!isNavigation || request.signal.aborted) return Response.error();
@@ -112,9 +114,23 @@ export class Answerer {
     return isNavigation && url.origin === client ? { asker: "person", path: null } : "foreign";
   }
 
+  /** What was kept is not so any more: the app says it of all (Clear-Site-Data), or something was changed (RFC 9111, 4.4). */
+  async #outdated({ method, url }: Request, path: string, status: number, headers: Headers): Promise<void> {
+    if (/"(?:cache|\*)"/.test(headers.get("clear-site-data") ?? "")) return drop(null);
+    const isSafe = ["GET", "HEAD", "OPTIONS"].includes(method);
+    if (isSafe || status >= 400) return;
+    await drop(path);
+    for (const name of ["location", "content-location"]) {
+      const value = headers.get(name);
+      const found = value === null ? null : located(value, url, this.#origin);
+      if (found?.isOwn === true) await drop(found.url.slice(this.#origin.length).replace(/#.*$/, ""));
+    }
+  }
+
   /** For scripts, pictures and so on. */
   #passed(request: Request, answer: Answer): Response {
     const headers = headersOf(answer.head.headers);
+    headers.delete("clear-site-data");
     this.#locate(headers, request.url);
     passed(headers);
     const isEvents = /\btext\/event-stream\b/i.test(request.headers.get("accept") ?? "");
@@ -131,6 +147,7 @@ export class Answerer {
   async #shown(request: Request, path: string, answer: Answer, link: Link): Promise<Response> {
     const { head } = answer;
     const headers = headersOf(head.headers);
+    headers.delete("clear-site-data");
     const elsewhere = this.#locate(headers, request.url);
     const isFrame = request.destination === "iframe" || request.destination === "frame";
     if (elsewhere !== null && isFrame) {
