@@ -110,13 +110,16 @@ impl Met {
     }
 }
 
+/// With which code a host closes that says why (spec/protocol.md, 3).
+const REFUSED: u16 = 4000;
+
 /// M2, or what the host says instead.
 async fn answer(socket: &mut Socket) -> Result<Bytes, AttemptError> {
     loop {
         match socket.next().await {
             Some(Ok(Message::Binary(message))) => return Ok(message),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-            Some(Ok(Message::Close(Some(frame)))) => {
+            Some(Ok(Message::Close(Some(frame)))) if u16::from(frame.code) == REFUSED => {
                 return Err(Hint::before_keys(&frame.reason).map_or(AttemptError::HungUp, AttemptError::Refused));
             }
             Some(Ok(_) | Err(_)) | None => return Err(AttemptError::HungUp),

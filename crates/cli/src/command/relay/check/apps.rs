@@ -38,7 +38,9 @@ pub(super) async fn steps(
         let domain = app.as_str().trim_start_matches(LABEL);
         let domain = domain.split(':').next().unwrap_or_default();
         let next = match failure.code() {
-            Code::RelayUntrusted => format!("--apps-cert, or else --tls-cert, must be for *{domain}, and not be over."),
+            Code::RelayUntrusted => {
+                format!("--apps-cert, or else --tls-cert, must be for *{domain}, and must not have expired.")
+            }
             Code::RelayBroken => format!("Does *{domain} lead to this relay, and to its devices' port?"),
             _ => {
                 format!("Phones open apps below that name: does the DNS have *{domain}, and does it lead to the relay?")
@@ -46,8 +48,8 @@ pub(super) async fn steps(
         };
         beneath(&failure, &next)
     })?;
-    let domain = pattern.trim_start_matches("https://");
-    report.ok("apps", &format!("{domain}, trusted, for the pages at {client}")).map_err(said)
+    let domain = app.as_str().trim_start_matches(LABEL);
+    report.ok("apps", &format!("*{domain}, trusted, for the pages at {client}")).map_err(said)
 }
 
 /// Which pages may show apps there.
@@ -57,8 +59,10 @@ async fn origin(app: &RelayName, addresses: &[SocketAddr], tls: &TlsConnector) -
     let found = if host.ends_with(".localhost") { addresses.to_vec() } else { relay::lookup(app).await? };
     let config = ask(app, &found, tls, "/.couplet/config.json").await?;
     let client = config.as_ref().and_then(|config| config["client"].as_str());
-    let client = client.filter(|client| client.starts_with("https://"));
-    client.map(str::to_owned).ok_or_else(|| RelayFailure::broken("something else than the relay answers there"))
+    let named = client.and_then(|client| RelayName::parse(client.strip_prefix("https://")?));
+    named
+        .map(|name| format!("https://{name}"))
+        .ok_or_else(|| RelayFailure::broken("something else than the relay answers there"))
 }
 
 /// What is there in JSON; None: nothing is there.
