@@ -44,6 +44,16 @@ describe("an app that cannot be shown", { timeout: 120_000 }, () => {
     await page.close();
   });
 
+  it("shows after a reload when what keeps its cookies did not answer once", async () => {
+    await stage.page.evaluate(() => window.couplet.holdsJar());
+    const { label, at } = await stage.open("notes", "/two");
+    await stage.page.waitForFunction((its) => window.couplet.state(its)?.phase !== "opening", label);
+    await stage.page.evaluate((its) => window.couplet.reload(its), label);
+    await stage.page.waitForFunction((its) => window.couplet.state(its)?.phase !== "failed", label);
+    await at("/two");
+    await stage.page.evaluate((its) => window.couplet.close(its), label);
+  });
+
   it("blames the server when the worker's script does not come", async () => {
     stage.served.changed.set("worker.js", () => null);
     const { label } = await stage.open("notes", "/two");

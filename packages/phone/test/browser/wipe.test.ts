@@ -27,13 +27,13 @@ describe("what an app stored", { timeout: 120_000 }, () => {
     await stage.page.evaluate((label) => window.couplet.close(label), shown.label);
   });
 
-  it("is gone with the app that is open", async () => {
+  it("is gone when the app has just been closed", async () => {
     const shown = await stage.open("notes", "/two");
     await storeAll(await shown.at("/two"));
     await shown.frame().evaluate(() => fetch("/renew/x"));
-    assert.equal(await stage.page.evaluate((label) => window.couplet.wipe(label), shown.label), true);
+    await stage.page.evaluate((label) => window.couplet.close(label), shown.label);
+    assert.equal(await wipeApp(shown.label), true);
     assert.equal(await stage.page.locator("iframe.app, iframe.keeper").count(), 0);
-    assert.equal(await stage.page.evaluate((label) => window.couplet.jar(label), shown.label), null);
     assert.deepEqual(await storedBy(stage.page, shown.origin), NOTHING);
   });
 
@@ -80,7 +80,7 @@ describe("what an app stored", { timeout: 120_000 }, () => {
     await popup.evaluate(() => new Promise((heard) => setTimeout(heard, 0, window.postMessage({ couplet: "wipe" }))));
     assert.equal(await popup.evaluate(() => localStorage.length), 1);
     await popup.close();
-    await stage.page.evaluate((label) => window.couplet.wipe(label), shown.label);
+    await stage.page.evaluate((label) => window.couplet.close(label), shown.label);
   });
 
   it("is said to stay where nobody answers, and a label that is none is refused", async () => {
