@@ -123,14 +123,19 @@ describe("a worker that is exchanged for one of the same version", { timeout: 60
       const taken = new Promise((its) => navigator.serviceWorker.addEventListener("controllerchange", its));
       const registration = await navigator.serviceWorker.getRegistration();
       await registration?.update();
-      const { installing } = registration as ServiceWorkerRegistration;
-      Object.assign(window, { taken });
-      await new Promise<void>((done) => installing?.addEventListener("statechange", () => void done()) ?? done());
+      Object.assign(window, { taken, registration });
+      const installing = registration?.installing ?? null;
+      // It then waits, or has taken over too soon.
+      if (installing !== null) await new Promise((done) => installing.addEventListener("statechange", done, { once: true }));
     });
+    const waits = async (): Promise<boolean> =>
+      keeper?.evaluate(() => (window as unknown as { registration: ServiceWorkerRegistration }).registration.waiting !== null) ?? false;
+    assert.equal(await waits(), true);
     assert.equal(await frame.evaluate(async () => (await fetch("/echo")).status), 200);
     notes.tell("still");
     await frame.waitForFunction(() => (window as unknown as Heard).heard.length > 0);
     assert.deepEqual(await frame.evaluate(() => (window as unknown as Heard).heard), ["still"]);
+    assert.equal(await waits(), true);
     await frame.evaluate(() => (window as unknown as Heard).source.close());
     await keeper?.evaluate(() => (window as unknown as { taken: Promise<unknown> }).taken.then(() => null));
     assert.equal(await frame.evaluate(async () => (await fetch("/echo")).status), 200);
