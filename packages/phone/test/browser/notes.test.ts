@@ -1,21 +1,15 @@
 /** An app as people have them, shown by the real thing. */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { type App, POLICIES, type Seen, startNotes } from "../apps/notes.js";
-import { type Stage, startStage } from "../support/browser.js";
+import { type App, POLICIES, type Seen } from "../apps/notes.js";
+import { type Stage, startNotesStage } from "../support/browser.js";
 import { until } from "../support/until.js";
 
 describe("an app", { timeout: 300_000 }, () => {
   let notes: App;
   let stage: Stage;
-  before(async () => {
-    notes = await startNotes();
-    stage = await startStage({ notes: notes.url });
-  });
-  after(async () => {
-    await stage?.close();
-    await notes?.close();
-  });
+  before(async () => void ({ notes, stage } = await startNotesStage()));
+  after(() => stage?.close());
 
   it("shows, and says where it is", async () => {
     const shown = await stage.open("notes");
