@@ -5,8 +5,8 @@ import type { Host } from "../sdk.js";
 export interface JarStorage {
   /** What was saved; null: nothing. */
   load(): Promise<string | null>;
-  /** Replaces what was saved; null removes it. */
-  save(text: string | null): Promise<void>;
+  /** Replaces what was saved. */
+  save(text: string): Promise<void>;
 }
 
 /** How an app stands. */
@@ -17,7 +17,7 @@ export type AppState =
   | { readonly phase: "open"; readonly path: string; readonly title: string; readonly canGoBack: boolean }
   /** It cannot be shown at all; for people, with what to do next. Errors of single pages are told in the app's frame. */
   | { readonly phase: "failed"; readonly message: string; readonly next: string }
-  /** After `close` and `wipe`. */
+  /** After `close`. */
   | { readonly phase: "closed" };
 
 /** What is opened, and where. */
@@ -53,8 +53,6 @@ export interface OpenApp {
   back(): void;
   /** Takes the frames away, and ends what is under way. Cookies and the app's storage stay. */
   close(): Promise<void>;
-  /** As `close`, and removes its cookies and, by {@link wipeApp}, what it stored. Resolves with whether all of it is gone. */
-  wipe(): Promise<boolean>;
 }
 
 /** A label that nobody can guess. */

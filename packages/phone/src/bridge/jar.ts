@@ -25,6 +25,8 @@ export class Jar {
   #jar = made();
   /** How many were set since it was looked how many there are. */
   #since = 0;
+  /** What the store says when it was asked last. */
+  #newest: Promise<string | null> | null = null;
   #timer: ReturnType<typeof setTimeout> | null = null;
   #saving: Promise<void> = Promise.resolve();
   readonly #changed: () => void;
@@ -46,7 +48,11 @@ export class Jar {
   }
 
   async #read(): Promise<void> {
-    const text = await this.#storage.load().catch(() => null);
+    const answer = this.#storage.load().catch(() => null);
+    this.#newest = answer;
+    const text = await answer;
+    // What was asked for later is newer, and may have changed since.
+    if (answer !== this.#newest) return void (await this.#newest);
     this.#jar = (text === null ? null : read(text)) ?? made();
   }
 
@@ -126,15 +132,6 @@ export class Jar {
       this.#saving = this.#saving.then(() => this.#storage.save(text)).catch(() => {});
     }
     await this.#saving;
-  }
-
-  /** Removes all of them, also from the store. */
-  async wipe(): Promise<void> {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
-    this.#jar = made();
-    await this.#saving;
-    await this.#storage.save(null);
   }
 }
 

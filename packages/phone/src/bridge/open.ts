@@ -12,7 +12,6 @@ import { frameOf, keeperFrame, originOf } from "./keeper.js";
 import { PortServer } from "./port.js";
 import { Sockets } from "./sockets.js";
 import { texts } from "./texts.js";
-import { wipeApp } from "./wipe.js";
 
 /** What the app's frame may do: everything but to lead this page away, or to lift this list. */
 const SANDBOX =
@@ -27,6 +26,9 @@ const RELOADED = 3000;
 
 /** Milliseconds between two ports for the worker. */
 const JOINED = 100;
+
+/** Milliseconds that the cookies may take to come out of the store: after that the worker has to ask anew. */
+const LOADED = 5000;
 
 const WHY: { readonly [why in WhyFailed]: { readonly message: string; readonly next: string } } = {
   denied: texts.noWorker,
@@ -113,15 +115,6 @@ class Opened implements OpenApp {
     this.#end();
     await this.#jar.flush();
     this.#channel.close();
-  }
-
-  async wipe(): Promise<boolean> {
-    // Nothing of the app may write while it is removed.
-    this.#end();
-    const isGone = await wipeApp(this.#init);
-    await this.#jar.wipe();
-    this.#channel.close();
-    return isGone;
   }
 
   /** Sets everything up anew. */
@@ -221,16 +214,19 @@ class Opened implements OpenApp {
   /** A port for the worker. There is one: who asks anew has lost it; who asks while it is made gets one more, not many. */
   async #join(): Promise<void> {
     if (this.#joining !== "no") return void (this.#joining = "again");
-    do {
-      this.#joining = "once";
-      this.#server?.close();
-      this.#server = null;
-      await this.#jar.load();
-      this.#connect();
-      await new Promise((rested) => setTimeout(rested, JOINED));
-      // It may have changed while that was waited for.
-    } while ((this.#joining as string) === "again");
-    this.#joining = "no";
+    try {
+      do {
+        this.#joining = "once";
+        this.#server?.close();
+        this.#server = null;
+        // Without its cookies the app would log everybody out.
+        if (await isDone(this.#jar.load(), LOADED)) this.#connect();
+        await new Promise((rested) => setTimeout(rested, JOINED));
+        // It may have changed while that was waited for.
+      } while ((this.#joining as string) === "again");
+    } finally {
+      this.#joining = "no";
+    }
   }
 
   #connect(): void {
@@ -325,4 +321,11 @@ class Opened implements OpenApp {
     this.#frame.remove();
     this.#tell({ phase: "closed" });
   }
+}
+
+/** Whether it is done in so many milliseconds. */
+async function isDone(its: Promise<void>, milliseconds: number): Promise<boolean> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<boolean>((resolve) => (timer = setTimeout(() => resolve(false), milliseconds)));
+  return Promise.race([its.then(() => true), late]).finally(() => clearTimeout(timer));
 }

@@ -1,5 +1,5 @@
 /** The client's end of an app's port: whatever comes there is the app's word, and leads to this one app alone. */
-import { MESSAGES_PER_SECOND, REQUESTS_MAX } from "../wire/limits.js";
+import { MESSAGES_PER_SECOND, REQUESTS_MAX, SENT_MAX } from "../wire/limits.js";
 import { type FromClient, type FromWorker, parseFromWorker, parseRefused } from "../wire/messages.js";
 import { VIEW } from "../wire/own.js";
 import { Exchange, type Target } from "./exchange.js";
@@ -22,6 +22,8 @@ export class PortServer {
   readonly #port: MessagePort;
   readonly #behind: Behind;
   readonly #exchanges = new Map<number, Exchange>();
+  /** Those of them that wait until others have ended. */
+  readonly #waiting = new Map<number, Exchange>();
   readonly #flood: Flood;
   #isOpen = true;
 
@@ -54,6 +56,7 @@ export class PortServer {
     this.#port.close();
     for (const exchange of this.#exchanges.values()) exchange.abort();
     this.#exchanges.clear();
+    this.#waiting.clear();
     this.#behind.onTurn();
   }
 
@@ -84,6 +87,7 @@ export class PortServer {
       case "request":
         return this.#begin(message);
       case "abort":
+        if (this.#waiting.delete(message.id)) this.#ended(message.id);
         return this.#exchanges.get(message.id)?.abort();
       case "credit":
         return this.#exchanges.get(message.id)?.grant(message.bytes);
@@ -106,10 +110,23 @@ export class PortServer {
     const exchange = new Exchange(message, this.#behind, (told, transfer) => this.#post(told, transfer));
     this.#exchanges.set(id, exchange);
     this.#behind.onTurn();
-    void exchange.run().finally(() => {
-      this.#exchanges.delete(id);
-      this.#behind.onTurn();
-    });
+    // A page that leads elsewhere ends what the one before waits for: it must not wait for that.
+    if (message.mode !== "navigate" && this.#exchanges.size - this.#waiting.size > SENT_MAX) this.#waiting.set(id, exchange);
+    else this.#send(id, exchange);
+  }
+
+  #send(id: number, exchange: Exchange): void {
+    void exchange.run().finally(() => this.#ended(id));
+  }
+
+  #ended(id: number): void {
+    this.#exchanges.delete(id);
+    const [next] = this.#waiting;
+    if (next !== undefined && this.#exchanges.size - this.#waiting.size < SENT_MAX) {
+      this.#waiting.delete(next[0]);
+      this.#send(...next);
+    }
+    this.#behind.onTurn();
   }
 
   #post(message: FromClient, transfer: Transferable[] = []): void {

@@ -77,8 +77,8 @@ export class IndexedDbAppStore implements AppStore {
         this.#change(async ({ labels, jars }) => {
           const rows = await done(labels.getAll() as IDBRequest<Row[]>);
           const isKnown = rows.some((row) => Object.values(row.labels).includes(label));
-          if (text === null || !isKnown) jars.delete(label);
-          else jars.put(text, label);
+          if (isKnown) jars.put(text, label);
+          else jars.delete(label);
         }),
     };
   }

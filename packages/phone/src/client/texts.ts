@@ -65,7 +65,7 @@ export const texts = {
     privacy: "It is read on this device; no picture leaves it.",
     view: "The camera’s picture",
     other: "That is not a Couplet code. Looking on…",
-    plain: "That code is for apps that pair over plain HTTP. Ask the host for the code “Couplet apps (sealed)”. Looking on…",
+    plain: "That code is for apps that pair over plain HTTP. Ask the host for the code “Phones and Couplet apps”. Looking on…",
     unusable: "That Couplet code cannot be used: it is damaged, or of a newer version. Looking on…",
     found: "Code found.",
     paused: "The camera rests while this page is not seen.",

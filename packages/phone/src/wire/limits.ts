@@ -13,7 +13,9 @@ export const HEADERS_MAX = 128;
 export const HEADERS_LENGTH_MAX = 16 * 1024;
 /** What may be under way at once for one app: requests, and WebSockets. */
 export const REQUESTS_MAX = 256;
-export const SOCKETS_MAX = 64;
+export const SOCKETS_MAX = 24;
+/** How many of the requests are sent at once: a session has 64 places, and other apps of the host use it as well. */
+export const SENT_MAX = 24;
 /** A cookie as an app writes it (RFC 6265, 6.1), and all that one label may have. */
 export const COOKIE_MAX = 4096;
 export const COOKIES_MAX = 180;

@@ -68,7 +68,7 @@ export async function startNotes(): Promise<App> {
           response.writeHead(303, { location: "http://localhost/welcome?from=login", "set-cookie": cookies }).end();
         });
       case "quiet":
-        return html(page("Quiet", '<a id="meta" href="/welcome?meta">m</a> <a id="rel" rel="noreferrer" href="/welcome?rel">r</a>', second === "" ? '<meta name="referrer" content="no-referrer">' : ""));
+        return html(page("Quiet", '<a id="meta" href="/welcome?meta">m</a> <a id="rel" rel="noreferrer" href="/welcome?rel">r</a> <a id="foreign" rel="noreferrer" target="_blank" href="/foreign">f</a>', second === "" ? '<meta name="referrer" content="no-referrer">' : ""));
       case "welcome":
         return html(page("Welcome", `<p id="who">${request.headers.cookie ?? ""}</p><a id="home" href="/">home</a>`));
       case "echo":
@@ -85,6 +85,9 @@ export async function startNotes(): Promise<App> {
         return json(response, { ok: true });
       case "away":
         return void response.writeHead(302, { location: "https://elsewhere.example/there" }).end();
+      case "foreign":
+        // Another host, though it is this program again: names under localhost lead there.
+        return void response.writeHead(302, { location: `http://foreign.localhost:${request.socket.localPort}/two?foreign` }).end();
       case "hop":
         return void response.writeHead(302, { location: second === "abs" ? "http://localhost:8888/two" : "/two" }).end();
       case "file":

@@ -1,26 +1,12 @@
 /** An app that cannot be shown: whose fault it is, and what to do. */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import type { Page } from "playwright-core";
-import { type App, startNotes } from "../apps/notes.js";
-import { type Stage, startStage } from "../support/browser.js";
+import { failure, type Stage, startNotesStage } from "../support/browser.js";
 
 describe("an app that cannot be shown", { timeout: 120_000 }, () => {
-  let [notes, stage] = [] as unknown as [App, Stage];
-  before(async () => {
-    notes = await startNotes();
-    stage = await startStage({ notes: notes.url });
-  });
-  after(async () => {
-    await stage?.close();
-    await notes?.close();
-  });
-
-  const failure = async (page: Page, label: string): Promise<string> => {
-    await page.waitForFunction((its) => window.couplet.state(its)?.phase === "failed", label);
-    const state = await page.evaluate((its) => window.couplet.state(its), label);
-    return state?.phase === "failed" ? `${state.message}. ${state.next}` : "";
-  };
+  let stage = undefined as unknown as Stage;
+  before(async () => void ({ stage } = await startNotesStage()));
+  after(() => stage?.close());
 
   it("says so when the browser refuses workers", async () => {
     const page = await stage.another();
@@ -42,6 +28,16 @@ describe("an app that cannot be shown", { timeout: 120_000 }, () => {
     const { label } = await stage.open("notes", "/two", undefined, page);
     assert.match(await failure(page, label), /This browser did not start/);
     await page.close();
+  });
+
+  it("shows after a reload when what keeps its cookies did not answer once", async () => {
+    await stage.page.evaluate(() => window.couplet.holdsJar());
+    const { label, at } = await stage.open("notes", "/two");
+    await stage.page.waitForFunction((its) => window.couplet.state(its)?.phase !== "opening", label);
+    await stage.page.evaluate((its) => window.couplet.reload(its), label);
+    await stage.page.waitForFunction((its) => window.couplet.state(its)?.phase !== "failed", label);
+    await at("/two");
+    await stage.page.evaluate((its) => window.couplet.close(its), label);
   });
 
   it("blames the server when the worker's script does not come", async () => {

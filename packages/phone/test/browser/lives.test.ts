@@ -1,22 +1,40 @@
 /** What happens to the worker, the tab and the session meanwhile. */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { type App, startNotes } from "../apps/notes.js";
-import { type Shown, type Stage, startStage } from "../support/browser.js";
+import type { Frame } from "playwright-core";
+import type { App } from "../apps/notes.js";
+import { type Shown, type Stage, startNotesStage } from "../support/browser.js";
 import { until } from "../support/until.js";
+
+/** The keeper's page: what it does again and again, and what it said to its worker. */
+interface Beating {
+  readonly beats: Map<number, { readonly beat: () => void; readonly every: number }>;
+  readonly said: unknown[];
+}
 
 describe("an app that is open", { timeout: 120_000 }, () => {
   let [notes, stage, shown] = [] as unknown as [App, Stage, Shown];
   before(async () => {
-    notes = await startNotes();
-    stage = await startStage({ notes: notes.url });
+    ({ notes, stage } = await startNotesStage());
+    await stage.page.addInitScript(() => {
+      if (!location.pathname.startsWith("/.couplet/keeper")) return;
+      const beats: Beating["beats"] = new Map();
+      const { setInterval: set, clearInterval: clear } = window;
+      const begin = (beat: () => void, every: number): number => {
+        const id = set(beat, every);
+        beats.set(id, { beat, every });
+        return id;
+      };
+      const end = (id: number): void => {
+        beats.delete(id);
+        clear(id);
+      };
+      Object.assign(window, { beats, setInterval: begin, clearInterval: end });
+    });
     shown = await stage.open("notes", "/two");
     await shown.at("/two");
   });
-  after(async () => {
-    await stage?.close();
-    await notes?.close();
-  });
+  after(() => stage?.close());
 
   it("goes on when its worker was stopped", async () => {
     const session = await stage.context.newCDPSession(stage.page);
@@ -107,8 +125,12 @@ describe("an app that is open", { timeout: 120_000 }, () => {
   });
 
   it("keeps its worker alive as long as anything is under way, and no longer", async () => {
-    const keeper = stage.page.frames().find((its) => its.url() === `${shown.origin}/.couplet/keeper`);
-    await keeper?.evaluate(() => {
+    const keeper = stage.page.frames().find((its) => its.url() === `${shown.origin}/.couplet/keeper`) as Frame;
+    const beats = (): Promise<number[]> => keeper.evaluate(() => [...(window as unknown as Beating).beats.values()].map(({ every }) => every));
+    await until(async () => (await beats()).length === 1);
+    const [every = Number.NaN] = await beats();
+    assert.ok(every < 30_000, "browsers stop a worker that hears nothing for about 30 s");
+    await keeper.evaluate(() => {
       const said: unknown[] = [];
       const { postMessage } = ServiceWorker.prototype as unknown as { postMessage(message: unknown, transfer?: unknown): void };
       ServiceWorker.prototype.postMessage = function (this: ServiceWorker, message: unknown, transfer?: unknown): void {
@@ -116,16 +138,14 @@ describe("an app that is open", { timeout: 120_000 }, () => {
         postMessage.call(this, message, transfer);
       };
       Object.assign(window, { said });
+      for (const { beat } of (window as unknown as Beating).beats.values()) beat();
     });
-    await keeper?.waitForFunction(() => (window as unknown as { said: unknown[] }).said.includes("ping"), null, { timeout: 15_000, polling: 100 });
+    await until(() => keeper.evaluate(() => (window as unknown as Beating).said.includes("ping")));
     await shown.frame().evaluate(() => location.assign("/"));
     await shown.at("/");
     await until(() => notes.listeners() === 0);
     assert.equal(await shown.frame().evaluate(async () => (await fetch("/echo")).status), 200);
-    await keeper?.evaluate(() => void ((window as unknown as { said: unknown[] }).said.length = 0));
-    // Longer than between two pings.
-    await new Promise((resolve) => setTimeout(resolve, 11_000));
-    assert.deepEqual(await keeper?.evaluate(() => (window as unknown as { said: unknown[] }).said), []);
+    await until(async () => (await beats()).length === 0);
   });
 
   it("stays at its own address, also where a path begins with two slashes", async () => {

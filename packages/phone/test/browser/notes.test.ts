@@ -1,21 +1,15 @@
 /** An app as people have them, shown by the real thing. */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { type App, POLICIES, startNotes } from "../apps/notes.js";
-import { type Stage, startStage } from "../support/browser.js";
+import { type App, POLICIES, type Seen } from "../apps/notes.js";
+import { type Stage, startNotesStage } from "../support/browser.js";
 import { until } from "../support/until.js";
 
 describe("an app", { timeout: 300_000 }, () => {
   let notes: App;
   let stage: Stage;
-  before(async () => {
-    notes = await startNotes();
-    stage = await startStage({ notes: notes.url });
-  });
-  after(async () => {
-    await stage?.close();
-    await notes?.close();
-  });
+  before(async () => void ({ notes, stage } = await startNotesStage()));
+  after(() => stage?.close());
 
   it("shows, and says where it is", async () => {
     const shown = await stage.open("notes");
@@ -116,8 +110,7 @@ describe("an app", { timeout: 300_000 }, () => {
     await stage.page.evaluate((label) => window.couplet.close(label), shown.label);
     const again = await stage.open("notes", "/welcome", shown.label);
     assert.match((await (await again.at("/welcome")).textContent("#who")) ?? "", /^session=anna/);
-    await stage.page.evaluate((label) => window.couplet.wipe(label), shown.label);
-    assert.equal(await stage.page.evaluate((label) => window.couplet.jar(label), shown.label), null);
+    await stage.page.evaluate((label) => window.couplet.close(label), shown.label);
   });
 
   it("is asked with its cookies by its own pages and by people, and by a page that hides where it comes from as by a stranger's", async () => {
@@ -161,7 +154,20 @@ describe("an app", { timeout: 300_000 }, () => {
     const mail = notes.seen.filter(({ url }) => url === "/welcome?mail").at(-1)?.headers;
     if (mail !== undefined) assert.deepEqual([mail.cookie, mail["sec-fetch-site"]], ["_xsrf=token1", "cross-site"]);
     await popup.close();
-    await stage.page.evaluate((label) => window.couplet.wipe(label), again.label);
+    await stage.page.evaluate((label) => window.couplet.close(label), again.label);
+  });
+
+  it("tells nobody else where a link leads from that says not to, and itself that it is its own", async () => {
+    const shown = await stage.open("notes", "/quiet/own");
+    const frame = await shown.at("/quiet/own");
+    await frame.waitForFunction(() => document.readyState === "complete");
+    const [popup] = await Promise.all([stage.context.waitForEvent("page"), frame.click("#foreign")]);
+    const seen = (path: string): Seen | undefined => notes.seen.find(({ url }) => url === path);
+    await until(() => seen("/two?foreign") !== undefined);
+    assert.equal(seen("/foreign")?.headers["sec-fetch-site"], "same-origin");
+    assert.equal(seen("/two?foreign")?.headers.referer, undefined);
+    await popup.close();
+    await stage.page.evaluate((label) => window.couplet.close(label), shown.label);
   });
 
   it("redirects within itself, and asks before it leads elsewhere", async () => {

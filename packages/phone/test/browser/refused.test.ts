@@ -1,21 +1,16 @@
 /** What is not taken is answered: nobody waits for it. */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { type App, startNotes } from "../apps/notes.js";
-import { type Shown, type Stage, startStage } from "../support/browser.js";
+import { type Shown, type Stage, startNotesStage } from "../support/browser.js";
 
 describe("an app that asks for more than is taken", { timeout: 60_000 }, () => {
-  let [notes, stage, shown] = [] as unknown as [App, Stage, Shown];
+  let [stage, shown] = [] as unknown as [Stage, Shown];
   before(async () => {
-    notes = await startNotes();
-    stage = await startStage({ notes: notes.url });
+    ({ stage } = await startNotesStage());
     shown = await stage.open("notes", "/two");
     await shown.at("/two");
   });
-  after(async () => {
-    await stage?.close();
-    await notes?.close();
-  });
+  after(() => stage?.close());
 
   it("gets an error for an address, and for headers", async () => {
     const got = await shown.frame().evaluate(async () => {

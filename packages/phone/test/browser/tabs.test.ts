@@ -2,20 +2,14 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, it } from "node:test";
 import type { Frame, Page } from "playwright-core";
-import { type App, startNotes } from "../apps/notes.js";
-import { type Shown, type Stage, startStage } from "../support/browser.js";
+import type { App } from "../apps/notes.js";
+import { type Shown, type Stage, startNotesStage } from "../support/browser.js";
 import { until } from "../support/until.js";
 
 describe("an app in two tabs", { timeout: 180_000 }, () => {
   let [notes, stage, second] = [] as unknown as [App, Stage, Page];
-  before(async () => {
-    notes = await startNotes();
-    stage = await startStage({ notes: notes.url });
-  });
-  after(async () => {
-    await stage?.close();
-    await notes?.close();
-  });
+  before(async () => void ({ notes, stage } = await startNotesStage()));
+  after(() => stage?.close());
   afterEach(async () => {
     await second.close();
     await stage.page.evaluate(() => window.couplet.leads("host"));
@@ -53,12 +47,12 @@ describe("an app in two tabs", { timeout: 180_000 }, () => {
   it("shows in the second when the page of the first is asleep, also after the worker was stopped", async () => {
     const session = await stage.context.newCDPSession(stage.page);
     const { one, other } = await both(async (its) => {
-      // Once it is longer ago than a page that was heard is taken to be awake.
-      await its.frame().evaluate(() => void setTimeout(() => void fetch("/echo?asleep"), 1500));
       await session.send("Debugger.enable");
       await session.send("Debugger.pause");
       stage.page.evaluate(() => 0).catch(() => {});
       await new Promise((paused) => session.once("Debugger.paused", paused));
+      // Once it is longer ago than a page that was heard is taken to be awake.
+      await its.frame().evaluate(() => void setTimeout(() => void fetch("/echo?asleep"), 1500));
     });
     assert.equal(await status(other.frame()), 200);
     // What the first app's page asked for meanwhile goes through the other page, too.

@@ -1,8 +1,8 @@
 /** Parts of two builds meet: the client's pages are kept on the phone, the rest comes from the server, the worker when it likes. */
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, it } from "node:test";
-import { type App, startNotes } from "../apps/notes.js";
-import { type Shown, type Stage, startStage, versionOf } from "../support/browser.js";
+import type { App } from "../apps/notes.js";
+import { failure, type Shown, type Stage, startNotesStage, versionOf } from "../support/browser.js";
 
 /** The browser takes the worker that the server has now. */
 async function exchanged(stage: Stage, shown: Shown): Promise<void> {
@@ -16,39 +16,30 @@ async function exchanged(stage: Stage, shown: Shown): Promise<void> {
 }
 
 describe("a part of another version", { timeout: 120_000 }, () => {
-  let [notes, stage, version] = [] as unknown as [App, Stage, string];
+  let [stage, version] = [] as unknown as [Stage, string];
   before(async () => {
-    notes = await startNotes();
-    stage = await startStage({ notes: notes.url });
+    ({ stage } = await startNotesStage());
     version = await versionOf(process.cwd());
   });
-  after(async () => {
-    await stage?.close();
-    await notes?.close();
-  });
+  after(() => stage?.close());
   afterEach(() => stage.served.changed.clear());
 
   const other = (text: string): string => {
     assert.ok(text.includes(version), "the version stands in what is built");
     return text.replaceAll(version, "0123456789abcdef");
   };
-  const failure = async (label: string): Promise<string> => {
-    await stage.page.waitForFunction((its) => window.couplet.state(its)?.phase === "failed", label);
-    const state = await stage.page.evaluate((its) => window.couplet.state(its), label);
-    return state?.phase === "failed" ? `${state.message}. ${state.next}` : "";
-  };
   const AGAIN = /another version.*load this page again/;
 
   it("is told of when it is the keeper, which the server has of the newest", async () => {
     stage.served.changed.set("keeper.js", other);
     const { label } = await stage.open("notes", "/two");
-    assert.match(await failure(label), AGAIN);
+    assert.match(await failure(stage.page, label), AGAIN);
   });
 
   it("is exchanged when it is the worker, and told of when the newest is no better", async () => {
     stage.served.changed.set("worker.js", other);
     const shown = await stage.open("notes", "/two");
-    assert.match(await failure(shown.label), AGAIN);
+    assert.match(await failure(stage.page, shown.label), AGAIN);
     stage.served.changed.clear();
     await stage.page.evaluate((label) => window.couplet.reload(label), shown.label);
     await shown.at("/two");
@@ -63,20 +54,14 @@ describe("a part of another version", { timeout: 120_000 }, () => {
     for (const name of ["keeper.js", "worker.js"]) stage.served.changed.set(name, other);
     await exchanged(stage, shown);
     await frame.evaluate(() => void fetch("/echo").catch(() => {}));
-    assert.match(await failure(shown.label), AGAIN);
+    assert.match(await failure(stage.page, shown.label), AGAIN);
   });
 });
 
 describe("a worker that is exchanged for one of the same version", { timeout: 60_000 }, () => {
   let [notes, stage] = [] as unknown as [App, Stage];
-  before(async () => {
-    notes = await startNotes();
-    stage = await startStage({ notes: notes.url });
-  });
-  after(async () => {
-    await stage?.close();
-    await notes?.close();
-  });
+  before(async () => void ({ notes, stage } = await startNotesStage()));
+  after(() => stage?.close());
   afterEach(() => stage.served.changed.clear());
 
   type Heard = { readonly heard: string[]; readonly source: EventSource; readonly socket: WebSocket };
@@ -123,14 +108,19 @@ describe("a worker that is exchanged for one of the same version", { timeout: 60
       const taken = new Promise((its) => navigator.serviceWorker.addEventListener("controllerchange", its));
       const registration = await navigator.serviceWorker.getRegistration();
       await registration?.update();
-      const { installing } = registration as ServiceWorkerRegistration;
-      Object.assign(window, { taken });
-      await new Promise<void>((done) => installing?.addEventListener("statechange", () => void done()) ?? done());
+      Object.assign(window, { taken, registration });
+      const installing = registration?.installing ?? null;
+      // It then waits, or has taken over too soon.
+      if (installing !== null) await new Promise((done) => installing.addEventListener("statechange", done, { once: true }));
     });
+    const waits = async (): Promise<boolean> =>
+      keeper?.evaluate(() => (window as unknown as { registration: ServiceWorkerRegistration }).registration.waiting !== null) ?? false;
+    assert.equal(await waits(), true);
     assert.equal(await frame.evaluate(async () => (await fetch("/echo")).status), 200);
     notes.tell("still");
     await frame.waitForFunction(() => (window as unknown as Heard).heard.length > 0);
     assert.deepEqual(await frame.evaluate(() => (window as unknown as Heard).heard), ["still"]);
+    assert.equal(await waits(), true);
     await frame.evaluate(() => (window as unknown as Heard).source.close());
     await keeper?.evaluate(() => (window as unknown as { taken: Promise<unknown> }).taken.then(() => null));
     assert.equal(await frame.evaluate(async () => (await fetch("/echo")).status), 200);

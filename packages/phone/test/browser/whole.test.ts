@@ -5,7 +5,6 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { it, type TestContext } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { FrameLocator, Page } from "playwright-core";
 
 import { startJupyter } from "../apps/jupyter.js";
@@ -17,7 +16,8 @@ import { World } from "../client/world.js";
 import { startChromium } from "../support/chromium.js";
 import { Dashboard } from "../support/dashboard.js";
 import { Lab } from "../support/lab.js";
-import { NOTHING, storedBy } from "../support/stored.js";
+import { NOTHING_STORED, storedBy } from "../support/stored.js";
+import { until } from "../support/until.js";
 
 const ANDROID = "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Mobile Safari/537.36";
 const DEVICE = "Ann’s phone";
@@ -186,10 +186,10 @@ it("a phone with nothing installed is paired by its camera, uses apps, comes bac
   await seen(phone, "19-over");
   const left = async () => Object.entries(await kept(page)).filter(([, rows]) => rows.length > 0);
   // An app has some seconds to let go of what it has stored; what the client has of it goes then.
-  for (const until = performance.now() + 15_000; (await left()).length > 1 && performance.now() < until; ) await sleep(50);
+  await until(async () => (await left()).length <= 1);
   // The key under which the browser keeps the secrets of whatever host: it is of none.
   assert.deepEqual(await left(), [["couplet/keys", ["wrapping"]]]);
-  for (const origin of origins) assert.deepEqual(await storedBy(page, origin), NOTHING, origin);
+  for (const origin of origins) assert.deepEqual(await storedBy(page, origin), NOTHING_STORED, origin);
   await page.reload();
   await phone.at("home");
   await page.getByText("No host yet").waitFor();

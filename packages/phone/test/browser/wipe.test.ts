@@ -1,20 +1,13 @@
 /** What an app stored goes with its pairing, whether the app is open or not. */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { type App, startNotes } from "../apps/notes.js";
-import { type Stage, startStage } from "../support/browser.js";
-import { NOTHING, storeAll, storedBy } from "../support/stored.js";
+import { type Stage, startNotesStage } from "../support/browser.js";
+import { NOTHING_STORED, storeAll, storedBy } from "../support/stored.js";
 
 describe("what an app stored", { timeout: 120_000 }, () => {
-  let [notes, stage] = [] as unknown as [App, Stage];
-  before(async () => {
-    notes = await startNotes();
-    stage = await startStage({ notes: notes.url });
-  });
-  after(async () => {
-    await stage?.close();
-    await notes?.close();
-  });
+  let stage = undefined as unknown as Stage;
+  before(async () => void ({ stage } = await startNotesStage()));
+  after(() => stage?.close());
 
   const wipeApp = (label: string): Promise<boolean> =>
     stage.page.evaluate(([its, apps]) => window.couplet.wipeApp(its, apps), [label, stage.served.apps] as const);
@@ -22,19 +15,19 @@ describe("what an app stored", { timeout: 120_000 }, () => {
   it("is what the test thinks", async () => {
     const shown = await stage.open("notes", "/two");
     await storeAll(await shown.at("/two"));
-    const { workers, ...stored } = (await storedBy(stage.page, shown.origin, false)) as typeof NOTHING;
+    const { workers, ...stored } = (await storedBy(stage.page, shown.origin, false)) as typeof NOTHING_STORED;
     assert.deepEqual([stored, workers], [{ databases: ["base"], local: 1, session: 1, caches: ["cache"], files: ["folder"], cookies: "own=1" }, 1]);
     await stage.page.evaluate((label) => window.couplet.close(label), shown.label);
   });
 
-  it("is gone with the app that is open", async () => {
+  it("is gone when the app has just been closed", async () => {
     const shown = await stage.open("notes", "/two");
     await storeAll(await shown.at("/two"));
     await shown.frame().evaluate(() => fetch("/renew/x"));
-    assert.equal(await stage.page.evaluate((label) => window.couplet.wipe(label), shown.label), true);
+    await stage.page.evaluate((label) => window.couplet.close(label), shown.label);
+    assert.equal(await wipeApp(shown.label), true);
     assert.equal(await stage.page.locator("iframe.app, iframe.keeper").count(), 0);
-    assert.equal(await stage.page.evaluate((label) => window.couplet.jar(label), shown.label), null);
-    assert.deepEqual(await storedBy(stage.page, shown.origin), NOTHING);
+    assert.deepEqual(await storedBy(stage.page, shown.origin), NOTHING_STORED);
   });
 
   it("is gone also of an app whose frames are shut, and nobody joins for that", async () => {
@@ -50,7 +43,7 @@ describe("what an app stored", { timeout: 120_000 }, () => {
     assert.equal(await wipeApp(shown.label), true);
     assert.deepEqual(await stage.page.evaluate(() => (window as unknown as { said: unknown[] }).said), ["begun", "wiped"]);
     assert.equal(await stage.page.locator("iframe.keeper").count(), 0);
-    assert.deepEqual(await storedBy(stage.page, shown.origin), NOTHING);
+    assert.deepEqual(await storedBy(stage.page, shown.origin), NOTHING_STORED);
   });
 
   it("is said to stay where something holds on to it", async () => {
@@ -80,7 +73,7 @@ describe("what an app stored", { timeout: 120_000 }, () => {
     await popup.evaluate(() => new Promise((heard) => setTimeout(heard, 0, window.postMessage({ couplet: "wipe" }))));
     assert.equal(await popup.evaluate(() => localStorage.length), 1);
     await popup.close();
-    await stage.page.evaluate((label) => window.couplet.wipe(label), shown.label);
+    await stage.page.evaluate((label) => window.couplet.close(label), shown.label);
   });
 
   it("is said to stay where nobody answers, and a label that is none is refused", async () => {

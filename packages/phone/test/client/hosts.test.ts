@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { Frame, Page } from "playwright-core";
 
-import { appFrame, appShows, kept, menu, NOTHING, paired, seen, startApp, withPhone } from "./steps.js";
+import { appFrame, appShows, kept, menu, NO_ROWS, paired, seen, startApp, withPhone } from "./steps.js";
 import { World, type RealHost } from "./world.js";
 
 let world: World;
@@ -180,7 +180,7 @@ test("forgetting asks first, then leaves nothing", async () => {
     await phone.press("Forget");
     await phone.at("home");
     await page.getByText("Attic is forgotten on this device.").waitFor();
-    assert.deepEqual(await kept(page), NOTHING);
+    assert.deepEqual(await kept(page), NO_ROWS);
     assert.doesNotMatch(await attic.owner("devices", "--active"), /Forgets/);
     await seen(phone, "forgotten");
   });
@@ -195,7 +195,7 @@ test("a host that cannot be told is forgotten all the same, and it is said", asy
     await phone.press("Forget this host");
     await phone.press("Forget");
     await phone.page.getByText("could not be told").waitFor();
-    assert.deepEqual(await kept(phone.page), NOTHING);
+    assert.deepEqual(await kept(phone.page), NO_ROWS);
     await attic.start();
   });
 });
@@ -216,7 +216,7 @@ for (const [how, args, step] of [
       await seen(phone, step);
       await phone.page.waitForFunction(() => document.querySelector("iframe") === null);
       await phone.page.getByText("What this device had stored of it and of its apps is removed.").waitFor();
-      assert.deepEqual(await kept(phone.page), NOTHING);
+      assert.deepEqual(await kept(phone.page), NO_ROWS);
       await phone.press("Pair again");
       await phone.at("scan");
       // Paired anew, it is another device with another label.
@@ -245,7 +245,7 @@ test("a host that is forgotten in another tab is over in this one", async () => 
     await phone.at("over-forgotten");
     await seen(phone, "over-forgotten");
     await phone.page.getByText("What this device had stored of it and of its apps is removed.").waitFor();
-    assert.deepEqual(await kept(phone.page), NOTHING);
+    assert.deepEqual(await kept(phone.page), NO_ROWS);
   });
 });
 

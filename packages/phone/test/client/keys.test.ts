@@ -2,8 +2,9 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
+import { until } from "../support/until.js";
 import type { Phone } from "./phone.js";
-import { appShows, shownCode, startApp, until, withPhone } from "./steps.js";
+import { appShows, shownCode, startApp, withPhone } from "./steps.js";
 import { World, type RealHost } from "./world.js";
 
 let world: World;

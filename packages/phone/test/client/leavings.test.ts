@@ -3,9 +3,10 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { Page } from "playwright-core";
 
-import { NOTHING as EMPTY, storeAll, storedBy } from "../support/stored.js";
+import { NOTHING_STORED, storeAll, storedBy } from "../support/stored.js";
+import { until } from "../support/until.js";
 import type { Phone } from "./phone.js";
-import { appFrame, appShows, kept, menu, NOTHING, paired, seen, startApp, until, withPhone } from "./steps.js";
+import { appFrame, appShows, kept, menu, NO_ROWS, paired, seen, startApp, withPhone } from "./steps.js";
 import { World, type RealHost } from "./world.js";
 
 let world: World;
@@ -56,8 +57,8 @@ test("forgetting a host removes what its apps have stored, also of an app that i
     await phone.press("Forget");
     await phone.at("home");
     await phone.page.getByText("Kitchen is forgotten on this device.").waitFor();
-    assert.deepEqual(await stored(phone, labels), [EMPTY, EMPTY]);
-    assert.deepEqual(await kept(phone.page), NOTHING);
+    assert.deepEqual(await stored(phone, labels), [NOTHING_STORED, NOTHING_STORED]);
+    assert.deepEqual(await kept(phone.page), NO_ROWS);
   });
 });
 
@@ -73,8 +74,8 @@ test("a host is forgotten from the list as well, and told", async () => {
     await phone.press("Forget Kitchen");
     await phone.press("Forget");
     await phone.page.getByText("Kitchen is forgotten on this device.").waitFor();
-    assert.deepEqual(await stored(phone, labels), [EMPTY, EMPTY]);
-    assert.deepEqual(await kept(phone.page), NOTHING);
+    assert.deepEqual(await stored(phone, labels), [NOTHING_STORED, NOTHING_STORED]);
+    assert.deepEqual(await kept(phone.page), NO_ROWS);
     assert.doesNotMatch(await kitchen.owner("devices", "--active"), /Listed/);
   });
 });
@@ -85,8 +86,8 @@ test("a device that is revoked keeps nothing of the apps", async () => {
     await kitchen.owner("devices", "revoke", "Revoked", "--yes");
     await phone.at("over-revoked");
     await phone.page.getByText("What this device had stored of it and of its apps is removed.").waitFor();
-    assert.deepEqual(await stored(phone, labels), [EMPTY, EMPTY]);
-    assert.deepEqual(await kept(phone.page), NOTHING);
+    assert.deepEqual(await stored(phone, labels), [NOTHING_STORED, NOTHING_STORED]);
+    assert.deepEqual(await kept(phone.page), NO_ROWS);
   });
 });
 
@@ -105,7 +106,7 @@ for (const how of ["with the network", "when the page is opened again"] as const
       await page.getByText(UNREACHED).waitFor();
       await seen(phone, "leavings");
       const left = await kept(page);
-      assert.deepEqual({ ...left, leavings: [] }, NOTHING);
+      assert.deepEqual({ ...left, leavings: [] }, NO_ROWS);
       assert.deepEqual([...left.leavings].sort(), [...labels].sort());
       if (how === "with the network") {
         await context.setOffline(false);
@@ -116,7 +117,7 @@ for (const how of ["with the network", "when the page is opened again"] as const
         await phone.open();
       }
       await until(async () => (await kept(page)).leavings.length === 0);
-      assert.deepEqual(await stored(phone, labels), [EMPTY, EMPTY]);
+      assert.deepEqual(await stored(phone, labels), [NOTHING_STORED, NOTHING_STORED]);
     });
   });
 }
@@ -164,8 +165,8 @@ test("removing all that is stored asks first, and leaves nothing of the apps", a
     await page.getByText("The pairings of this browser are removed, with what their apps had stored.").waitFor();
     assert.match(await phone.text(), /No host yet/);
     assert.deepEqual((await page.evaluate(() => indexedDB.databases())).map(({ name }) => name).filter((name) => name !== "couplet"), []);
-    assert.deepEqual(await kept(page), NOTHING);
-    assert.deepEqual(await stored(phone, labels), [EMPTY, EMPTY]);
+    assert.deepEqual(await kept(page), NO_ROWS);
+    assert.deepEqual(await stored(phone, labels), [NOTHING_STORED, NOTHING_STORED]);
     // It works as before.
     await paired(phone, kitchen, "Clears again");
     await appShows("Notes", phone);
@@ -183,7 +184,7 @@ test("where apps cannot be reached, removing all says so", async () => {
     await phone.press("Remove");
     await phone.page.getByText("What some of their apps had stored could not be reached").waitFor();
     await seen(phone, "cleared-part");
-    assert.deepEqual(await kept(phone.page), NOTHING);
+    assert.deepEqual(await kept(phone.page), NO_ROWS);
   });
 });
 
@@ -207,7 +208,7 @@ test("where another tab lets go of nothing, removing all says what to do", async
     await phone.page.getByText("Another tab or window of this browser holds on to what is stored.").waitFor();
     await seen(phone, "cleared-later");
     await other.close();
-    await until(async () => JSON.stringify(await kept(phone.page)) === JSON.stringify(NOTHING));
+    await until(async () => JSON.stringify(await kept(phone.page)) === JSON.stringify(NO_ROWS));
   });
 });
 
@@ -224,8 +225,8 @@ test("an app that another tab has open is closed before what it stored is remove
     await other.getByText("Kitchen is forgotten on this device.").waitFor();
     await phone.at("over-forgotten");
     await phone.page.getByText("What this device had stored of it and of its apps is removed.").waitFor();
-    assert.deepEqual(await stored(phone, labels), [EMPTY, EMPTY]);
-    assert.deepEqual(await kept(phone.page), NOTHING);
+    assert.deepEqual(await stored(phone, labels), [NOTHING_STORED, NOTHING_STORED]);
+    assert.deepEqual(await kept(phone.page), NO_ROWS);
   });
 });
 

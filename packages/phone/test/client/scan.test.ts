@@ -1,5 +1,6 @@
 /** Scanning, with a film in place of a camera: what is found, what is passed over, and each reason for seeing nothing. */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { FakeHost } from "../../../sdk/src/testing.js";
@@ -75,6 +76,8 @@ test("another code is said to be none, once, and it goes on", async () => {
 test("a code for plain HTTP and a damaged one are told apart", async () => {
   await scanning({ args: camera(film(["couplet://192.168.1.2:7878?pair=otp_x"])) }, async (phone) => {
     await phone.page.getByText("That code is for apps that pair over plain HTTP.").waitFor();
+    const [, code] = /\bform: \{ link: "([^"]+)"/.exec(readFileSync("../dashboard/src/texts.ts", "utf8")) ?? [];
+    assert.ok((await phone.text()).includes(`“${code}”`), `the other code, as the dashboard calls it: ${code}`);
   });
   await scanning({ args: camera(film([fake.link().slice(0, -7)])) }, async (phone) => {
     await phone.page.getByText("That Couplet code cannot be used").waitFor();

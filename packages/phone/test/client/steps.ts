@@ -28,15 +28,6 @@ export async function seen(phone: Phone, name: string, page = phone.page): Promi
   assert.deepEqual(await phone.wrongs(page), [], name);
 }
 
-/** Asks until it is so. */
-export async function until(isSo: () => Promise<boolean>, milliseconds = 20_000): Promise<void> {
-  const end = Date.now() + milliseconds;
-  while (!(await isSo())) {
-    if (Date.now() > end) throw new Error("it did not come to that");
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
 /** What is stored of pairings and apps. */
 export interface Kept {
   readonly credentials: string[];
@@ -70,7 +61,7 @@ export function kept(page: Page): Promise<Kept> {
 }
 
 /** Nothing of it. */
-export const NOTHING: Kept = { credentials: [], labels: [], jars: [], leavings: [] };
+export const NO_ROWS: Kept = { credentials: [], labels: [], jars: [], leavings: [] };
 
 /** A copy of the build, and what makes another build of it: other words in its style, and a worker that says so, or lies. */
 export function rebuilt(): { readonly dist: string; change(isWhole?: boolean): void } {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type Browser, type BrowserContext, chromium, type Frame, type Page } from "playwright-core";
 import { build } from "vite";
+import { type App, startNotes } from "../apps/notes.js";
 import { type Served, serve } from "./serve.js";
 import { type Stack, startStack } from "./stack.js";
 import type { PageApi } from "./page.js";
@@ -81,6 +82,33 @@ export async function startStage(apps: { readonly [name: string]: string }): Pro
       await Promise.all([stack.close(), served.close()]);
     },
   };
+}
+
+/** A stage with the notes alone. */
+export interface NotesStage {
+  readonly notes: App;
+  /** The notes end with it. */
+  readonly stage: Stage;
+}
+
+/** Starts both. */
+export async function startNotesStage(): Promise<NotesStage> {
+  const notes = await startNotes();
+  try {
+    const stage = await startStage({ notes: notes.url });
+    const close = async (): Promise<void> => void (await Promise.all([stage.close(), notes.close()]));
+    return { notes, stage: { ...stage, close } };
+  } catch (error) {
+    await notes.close();
+    throw error;
+  }
+}
+
+/** What a person is told, once the app cannot be shown. */
+export async function failure(page: Page, label: string): Promise<string> {
+  await page.waitForFunction((its) => window.couplet.state(its)?.phase === "failed", label);
+  const state = await page.evaluate((its) => window.couplet.state(its), label);
+  return state?.phase === "failed" ? `${state.message}. ${state.next}` : "";
 }
 
 function shown(page: Page, label: string, origin: string): Shown {

@@ -7,6 +7,8 @@ const states = new Map<string, AppState[]>();
 const leaves: string[] = [];
 /** Whether questions about leaving stay open. */
 let asks = false;
+/** Whether the next jar that is asked for never comes. */
+let holds = false;
 let host: Host | null = null;
 let code = "";
 /** What becomes of what apps ask for: it goes to the host, is refused, or waits for ever. */
@@ -45,8 +47,12 @@ const api = {
     if (host === null) throw new Error("not paired");
     states.set(label, []);
     const jar = {
-      load: async () => localStorage.getItem(label),
-      save: async (text: string | null) => (text === null ? localStorage.removeItem(label) : localStorage.setItem(label, text)),
+      load: async () => {
+        const isHeld = holds;
+        holds = false;
+        return isHeld ? new Promise<null>(() => {}) : localStorage.getItem(label);
+      },
+      save: async (text: string) => localStorage.setItem(label, text),
     };
     const onState = (state: AppState): void => void states.get(label)?.push(state);
     const onLeave = (url: string): void | Promise<void> => {
@@ -57,14 +63,13 @@ const api = {
   },
   states: (label: string) => states.get(label) ?? [],
   state: (label: string) => opened.get(label)?.state,
-  jar: (label: string) => localStorage.getItem(label),
   leaves: () => leaves,
   asks: (does: boolean) => void (asks = does),
   reload: (label: string) => opened.get(label)?.reload(),
   back: (label: string) => opened.get(label)?.back(),
   close: (label: string) => opened.get(label)?.close(),
-  wipe: (label: string) => opened.get(label)?.wipe(),
   wipeApp: (label: string, appsOrigin: string) => wipeApp({ label, appsOrigin, container: container() }),
+  holdsJar: () => void (holds = true),
   leads: (to: typeof way) => void (way = to),
 };
 

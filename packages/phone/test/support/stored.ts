@@ -2,7 +2,7 @@
 import type { Frame, Page } from "playwright-core";
 
 /** Nothing. */
-export const NOTHING = { databases: [], local: 0, session: 0, caches: [], files: [], cookies: "", workers: 0 };
+export const NOTHING_STORED = { databases: [], local: 0, session: 0, caches: [], files: [], cookies: "", workers: 0 };
 
 /** As a frame in the client's page sees it. `isOver`: nothing of the app shows any more, so that its worker ends. */
 export async function storedBy(page: Page, origin: string, isOver = true): Promise<unknown> {

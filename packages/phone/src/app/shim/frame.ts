@@ -106,6 +106,8 @@ function told(link: HTMLAnchorElement): void {
   if (link.referrerPolicy === "no-referrer") link.referrerPolicy = "same-origin";
   if (!link.relList.contains("noreferrer")) return;
   link.relList.remove("noreferrer");
+  // Where it leads may lead on elsewhere.
+  link.referrerPolicy = "same-origin";
   if (link.target === "_blank") link.relList.add("noopener");
 }
 
