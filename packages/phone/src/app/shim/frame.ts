@@ -108,7 +108,8 @@ function told(link: HTMLAnchorElement): void {
   link.relList.remove("noreferrer");
   // Where it leads may lead on elsewhere.
   link.referrerPolicy = "same-origin";
-  if (link.target === "_blank") link.relList.add("noopener");
+  // It meant that as well.
+  link.relList.add("noopener");
 }
 
 /** So do its pages; nobody else learns of it. The header is changed on the way here. */
