@@ -132,7 +132,8 @@ async fn pair_at<F: Future<Output = bool> + Send>(
 /// two tries.
 ///
 /// What somebody says before there are keys ends nothing: another machine may have the host's address where this
-/// device is.
+/// device is. But where one says that its secrets can be guessed, nothing is paired: a relay leads to the same host
+/// (spec/protocol.md, 7).
 async fn meet(
     (offer, endpoints): (&Offer, &[Endpoint]),
     (relay_ca, account): (Option<RelayCa>, Option<&RelayAccount>),
@@ -149,6 +150,7 @@ async fn meet(
     for endpoint in here.into_iter().chain(afar) {
         match Met::to_pair((&ways, endpoint), offer, device_key, claim.clone()).await {
             Ok(met) => return Ok(met),
+            Err(AttemptError::WeakRandom) => return Err(PairError::WeakRandom { endpoint: endpoint.clone() }),
             Err(failure) => tried.push(Attempt { endpoint: endpoint.clone(), failure }),
         }
     }
@@ -172,9 +174,6 @@ fn unmet(offer: &Offer, tried: Vec<Attempt>) -> PairError {
         && let AttemptError::Handshake(error) = attempt.failure
     {
         return PairError::Handshake { error, relay: None }.through(relay_of(&attempt.endpoint));
-    }
-    if let Some(attempt) = find(|failure| matches!(failure, AttemptError::WeakRandom)) {
-        return PairError::WeakRandom { endpoint: attempt.endpoint };
     }
     let mut relays = tried.iter().rev().filter_map(|attempt| match (&attempt.endpoint, &attempt.failure) {
         (Endpoint::Relay(relay), AttemptError::Relay(failure)) => Some((relay.clone(), (**failure).clone())),

@@ -75,6 +75,11 @@ async fn a_host_that_says_that_its_secrets_can_be_guessed_is_not_paired_with() {
         );
         assert!(error.to_string().contains(&listener.address.to_string()) && kept(&store).is_empty(), "{error}");
         assert!(error.next_step().contains("Update the host"), "{}", error.next_step());
+        // Nor by another way: it leads to the same host.
+        let silent_about_it = Listener::healthy("500 x", "", serve(host.clone())).await;
+        let link = host.link(&[listener.address, silent_about_it.address]);
+        let error = soon(pair(&link, request("Laptop"), &store, silent)).await.unwrap_err();
+        assert!(matches!(error, PairError::WeakRandom { .. }) && kept(&store).is_empty(), "{error}");
     }
     // Whatever is no plain statement says nothing: who stands in between could make up either.
     let large = says("\"x\"").replace('}', &format!("}}{}", " ".repeat(40_000)));

@@ -113,7 +113,8 @@ function checkedClaim(claim: Claim): Claim {
 /**
  * Tries the endpoints of the offer one after the other, those on the local network first: two copies of M1 would be two
  * tries. What somebody says before there are keys ends nothing: another machine may have the host's address where this
- * device is.
+ * device is. But where one says that its secrets can be guessed, nothing is paired: a relay leads to the same host
+ * (spec/protocol.md, 7).
  */
 async function meet(claiming: Claiming, request: PairRequest, environment: Environment): Promise<Met> {
   const { offer } = claiming;
@@ -132,6 +133,7 @@ async function meet(claiming: Claiming, request: PairRequest, environment: Envir
       } catch (error) {
         if (signal.aborted || !(error instanceof AttemptError)) throw error;
         tried.push(error.at(endpoint));
+        if (error.kind === "weakRandom") break;
       }
     }
   } finally {
@@ -145,7 +147,7 @@ async function meet(claiming: Claiming, request: PairRequest, environment: Envir
 function unmet(offer: Offer, tried: readonly AttemptError[], { clock, lan }: Environment): CoupletError {
   const isExpired = clock.wall() > offer.expiresAt * 1000;
   const of = (kind: AttemptError["kind"]) => tried.find((attempt) => attempt.kind === kind);
-  const telling = of("refused") ?? of("wrongKey") ?? of("handshake") ?? of("weakRandom") ?? of("unsupported") ?? of("relay");
+  const telling = of("weakRandom") ?? of("refused") ?? of("wrongKey") ?? of("handshake") ?? of("unsupported") ?? of("relay");
   const message =
     tried.length === 0
       ? "The link names no address that this device can use"

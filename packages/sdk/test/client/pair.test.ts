@@ -174,6 +174,8 @@ test("a host whose secrets are not its system's is not paired with, and gets no 
     };
     await refused(fake, "CPL-1606");
     assert.equal(isGreeted, false);
+    // Nor through a relay: it leads to the same host.
+    await refused(new FakeHost({ rng, relay: "relay.example" }), "CPL-1606");
   }
   // Who says nothing of it is taken at its key.
   const silent = new FakeHost();
